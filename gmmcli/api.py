@@ -1,0 +1,105 @@
+"""`fit` for Python users: a table in memory in, a FitResult out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import TableBlocks
+from gmmcli.errors import InputError, UsageError
+from gmmcli.fitting.fit import FitResult, fit_blocks
+from gmmcli.fitting.loop import Listener
+from gmmcli.fitting.options import FitOptions
+from gmmcli.frames import Rows, read_table
+from gmmcli.mixture import GaussianMixture
+
+
+def fit(
+    data: Rows,
+    components: int = 5,
+    family: str = "full",
+    *,
+    columns: Sequence[str] | None = None,
+    weights: str | Tensor | Sequence[float] | None = None,
+    missing: str = "error",
+    init: str | GaussianMixture | Tensor | Any = "kmeans++",
+    listener: Listener | None = None,
+    **options: Any,
+) -> FitResult:
+    """Fits a Gaussian mixture to a table in memory.
+
+    data: tensor or array (N, D), pandas DataFrame or pyarrow Table; of a frame the numeric columns, or `columns`.
+    components, family: K, and a name in gmmcli.FAMILIES. weights: (N,) non-negative row weights, or the name of a
+    column of the frame. missing: "error" refuses NaN, "drop" leaves those rows out. init: "kmeans++", "random",
+    "random-rows", a GaussianMixture to go on from, or starting means (K, D). listener: called after every step
+    with the run and the seconds elapsed. options: the other fields of FitOptions, such as method="gradient",
+    restarts, seed, tolerance, iterations, variance_floor, standardize, device, precision and threads.
+
+    Raises UsageError for options out of range, InputError for data that cannot be fitted, NumericalError when
+    every restart failed.
+
+    >>> x = torch.cat([torch.randn(200, 1) - 5, torch.randn(100, 1) + 5])
+    >>> [round(w, 2) for w in fit(x, components=2).model.weights.tolist()]
+    [0.67, 0.33]
+    """
+    named = isinstance(weights, str)
+    if named and columns is None:
+        columns = [name for name in _numeric_names(data) if name != weights]
+    x, names, _ = read_table(data, columns)
+    w = _row_weights(read_table(data, [weights])[0][:, 0] if named else weights, len(x))
+    bad = ~x.isfinite()
+    if missing not in ("error", "drop"):
+        raise UsageError(f"unknown missing {missing!r}: choose error or drop")
+    if bool(bad.any()):
+        counts = {(names[d] if names else f"column {d}"): int(n) for d, n in enumerate(bad.sum(0)) if n}
+        if missing == "error":
+            listed = ", ".join(f"{n} in {name}" for name, n in counts.items())
+            raise InputError(f"missing or infinite cells ({listed}): give missing='drop' to leave those rows out")
+        keep = ~bad.any(1)
+        x, w = x[keep], None if w is None else w[keep]
+    start = None
+    if not isinstance(init, str):
+        start = init if isinstance(init, GaussianMixture) else read_table(init)[0]
+        init = "given"
+    chosen = FitOptions(components=components, family=family, init=init, **options)
+    blocks = TableBlocks(x.to("cpu", torch.float64), w)
+    return fit_blocks(blocks, chosen, columns=names, start=start, listener=listener)
+
+
+def _numeric_names(data: Rows) -> list[str]:
+    names = read_table(data)[1]
+    if names is None:
+        raise InputError("weights can be named only for a DataFrame or a Table: give the weights themselves")
+    return list(names)
+
+
+def _row_weights(weights: Any, rows: int) -> Tensor | None:
+    if weights is None:
+        return None
+    w = torch.as_tensor(weights, dtype=torch.float64).cpu()
+    if w.shape != (rows,):
+        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows")
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        raise InputError("weights must be finite and not negative")
+    return w
+
+
+def save(path: str, result: FitResult | GaussianMixture) -> None:
+    """Writes a model file that `gmm` and `load` read; a FitResult's metadata goes with it. See gmmcli.model_file."""
+    from gmmcli.metadata import describe
+    from gmmcli.model_file import save_model
+
+    if isinstance(result, GaussianMixture):
+        save_model(path, result, {})
+    else:
+        save_model(path, result.model, describe(result))
+
+
+def load(path: str) -> GaussianMixture:
+    """The model in a file that `gmm fit` or `save` wrote. Raises InputError for any other file."""
+    from gmmcli.model_file import load_model
+
+    return load_model(path)[0]

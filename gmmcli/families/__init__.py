@@ -1,0 +1,32 @@
+"""Covariance families: how the K covariances of a mixture are parametrised, one file each behind base.py's contract.
+
+FAMILIES names them by import string, so that the command line can list them without importing torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gmmcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gmmcli.families.base import Family
+
+FAMILIES = {
+    "full": "gmmcli.families.full:FULL",
+    "diagonal": "gmmcli.families.diagonal:DIAGONAL",
+    "isotropic": "gmmcli.families.isotropic:ISOTROPIC",
+    "shared_isotropic": "gmmcli.families.isotropic:SHARED_ISOTROPIC",
+    "constant": "gmmcli.families.constant:CONSTANT",
+    "tied": "gmmcli.families.full:TIED",
+    "shared_diagonal": "gmmcli.families.diagonal:SHARED_DIAGONAL",
+}
+
+
+def get_family(name: str) -> Family:
+    """The family of this name; raises UsageError that lists the names there are."""
+    if name not in FAMILIES:
+        raise UsageError(f"unknown family {name!r}: choose one of {', '.join(FAMILIES)}")
+    module, attribute = FAMILIES[name].split(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,320 @@
+"""The contract of a covariance family, and what follows from it for all of them.
+
+A family is a set of small maps between a mixture's parameters, the natural coefficients of the pass over the
+data, the sufficient statistics, and unconstrained tensors for gradient descent. Whatever is special about a
+family is in its `scale`, one tensor with a leading dimension J: K when every component has its own covariance,
+1 when all share one. The maps below never ask which of the two it is.
+
+Alphabet: N rows, K components, D columns, Q quadratic features, J = K or 1, B rows of a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import InputError
+from gmmcli.families.coordinates import Affine
+
+LOG_2PI = math.log(2 * math.pi)
+STARVED = 1e-12  # a component with less than this share of the weight keeps its mean and covariance
+SMALLEST_WEIGHT = 1e-300  # below it a weight's logarithm is taken as that of this number, to stay finite
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of one mixture, float64: weights (K,), means (K, D), scale (J, ...) as the family defines it."""
+
+    weights: Tensor  # (K,)
+    means: Tensor  # (K, D)
+    scale: Tensor  # (J, ...)
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return self.means.shape[0]
+
+    @property
+    def dims(self) -> int:
+        """D."""
+        return self.means.shape[1]
+
+    def to(self, device: torch.device | str) -> Parameters:
+        """The same parameters on another device."""
+        return Parameters(self.weights.to(device), self.means.to(device), self.scale.to(device))
+
+    def order(self, index: Tensor) -> Parameters:
+        """The components taken in the order of `index` (K,)."""
+        scale = self.scale if self.scale.shape[0] == 1 else self.scale[index]
+        return Parameters(self.weights[index], self.means[index], scale)
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """η of DESIGN's log π_k + log N(x | μ_k, Σ_k) = linear_k · [1, x] + quad_k · quad(x).
+
+    linear: (K, 1 + D), quad: (J, Q).
+    """
+
+    linear: Tensor  # (K, 1+D)
+    quad: Tensor  # (J, Q)
+
+
+@dataclass(frozen=True)
+class Unconstrained:
+    """Parameters as free tensors: logits (K,), means (K, D), raw (J, ...) without bounds."""
+
+    logits: Tensor
+    means: Tensor
+    raw: Tensor
+
+
+class Family(ABC):
+    """One way to parametrise the K covariances of a mixture. Instances hold no state but their name."""
+
+    coordinates: Literal["whitened", "columns", "scalar"]  # the largest class of maps that it is closed under
+    scale_name: str  # what `scale` is called in the model file
+    learned = True  # False: `scale` is given by the user and never estimated
+
+    def __init__(self, name: str, *, shared: bool = False):
+        self.name = name
+        self.shared = shared  # one covariance for all components
+
+    # ---- what a family supplies -------------------------------------------------------------------------
+
+    @abstractmethod
+    def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
+        """Shape of `scale`, J first."""
+
+    @abstractmethod
+    def scale_count(self, dims: int) -> int:
+        """Free parameters of one covariance."""
+
+    @abstractmethod
+    def rank_rows(self, dims: int) -> int:
+        """Rows that a component needs for a covariance of full rank."""
+
+    @abstractmethod
+    def quad_size(self, dims: int) -> int:
+        """Q, the number of quadratic features."""
+
+    @abstractmethod
+    def quad(
+        self,
+        z: Tensor,  # (D, B)
+        out: Tensor | None = None,  # (Q, B)
+    ) -> Tensor:
+        """Quadratic features of B rows held as columns; non-decreasing in every |z_i|. Returns (Q, B)."""
+
+    @abstractmethod
+    def quad_coefficients(self, scale: Tensor) -> Tensor:
+        """(J, Q) with quad_coefficients · quad(x) = −½ xᵀ Σ⁻¹ x."""
+
+    @abstractmethod
+    def precision_times(
+        self,
+        scale: Tensor,
+        vectors: Tensor,  # (K, D)
+    ) -> Tensor:
+        """Σ_k⁻¹ v_k as (K, D)."""
+
+    @abstractmethod
+    def log_det(self, scale: Tensor, dims: int) -> Tensor:
+        """log |Σ| as (J,)."""
+
+    @abstractmethod
+    def mahalanobis(
+        self,
+        scale: Tensor,
+        means: Tensor,  # (K, D)
+        x: Tensor,  # (B, D)
+    ) -> Tensor:
+        """(x_n − μ_k)ᵀ Σ_k⁻¹ (x_n − μ_k) as (B, K), from differences, never from expanded squares."""
+
+    @abstractmethod
+    def scale_from_scatter(
+        self,
+        scatter: Tensor,  # (J, Q)
+        counts: Tensor,  # (J,)
+        dims: int,
+        floor: float,
+    ) -> Tensor:
+        """The maximum-likelihood scale for scatter Σ r quad(x − μ), no variance or eigenvalue below `floor`."""
+
+    @abstractmethod
+    def project(self, scale: Tensor, floor: float) -> Tensor:
+        """The scale with every variance or eigenvalue below `floor` raised to it; the others untouched."""
+
+    @abstractmethod
+    def from_covariances(
+        self,
+        covariances: Tensor,  # (J, D, D)
+    ) -> Tensor:
+        """The member of the family nearest, in likelihood, to data with these covariances."""
+
+    @abstractmethod
+    def covariances(self, scale: Tensor, dims: int) -> Tensor:
+        """Σ as (J, D, D)."""
+
+    @abstractmethod
+    def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Smallest and largest eigenvalue of each covariance, (J,) and (J,)."""
+
+    @abstractmethod
+    def colour(
+        self,
+        scale: Tensor,
+        component: Tensor,  # (N,) int64
+        noise: Tensor,  # (N, D)
+    ) -> Tensor:
+        """Σ_k^½ ε for rows of standard normal noise: what is added to the mean to draw a row."""
+
+    @abstractmethod
+    def to_raw(self, scale: Tensor) -> Tensor:
+        """The scale as a tensor without bounds, for gradient descent."""
+
+    @abstractmethod
+    def from_raw(self, raw: Tensor) -> Tensor:
+        """Inverse of `to_raw`, differentiable."""
+
+    @abstractmethod
+    def scale_outer(self, scale: Tensor, factor: Tensor) -> Tensor:
+        """The scale after the map x = factor z, for a factor of the family's kind or a simpler one."""
+
+    @abstractmethod
+    def scale_problem(self, scale: Tensor) -> str | None:
+        """What is wrong with these values (not positive, not lower triangular), or None."""
+
+    # ---- what follows for all -----------------------------------------------------------------------------
+
+    @final
+    def sharing(self, components: int) -> int:
+        """J: the number of covariances of a mixture of K components."""
+        return 1 if self.shared else components
+
+    @final
+    def quad_bound(
+        self,
+        bound: Tensor,  # (1+D,)
+    ) -> Tensor:
+        """Upper bounds (Q,) of |quad(z)| where |[1, z]| ≤ bound."""
+        return self.quad(bound[1:, None])[:, 0]
+
+    @final
+    def parameter_count(self, components: int, dims: int) -> int:
+        """Free parameters: K − 1 weights, K D means, and the covariances that are learned."""
+        covariances = self.sharing(components) * self.scale_count(dims) if self.learned else 0
+        return components - 1 + components * dims + covariances
+
+    @final
+    def coefficients(self, p: Parameters) -> Coefficients:
+        """η(θ), differentiable in the parameters.
+
+        log π_k + log N(x | μ_k, Σ_k) = [log π_k − ½ (D log 2π + log|Σ_k| + μᵀΣ⁻¹μ)] + (Σ⁻¹μ)·x − ½ xᵀΣ⁻¹x.
+        """
+        slope = self.precision_times(p.scale, p.means)  # (K, D)
+        constant = (
+            p.weights.clamp_min(SMALLEST_WEIGHT).log()
+            - 0.5 * (p.dims * LOG_2PI + self.log_det(p.scale, p.dims))
+            - 0.5 * (slope * p.means).sum(1)
+        )
+        return Coefficients(torch.cat([constant[:, None], slope], 1), self.quad_coefficients(p.scale))
+
+    @final
+    def log_joint(
+        self,
+        p: Parameters,
+        x: Tensor,  # (B, D)
+    ) -> Tensor:
+        """log π_k + log N(x_n | μ_k, Σ_k) as (B, K) in nats, from differences to the means."""
+        constant = p.weights.log() - 0.5 * (p.dims * LOG_2PI + self.log_det(p.scale, p.dims))
+        return constant - 0.5 * self.mahalanobis(p.scale, p.means, x)
+
+    @final
+    def m_step(
+        self,
+        counts: Tensor,  # (K,)
+        sums: Tensor,  # (K, D)
+        quads: Tensor,  # (J, Q)
+        previous: Parameters,
+        floor: float,
+    ) -> Parameters:
+        """Parameters that maximise the expected complete log-likelihood given the sufficient statistics.
+
+        π_k = n_k / N, μ_k = Σ r x / n_k, and the covariance from Σ r quad(x − μ) = Σ r quad(x) − n quad(μ).
+        A component that has lost all its rows keeps the mean and covariance of `previous`.
+        """
+        total = counts.sum()
+        alive = counts > STARVED * total
+        safe = torch.where(alive, counts, torch.ones_like(counts))
+        means = torch.where(alive[:, None], sums / safe[:, None], previous.means)
+        about_origin = counts[:, None] * self.quad(means.mT).mT  # (K, Q)
+        if self.shared:
+            scatter, weight, keep = quads - about_origin.sum(0, keepdim=True), total[None], alive.any()[None]
+        else:
+            scatter, weight, keep = quads - about_origin, safe, alive
+        if not self.learned:
+            return Parameters(counts / total, means, previous.scale)
+        scale = self.scale_from_scatter(scatter, weight, previous.dims, floor)
+        keep = keep.reshape(-1, *[1] * (scale.ndim - 1))
+        return Parameters(counts / total, means, torch.where(keep, scale, previous.scale))
+
+    @final
+    def from_moments(
+        self,
+        weights: Tensor,  # (K,)
+        means: Tensor,  # (K, D)
+        covariances: Tensor,  # (K, D, D)
+    ) -> Parameters:
+        """The family's mixture nearest to given moments; shared covariances are the weighted mean."""
+        if self.shared:
+            covariances = (weights[:, None, None] * covariances).sum(0, keepdim=True) / weights.sum()
+        return Parameters(weights, means, self.from_covariances(covariances))
+
+    @final
+    def unconstrain(self, p: Parameters) -> Unconstrained:
+        """Free tensors for gradient descent: logits log π, the means, and the family's raw scale."""
+        return Unconstrained(p.weights.clamp_min(SMALLEST_WEIGHT).log(), p.means, self.to_raw(p.scale))
+
+    @final
+    def constrain(self, u: Unconstrained) -> Parameters:
+        """Inverse of `unconstrain`, differentiable; the logits may have any common offset."""
+        return Parameters(u.logits.softmax(0), u.means, self.from_raw(u.raw))
+
+    @final
+    def to_outer(self, p: Parameters, affine: Affine) -> Parameters:
+        """The mixture of x = shift + factor z when p is that of z."""
+        return replace(p, means=affine.outer(p.means), scale=self.scale_outer(p.scale, affine.factor))
+
+    @final
+    def to_inner(self, p: Parameters, affine: Affine) -> Parameters:
+        """The mixture of z when p is that of x = shift + factor z."""
+        return replace(p, means=affine.inner(p.means), scale=self.scale_outer(p.scale, affine.inverse().factor))
+
+    @final
+    def validate(self, p: Parameters) -> None:
+        """Raises InputError in one line when shapes, finiteness, weights or covariances are not a mixture's."""
+        if p.means.ndim != 2 or p.weights.ndim != 1 or p.weights.shape[0] != p.means.shape[0]:
+            raise InputError(
+                f"weights of shape {tuple(p.weights.shape)} and means of shape {tuple(p.means.shape)}: "
+                "expected (K,) and (K, D)"
+            )
+        expected = self.scale_shape(p.components, p.dims)
+        if tuple(p.scale.shape) != expected:
+            raise InputError(
+                f"{self.scale_name} has shape {tuple(p.scale.shape)}: family {self.name} with "
+                f"{p.components} components of {p.dims} columns needs {expected}"
+            )
+        for name, tensor in (("weights", p.weights), ("means", p.means), (self.scale_name, p.scale)):
+            if not bool(tensor.isfinite().all()):
+                raise InputError(f"{name} are not all finite")
+        if bool((p.weights < 0).any()) or abs(float(p.weights.sum()) - 1) > 1e-6:
+            raise InputError("weights must be non-negative and sum to 1")
+        problem = self.scale_problem(p.scale)
+        if problem:
+            raise InputError(problem)

@@ -1,0 +1,80 @@
+"""Diagonal covariances: one for every component (`diagonal`) or one for all (`shared_diagonal`).
+
+The scale is `variances`, (J, D). The quadratic features are the squares x_i².
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family
+
+
+class DiagonalFamily(Family):
+    """Columns are independent within a component. Q = D."""
+
+    coordinates = "columns"
+    scale_name = "variances"
+
+    def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
+        return (self.sharing(components), dims)
+
+    def scale_count(self, dims: int) -> int:
+        return dims
+
+    def rank_rows(self, dims: int) -> int:
+        return 2
+
+    def quad_size(self, dims: int) -> int:
+        return dims
+
+    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.mul(z, z, out=out)
+
+    def quad_coefficients(self, scale: Tensor) -> Tensor:
+        return -0.5 / scale
+
+    def precision_times(self, scale: Tensor, vectors: Tensor) -> Tensor:
+        return vectors / scale
+
+    def log_det(self, scale: Tensor, dims: int) -> Tensor:
+        return scale.log().sum(-1)
+
+    def mahalanobis(self, scale: Tensor, means: Tensor, x: Tensor) -> Tensor:
+        return ((x[:, None, :] - means).square() / scale).sum(-1)
+
+    def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
+        return (scatter / counts[:, None]).clamp_min(floor)
+
+    def project(self, scale: Tensor, floor: float) -> Tensor:
+        return scale.clamp_min(floor)
+
+    def from_covariances(self, covariances: Tensor) -> Tensor:
+        return covariances.diagonal(dim1=-2, dim2=-1).clone()
+
+    def covariances(self, scale: Tensor, dims: int) -> Tensor:
+        return scale.diag_embed()
+
+    def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return scale.amin(-1), scale.amax(-1)
+
+    def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
+        std = scale.sqrt()
+        return noise * (std[component] if len(std) > 1 else std)
+
+    def to_raw(self, scale: Tensor) -> Tensor:
+        return scale.log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def scale_outer(self, scale: Tensor, factor: Tensor) -> Tensor:
+        return scale * factor.square()
+
+    def scale_problem(self, scale: Tensor) -> str | None:
+        return "a variance is not positive" if bool((scale <= 0).any()) else None
+
+
+DIAGONAL = DiagonalFamily("diagonal")
+SHARED_DIAGONAL = DiagonalFamily("shared_diagonal", shared=True)

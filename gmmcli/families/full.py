@@ -1,0 +1,148 @@
+"""Full covariances: one for every component (`full`) or one for all (`tied`).
+
+The scale is `scale_tril`, the lower Cholesky factor L of Σ = L Lᵀ, (J, D, D) with a positive diagonal. The
+quadratic features are the products x_i x_j with i ≤ j, row by row of the upper triangle.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import NumericalError
+from gmmcli.families.base import Family
+
+
+class FullFamily(Family):
+    """Every entry of the covariance is free. Q = D (D + 1) / 2."""
+
+    coordinates = "whitened"
+    scale_name = "scale_tril"
+
+    def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
+        return (self.sharing(components), dims, dims)
+
+    def scale_count(self, dims: int) -> int:
+        return dims * (dims + 1) // 2
+
+    def rank_rows(self, dims: int) -> int:
+        return dims + 1
+
+    def quad_size(self, dims: int) -> int:
+        return dims * (dims + 1) // 2
+
+    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
+        dims = z.shape[0]
+        if out is None:
+            out = z.new_empty(self.quad_size(dims), *z.shape[1:])
+        start = 0
+        for i in range(dims):
+            torch.mul(z[i:], z[i], out=out[start : start + dims - i])
+            start += dims - i
+        return out
+
+    def quad_coefficients(self, scale: Tensor) -> Tensor:
+        precision = torch.cholesky_inverse(scale)
+        dims = scale.shape[-1]
+        rows, columns = torch.triu_indices(dims, dims, device=scale.device)
+        factor = torch.where(rows == columns, -0.5, -1.0).to(scale.dtype)  # x_i x_j stands for two entries
+        return precision[:, rows, columns] * factor
+
+    def precision_times(self, scale: Tensor, vectors: Tensor) -> Tensor:
+        return torch.cholesky_solve(vectors[:, :, None], scale.expand(len(vectors), -1, -1))[:, :, 0]
+
+    def log_det(self, scale: Tensor, dims: int) -> Tensor:
+        return 2 * scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def mahalanobis(self, scale: Tensor, means: Tensor, x: Tensor) -> Tensor:
+        differences = x.mT[None] - means[:, :, None]  # (K, D, B)
+        return torch.linalg.solve_triangular(scale, differences, upper=False).square().sum(1).mT
+
+    def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
+        return _factor(_unpack(scatter / counts[:, None], dims), floor)
+
+    def project(self, scale: Tensor, floor: float) -> Tensor:
+        covariances = self.covariances(scale, scale.shape[-1])
+        binds = _below(covariances, floor)
+        return torch.where(binds[:, None, None], _factor(covariances, floor), scale) if binds.any() else scale
+
+    def from_covariances(self, covariances: Tensor) -> Tensor:
+        return _cholesky(covariances)
+
+    def covariances(self, scale: Tensor, dims: int) -> Tensor:
+        return scale @ scale.mT
+
+    def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
+        singular = torch.linalg.svdvals(scale)
+        return singular[:, -1].square(), singular[:, 0].square()
+
+    def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
+        coloured = torch.empty_like(noise)
+        for k in component.unique().tolist():  # by component: a gathered (N, D, D) would not fit
+            rows = component == k
+            coloured[rows] = noise[rows] @ scale[k if len(scale) > 1 else 0].mT
+        return coloured
+
+    def to_raw(self, scale: Tensor) -> Tensor:
+        return scale.tril(-1) + scale.diagonal(dim1=-2, dim2=-1).log().diag_embed()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.tril(-1) + raw.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
+
+    def scale_outer(self, scale: Tensor, factor: Tensor) -> Tensor:
+        if factor.ndim == 2:
+            return factor @ scale
+        return scale * (factor[:, None] if factor.ndim == 1 else factor)
+
+    def scale_problem(self, scale: Tensor) -> str | None:
+        if bool((scale.triu(1) != 0).any()):
+            return "scale_tril is not lower triangular"
+        if bool((scale.diagonal(dim1=-2, dim2=-1) <= 0).any()):
+            return "a covariance is not positive definite: scale_tril has a diagonal entry that is not positive"
+        return None
+
+
+def _unpack(
+    packed: Tensor,  # (J, Q)
+    dims: int,
+) -> Tensor:
+    """Symmetric (J, D, D) from its upper triangle, row by row."""
+    rows, columns = torch.triu_indices(dims, dims, device=packed.device)
+    matrix = packed.new_empty(len(packed), dims, dims)
+    matrix[:, rows, columns] = packed
+    matrix[:, columns, rows] = packed
+    return matrix
+
+
+def _below(covariances: Tensor, floor: float) -> Tensor:
+    """Which covariances have an eigenvalue below the floor: exactly those whose Σ − floor I has no factor."""
+    eye = torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
+    return torch.linalg.cholesky_ex(covariances - floor * eye).info != 0
+
+
+def _factor(covariances: Tensor, floor: float) -> Tensor:
+    """Cholesky factors after raising to the floor the eigenvalues below it.
+
+    Clamping the eigenvalues of the scatter matrix maximises the likelihood under Σ ⪰ floor I, so EM stays
+    monotone where the floor binds, and is untouched where it does not.
+    """
+    binds = _below(covariances, floor)
+    if bool(binds.any()):
+        values, vectors = torch.linalg.eigh(covariances[binds])
+        # A whisker above the floor, so that the factorisation below cannot fail by rounding at a floor of 0.
+        values = values.clamp_min(max(floor, torch.finfo(values.dtype).tiny))
+        covariances = covariances.clone()
+        covariances[binds] = (vectors * values[:, None, :]) @ vectors.mT
+    return _cholesky(covariances)
+
+
+def _cholesky(covariances: Tensor) -> Tensor:
+    factor, info = torch.linalg.cholesky_ex(covariances)
+    if bool((info != 0).any()):
+        k = int((info != 0).nonzero()[0])
+        raise NumericalError(f"the covariance of component {k} is not positive definite: raise --variance-floor")
+    return factor
+
+
+FULL = FullFamily("full")
+TIED = FullFamily("tied", shared=True)

@@ -1,0 +1,80 @@
+"""Isotropic covariances v I: one v for every component (`isotropic`) or one for all (`shared_isotropic`).
+
+The scale is `variances`, (J,). The one quadratic feature is ‖x‖².
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family
+
+
+class IsotropicFamily(Family):
+    """The same variance in every direction. Q = 1."""
+
+    coordinates = "scalar"
+    scale_name = "variances"
+
+    def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
+        return (self.sharing(components),)
+
+    def scale_count(self, dims: int) -> int:
+        return 1
+
+    def rank_rows(self, dims: int) -> int:
+        return 2
+
+    def quad_size(self, dims: int) -> int:
+        return 1
+
+    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.sum(z * z, 0, keepdim=True, out=out)
+
+    def quad_coefficients(self, scale: Tensor) -> Tensor:
+        return -0.5 / scale[:, None]
+
+    def precision_times(self, scale: Tensor, vectors: Tensor) -> Tensor:
+        return vectors / scale[:, None]
+
+    def log_det(self, scale: Tensor, dims: int) -> Tensor:
+        return dims * scale.log()
+
+    def mahalanobis(self, scale: Tensor, means: Tensor, x: Tensor) -> Tensor:
+        return (x[:, None, :] - means).square().sum(-1) / scale
+
+    def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
+        return (scatter[:, 0] / (counts * dims)).clamp_min(floor)
+
+    def project(self, scale: Tensor, floor: float) -> Tensor:
+        return scale.clamp_min(floor)
+
+    def from_covariances(self, covariances: Tensor) -> Tensor:
+        return covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+    def covariances(self, scale: Tensor, dims: int) -> Tensor:
+        return scale[:, None].expand(-1, dims).diag_embed()
+
+    def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return scale, scale
+
+    def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
+        std = scale.sqrt()
+        return noise * (std[component] if len(std) > 1 else std)[:, None]
+
+    def to_raw(self, scale: Tensor) -> Tensor:
+        return scale.log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def scale_outer(self, scale: Tensor, factor: Tensor) -> Tensor:
+        return scale * factor.square()
+
+    def scale_problem(self, scale: Tensor) -> str | None:
+        return "a variance is not positive" if bool((scale <= 0).any()) else None
+
+
+ISOTROPIC = IsotropicFamily("isotropic")
+SHARED_ISOTROPIC = IsotropicFamily("shared_isotropic", shared=True)

@@ -1,0 +1,58 @@
+"""The coordinates in which a fit is run: shifted by the data's mean, scaled by what the family is equivariant to.
+
+In them every column has variance 1 (and, where a full covariance is fitted, columns are uncorrelated), so that
+neither the sums nor the features lose digits, and a variance floor means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from gmmcli.errors import InputError
+from gmmcli.families.base import Family
+from gmmcli.families.coordinates import Affine
+from gmmcli.fitting.survey import Survey
+
+RANK_LIMIT = math.sqrt(torch.finfo(torch.float64).eps)  # of a pivot of the correlation matrix
+
+
+def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
+    """z-scores with divisor N. Raises InputError where a column is constant."""
+    _refuse_constant(summary, names)
+    return Affine(summary.mean, summary.variances.sqrt())
+
+
+def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affine:
+    """The map from the coordinates of the fit to those of the data.
+
+    Per column and then by the Cholesky factor of the correlations for full covariances (per column only where
+    the factor is rank-deficient), per column for diagonal ones, by one number for isotropic ones. Raises
+    InputError where a column, or for isotropic families every column, is constant.
+    """
+    if family.coordinates == "scalar":
+        variance = summary.variances.mean()
+        if float(variance) <= 0:
+            if family.learned:
+                raise InputError("all rows are identical: there is no variance to fit")
+            variance = torch.ones_like(variance)
+        return Affine(summary.mean, variance.sqrt())
+    columns = standardisation(summary, names)
+    if family.coordinates == "columns":
+        return columns
+    correlations = summary.covariance / (columns.factor[:, None] * columns.factor)
+    factor, info = torch.linalg.cholesky_ex(correlations)
+    if int(info) != 0 or float(factor.diagonal().square().min()) < RANK_LIMIT:
+        return columns
+    return Affine(summary.mean, columns.factor[:, None] * factor)
+
+
+def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
+    constant = (summary.variances <= 0).nonzero()[:, 0].tolist()
+    if constant:
+        listed = ", ".join(names[d] for d in constant)
+        raise InputError(
+            f"column {listed} is constant, so its variance cannot be fitted: leave it out with --exclude"
+        )

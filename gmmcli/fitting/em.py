@@ -1,0 +1,55 @@
+"""Expectation-maximisation: responsibilities in log space, then the closed-form maximiser.
+
+Dempster, Laird & Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39 (1977). The
+log-likelihood never falls but for rounding; a floor that binds keeps that, being part of the maximisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.engine import Engine, Request, State
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.stopping import remaining_gain
+
+
+@dataclass(frozen=True)
+class EMState(State):
+    """upcoming: the parameters that the next pass evaluates; recent: the last three log-likelihoods."""
+
+    upcoming: Parameters | None = None
+    recent: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class EM(Engine):
+    """Plain EM for any family. floor: smallest variance or eigenvalue, in the coordinates of the fit."""
+
+    family: Family
+    floor: float
+
+    def start(self, parameters: Parameters) -> EMState:
+        """Begins at these parameters."""
+        return EMState(parameters, upcoming=parameters)
+
+    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+        """Evaluates the upcoming parameters, one pass, and finds those after them."""
+        assert isinstance(state, EMState)
+        here = state.upcoming
+        assert here is not None
+        statistics = yield Request(here)
+        recent = (*state.recent[-2:], statistics.mean_log_likelihood)
+        return EMState(
+            parameters=here,
+            log_likelihood=recent[-1],
+            remaining=remaining_gain(recent),
+            upcoming=maximise(self.family, statistics, here, self.floor),
+            recent=recent,
+        )
+
+
+def maximise(family: Family, statistics: SufficientStatistics, previous: Parameters, floor: float) -> Parameters:
+    """The M-step: the family's maximiser of the expected complete log-likelihood given the statistics."""
+    return family.m_step(statistics.counts, statistics.sums, statistics.quads, previous, floor)

@@ -1,0 +1,66 @@
+"""The contract of an engine, the thing that moves a mixture's parameters, and what it asks of the loop.
+
+An engine's step is a generator: it yields a Request for every evaluation that it needs, one pass each, and is
+sent the statistics. So several fits can be stepped side by side and share each reading of the data, while an
+engine reads as if it were alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+from gmmcli.families.base import Parameters
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.stopping import StopReason
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One of the equal parts into which an epoch's random order of the rows is cut."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """Parameters to evaluate, on all rows or on one batch of them."""
+
+    parameters: Parameters
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where an engine stands after a step. Engines extend it with what they need to go on.
+
+    parameters: of the model to keep if the fit ended here; log_likelihood: theirs, in nats per row, in the
+    coordinates of the fit; remaining: estimated gain still to come, nats per row; stop: set by the engine when
+    it cannot go on.
+    """
+
+    parameters: Parameters
+    log_likelihood: float = float("-inf")
+    remaining: float = float("inf")
+    stop: StopReason | None = None
+
+    def ended(self, reason: StopReason) -> State:
+        """The same state, stopped for this reason."""
+        return replace(self, stop=reason)
+
+
+Step = Generator[Request, SufficientStatistics, State]
+
+
+class Engine(ABC):
+    """Moves parameters uphill. Immutable: all that changes is in the state."""
+
+    @abstractmethod
+    def start(self, parameters: Parameters) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, state: State) -> Step:
+        """One step: yields requests, is sent their statistics, returns the new state."""

@@ -1,0 +1,59 @@
+"""Answers the requests of engines with passes: requests for the same rows share one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gmmcli.draws import row_uniforms
+from gmmcli.families.base import Family
+from gmmcli.fitting.engine import Batch, Request
+from gmmcli.fitting.one_pass import one_pass
+from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.statistics import SufficientStatistics
+
+
+@dataclass
+class Evaluator:
+    """The data, and how passes over it are made.
+
+    batches: number of batches an epoch is cut into; seed: of the order of their rows; reduce: see one_pass.
+    """
+
+    data: PreparedData
+    family: Family
+    threads: int
+    seed: int = 0
+    batches: int = 1
+    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
+    _epoch: int = -1
+    _order: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[SufficientStatistics]:
+        """The statistics of each request, in order."""
+        answers: dict[int, SufficientStatistics] = {}
+        for batch in dict.fromkeys(request.batch for request in requests):
+            places = [i for i, request in enumerate(requests) if request.batch == batch]
+            results = one_pass(
+                self.data,
+                self.family,
+                [requests[i].parameters for i in places],
+                threads=self.threads,
+                entropy=entropy,
+                blocks=None if batch is None else self._rows(batch),
+                reduce=self.reduce,
+            )
+            answers.update(zip(places, results, strict=True))
+        return [answers[i] for i in range(len(requests))]
+
+    def _rows(self, batch: Batch) -> list[PreparedBlock]:
+        """The rows of a batch: an epoch's order is by a hash of row number, cut into parts that differ by one row."""
+        whole = self.data.whole()
+        if batch.epoch != self._epoch:
+            draws = row_uniforms(self.seed, f"epoch {batch.epoch}", whole.rows)
+            self._order = list(torch.tensor_split(draws.argsort(), self.batches))
+            self._epoch = batch.epoch
+        return [whole.take(self._order[batch.index])]

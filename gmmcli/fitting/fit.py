@@ -1,0 +1,302 @@
+"""Fitting from end to end: survey, conditioning, starts, the loop, the choice, and the result in data units."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block
+from gmmcli.errors import InputError, NotConvergedError, NumericalError
+from gmmcli.families import get_family
+from gmmcli.families.base import Family, Parameters
+from gmmcli.families.coordinates import Affine
+from gmmcli.fitting import initialise
+from gmmcli.fitting.conditioning import conditioning, standardisation
+from gmmcli.fitting.device import pass_dtype, resolve_device
+from gmmcli.fitting.em import EM
+from gmmcli.fitting.engine import Engine, Request
+from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.loop import Limits, Listener, PassRecord, Run, run_all
+from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.selection import heaviest_first, rank, unsound_reason
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.stopping import StopReason
+from gmmcli.fitting.survey import Survey, survey
+from gmmcli.fitting.workers import default_threads, single_intra_op_thread
+from gmmcli.mixture import GaussianMixture
+
+
+@dataclass(frozen=True)
+class RestartResult:
+    """How one restart ended. log_likelihood: nats in total, in data units, NaN when it failed."""
+
+    restart: int
+    log_likelihood: float
+    passes: int
+    stop: str
+    unsound: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted model and how it came to be.
+
+    model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
+    log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
+    rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
+    row still to gain. floored: 0-based components with a variance at the floor. unsound: why the kept fit is
+    not to be trusted, or None. passes: over all rows, by all restarts together with the survey's.
+    """
+
+    model: GaussianMixture
+    options: FitOptions
+    history: list[PassRecord]
+    stop: StopReason
+    restart: int
+    restarts: list[RestartResult]
+    rows: int
+    weight: float
+    log_likelihood: float
+    entropy: float
+    remaining: float
+    unsound: str | None
+    passes: int
+    seconds: float
+    device: str
+    precision: str
+    survey: Survey
+
+    @property
+    def converged(self) -> bool:
+        """Whether the kept restart reached the tolerance."""
+        return self.stop.converged
+
+    @property
+    def parameter_count(self) -> int:
+        """Free parameters."""
+        return self.model.parameter_count
+
+    @property
+    def bic(self) -> float:
+        """−2 log L + df log N."""
+        return -2 * self.log_likelihood + self.parameter_count * math.log(self.weight)
+
+    @property
+    def aic(self) -> float:
+        """−2 log L + 2 df."""
+        return -2 * self.log_likelihood + 2 * self.parameter_count
+
+    @property
+    def icl(self) -> float:
+        """BIC + 2 Σ entropy of the responsibilities."""
+        return self.bic + 2 * self.entropy
+
+    def require_converged(self) -> None:
+        """Raises NotConvergedError when the fit stopped early."""
+        if not self.converged:
+            raise NotConvergedError(f"not converged: {self.stop.prose}: {self.stop.remedy}")
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """fit: x = fit(z), those of the pass; model: x = model(y), those in which the model keeps its parameters."""
+
+    fit: Affine
+    model: Affine
+    standardised: bool
+
+    def to_model(self, family: Family, p: Parameters) -> Parameters:
+        """Parameters of the fit in the model's own coordinates."""
+        if self.fit is self.model:
+            return p
+        outer = family.to_outer(p, self.fit)
+        return family.to_inner(outer, self.model) if self.standardised else outer
+
+    def scale_of_variance(self) -> Tensor:
+        """What a variance in the model's coordinates is divided by in those of the fit; a number where it is used."""
+        return self.fit.factor.square() if self.fit is not self.model else torch.ones((), dtype=torch.float64)
+
+
+def fit_blocks(
+    blocks: Iterable[Block],
+    options: FitOptions,
+    *,
+    columns: Sequence[str] | None = None,
+    start: GaussianMixture | Tensor | None = None,
+    listener: Listener | None = None,
+    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+) -> FitResult:
+    """Fits a mixture to blocks of rows that can be iterated several times.
+
+    columns: names of the columns, for messages and for the model. start: a model to go on from, or means (K, D)
+    in data units, when options.init is not the name of a random start. listener: called after every step of every
+    restart. Raises InputError for data that cannot be fitted, NumericalError when every restart failed.
+    """
+    begin = time.monotonic()
+    family = get_family(options.family)
+    device = resolve_device(options.device)
+    threads = (options.threads or default_threads()) if device.type == "cpu" else 1
+    components = options.components
+    with single_intra_op_thread():
+        summary = survey(blocks, distinct=components, covariances=family.coordinates == "whitened", threads=threads)
+        dims = len(summary.mean)
+        names = list(columns) if columns is not None else [f"x{d + 1}" for d in range(dims)]
+        if summary.distinct < components:
+            raise InputError(
+                f"{components} components for {summary.distinct} distinct rows: lower --components to "
+                f"{summary.distinct} or less"
+            )
+        coordinates = _coordinates(summary, family, names, options.standardize)
+        data = prepare(
+            blocks, summary, coordinates.fit, dtype=pass_dtype(options.precision, device), device=device,
+            threads=threads,
+        )  # fmt: skip
+        scale = None
+        if not family.learned:
+            given = 1.0 if options.variance is None else options.variance
+            scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
+        starts = _starts(data, family, options, start, scale)
+        evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
+        limits = Limits(options.passes, options.tolerance)
+        runs = run_all(_engine(family, options, evaluate.batches), starts, evaluate, limits, listener)
+        return _result(runs, evaluate, coordinates, options, summary, names, begin)
+
+
+def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
+    if not standardize:
+        return Coordinates(conditioning(summary, family, names), Affine.identity(len(names)), False)
+    z_scores = standardisation(summary, names)
+    fit = z_scores if family.coordinates == "scalar" else conditioning(summary, family, names)
+    return Coordinates(fit, z_scores, True)
+
+
+def _batches(options: FitOptions, rows: int) -> int:
+    return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
+
+
+def _engine(family: Family, options: FitOptions, batches: int) -> Engine:
+    floor = options.variance_floor
+    if options.method == "em":
+        return EM(family, floor)
+    from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
+
+    if options.optimizer == "lbfgs":
+        return LBFGS(family, floor)
+    return Adam(family, floor, options.mixture_rate, options.component_rate, options.passes, batches)
+
+
+def _starts(
+    data: PreparedData,
+    family: Family,
+    options: FitOptions,
+    start: GaussianMixture | Tensor | None,
+    scale: Tensor | None,
+) -> list[Parameters]:
+    if isinstance(start, GaussianMixture):
+        if (start.components, start.dims) != (options.components, data.dims):
+            raise InputError(
+                f"the starting model has {start.components} components of {start.dims} columns: "
+                f"the fit is of {options.components} of {data.dims}"
+            )
+        return [_warm_start(start, data.affine, family, scale)]
+    sample = initialise.draw_sample(data, options.seed)
+    if isinstance(start, Tensor):
+        if tuple(start.shape) != (options.components, data.dims):
+            raise InputError(
+                f"the starting means are {start.shape[0]} rows of {start.shape[1]} columns: "
+                f"the fit is of {options.components} components of {data.dims}"
+            )
+        centres = data.affine.inner(start.double())
+        return [initialise.from_centres(sample, family, centres, scale, options.variance_floor)]
+    make = initialise.STARTS[options.init]
+    return [
+        make(sample, family, options.components, options.seed + restart, scale, options.variance_floor)
+        for restart in range(options.restart_count)
+    ]
+
+
+def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: Tensor | None) -> Parameters:
+    """A model's moments in the coordinates of the fit, as the nearest mixture of the family."""
+    with torch.no_grad():
+        covariances = affine.inverse_congruence(model.covariances.double())
+        p = family.from_moments(model.weights.double(), affine.inner(model.means.double()), covariances)
+    return p if scale is None else Parameters(p.weights, p.means, scale)
+
+
+def _result(
+    runs: list[Run],
+    evaluate: Evaluator,
+    coordinates: Coordinates,
+    options: FitOptions,
+    summary: Survey,
+    names: Sequence[str],
+    begin: float,
+) -> FitResult:
+    """Evaluates what every restart ended with in one closing pass, and keeps the best."""
+    family, data = evaluate.family, evaluate.data
+    alive = [run for run in runs if run.failure is None]
+    if not alive:
+        raise NumericalError(f"every restart failed, the first with: {runs[0].failure}")
+    closing = evaluate([Request(run.state.parameters) for run in alive], entropy=True)
+    final: dict[int, SufficientStatistics] = {}
+    for run, statistics in zip(alive, closing, strict=True):
+        final[run.restart] = statistics
+        run.state = dataclasses.replace(run.state, log_likelihood=statistics.mean_log_likelihood)
+    unsound = [
+        None if run.failure else unsound_reason(family, run.state.parameters, options.variance_floor, summary.rows)
+        for run in runs
+    ]
+    best = runs[rank(runs, unsound)[0]]
+    order = heaviest_first(best.state.parameters)
+    p = coordinates.to_model(family, best.state.parameters.order(order))
+    if not all(bool(t.isfinite().all()) for t in (p.weights, p.means, p.scale)):
+        raise NumericalError("the fitted parameters overflow in the units of the data: rescale the columns")
+    model = GaussianMixture(
+        p.weights,
+        p.means,
+        p.scale,
+        family.name,
+        columns=names,
+        shift=coordinates.model.shift if coordinates.standardised else None,
+        std=coordinates.model.factor if coordinates.standardised else None,
+    )
+    offset = data.affine.log_det() * summary.weight
+    assert best.stop is not None
+    return FitResult(
+        model=model,
+        options=options,
+        history=best.history,
+        stop=best.stop,
+        restart=best.restart,
+        restarts=[_summary(run, final.get(run.restart), unsound[run.restart], offset) for run in runs],
+        rows=summary.rows,
+        weight=summary.weight,
+        log_likelihood=final[best.restart].log_likelihood - offset,
+        entropy=final[best.restart].entropy or 0.0,
+        remaining=best.state.remaining,
+        unsound=unsound[best.restart],
+        passes=sum(round(run.passes) for run in runs) + len(alive) + 2,
+        seconds=time.monotonic() - begin,
+        device=str(data.device),
+        precision=str(data.dtype).removeprefix("torch."),
+        survey=summary,
+    )
+
+
+def _summary(run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float) -> RestartResult:
+    return RestartResult(
+        restart=run.restart,
+        log_likelihood=math.nan if final is None else final.log_likelihood - offset,
+        passes=round(run.passes),
+        stop="failed" if run.stop is None else run.stop.name,
+        unsound=unsound,
+        failure=None if run.failure is None else str(run.failure),
+    )

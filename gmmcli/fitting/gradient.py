@@ -1,0 +1,229 @@
+"""Gradient descent on the mean negative log-likelihood, with the gradient taken from the sufficient statistics.
+
+By Fisher's identity ∇ log L(θ) = ∇ ⟨T, η(θ)⟩ with T, the statistics at θ, held fixed: autograd runs through η,
+K × P numbers, never through the rows. Parameters are free (logits, means, log-variances or Cholesky factors with
+log-diagonal), in the coordinates of the fit; a floor is held by projection after the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters, Unconstrained
+from gmmcli.fitting.coroutine import as_generator
+from gmmcli.fitting.em import maximise
+from gmmcli.fitting.engine import Batch, Engine, Request, State
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
+
+LINE_SEARCH_PASSES = 25
+EM_RATE = 0.99  # assumed rate of EM near the optimum, to judge from one EM step what remains
+
+
+def expected_log_joint(family: Family, statistics: SufficientStatistics, p: Parameters) -> Tensor:
+    """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed."""
+    eta = family.coefficients(p)
+    linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)
+    return ((eta.linear * linear).sum() + (eta.quad * statistics.quads).sum()) / statistics.weight
+
+
+def remaining_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, floor: float) -> float:
+    """What may remain to be gained, nats per row: the gain that an EM step from here promises, over 1 − EM_RATE.
+
+    The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one and needs no pass of its own.
+    """
+    step = maximise(family, statistics, p, floor)
+    promised = expected_log_joint(family, statistics, step) - expected_log_joint(family, statistics, p)
+    return max(0.0, float(promised)) / (1 - EM_RATE)
+
+
+@dataclass(frozen=True)
+class DescentState(State):
+    """free: the leaf tensors, which `optimizer` changes in place; epoch: how many passes the schedule has done.
+
+    known: the newest point that was evaluated, where it may be asked for again; stuck: whether the last line
+    search failed.
+    """
+
+    free: Unconstrained | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+    epoch: int = 0
+    known: tuple[Parameters, SufficientStatistics] | None = None
+    stuck: bool = False
+
+
+@dataclass(frozen=True)
+class Adam(Engine):
+    """Adam with cosine annealing to zero, on all rows or on batches of them; an epoch of batches counts as a pass.
+
+    mixture_lr: learning rate of the logits; component_lr: of means and covariances; epochs: length of the schedule;
+    batches: steps an epoch. With batches, the log-likelihood that a step reports is the mean over its batches,
+    each before its update.
+    """
+
+    family: Family
+    floor: float
+    mixture_lr: float
+    component_lr: float
+    epochs: int
+    batches: int = 1
+
+    def start(self, parameters: Parameters) -> DescentState:
+        """Begins at these parameters, with a fresh optimiser."""
+        free = _leaves(self.family, parameters)
+        groups = [
+            {"params": [free.logits], "lr": self.mixture_lr},
+            {
+                "params": [free.means, free.raw] if self.family.learned else [free.means],
+                "lr": self.component_lr,
+            },
+        ]
+        optimizer = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * self.batches)
+        return DescentState(parameters, free=free, optimizer=optimizer, schedule=schedule)
+
+    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+        """One update on all rows, or an epoch of updates on batches."""
+        assert isinstance(state, DescentState)
+        assert state.free is not None
+        epoch = state.epoch + 1
+        if self.batches == 1:
+            here = _detached(self.family.constrain(state.free))
+            statistics = yield Request(here)
+            self._update(state, statistics)
+            mean = statistics.mean_log_likelihood
+            remaining = remaining_by_em(self.family, statistics, here, self.floor)
+            if mean < state.log_likelihood:  # not monotone: keep the best that was evaluated
+                here, mean = state.parameters, state.log_likelihood
+        else:
+            log_likelihood = weight = 0.0
+            for index in range(self.batches):
+                here = _detached(self.family.constrain(state.free))
+                statistics = yield Request(here, Batch(state.epoch, index))
+                self._update(state, statistics)
+                log_likelihood += statistics.log_likelihood
+                weight += statistics.weight
+            here = _detached(self.family.constrain(state.free))
+            mean, remaining = log_likelihood / weight, float("inf")
+            if epoch >= self.epochs:  # what batches say is of no one model: look once at all rows
+                statistics = yield Request(here)
+                mean = statistics.mean_log_likelihood
+                remaining = remaining_by_em(self.family, statistics, here, self.floor)
+        return replace(
+            state,
+            parameters=here,
+            log_likelihood=mean,
+            remaining=remaining,
+            stop=SCHEDULE_END if epoch >= self.epochs else None,
+            epoch=epoch,
+        )
+
+    def _update(self, state: DescentState, statistics: SufficientStatistics) -> None:
+        """Moves the free tensors against the gradient at them."""
+        assert state.free is not None
+        assert state.optimizer is not None
+        assert state.schedule is not None
+        _set_gradient(self.family, state.free, statistics)
+        state.optimizer.step()
+        state.schedule.step()
+        _project(self.family, state.free, self.floor)
+
+
+@dataclass(frozen=True)
+class LBFGS(Engine):
+    """Limited-memory BFGS with strong-Wolfe line search, on all rows. A step takes a pass for each point it tries."""
+
+    family: Family
+    floor: float
+
+    def start(self, parameters: Parameters) -> DescentState:
+        """Begins at these parameters, without curvature."""
+        free = _leaves(self.family, parameters)
+        return DescentState(parameters, free=free, optimizer=_lbfgs(self.family, free))
+
+    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+        """One direction and its line search."""
+        assert isinstance(state, DescentState)
+        assert state.free is not None
+        assert state.optimizer is not None
+        free, optimizer = state.free, state.optimizer
+
+        def search(evaluate: Callable[[Request], SufficientStatistics]) -> State:
+            known = [] if state.known is None else [state.known]
+
+            def look() -> tuple[Parameters, SufficientStatistics]:
+                here = _detached(self.family.constrain(free))
+                for seen in known:  # the search begins and ends at points that it has evaluated before
+                    if _same(seen[0], here):
+                        return seen
+                known.append((here, evaluate(Request(here))))
+                return known[-1]
+
+            def loss() -> float:
+                statistics = look()[1]
+                _set_gradient(self.family, free, statistics)
+                return -statistics.mean_log_likelihood
+
+            optimizer.step(loss)  # type: ignore[arg-type]  # LBFGS takes any number, and calls it several times
+            moved = _project(self.family, free, self.floor)
+            here, statistics = look()
+            mean = statistics.mean_log_likelihood
+            # A projection leaves the curvature that of another point, and a failed search may be curvature's
+            # fault: begin it anew. A search that fails without curvature has nothing left to try.
+            stuck = mean <= state.log_likelihood and not moved
+            return DescentState(
+                parameters=here,
+                log_likelihood=mean,
+                remaining=remaining_by_em(self.family, statistics, here, self.floor),
+                stop=NO_PROGRESS if stuck and state.stuck else None,
+                free=free,
+                optimizer=_lbfgs(self.family, free) if moved or stuck else optimizer,
+                stuck=stuck,
+                known=(here, statistics),
+            )
+
+        return (yield from as_generator(search))
+
+
+def _lbfgs(family: Family, free: Unconstrained) -> torch.optim.Optimizer:
+    leaves = [free.logits, free.means, free.raw] if family.learned else [free.logits, free.means]
+    return torch.optim.LBFGS(
+        leaves, max_iter=1, max_eval=LINE_SEARCH_PASSES, tolerance_change=0, history_size=20,
+        tolerance_grad=0, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+
+def _leaves(family: Family, p: Parameters) -> Unconstrained:
+    u = family.unconstrain(p)
+    return Unconstrained(*(t.detach().clone().requires_grad_() for t in (u.logits, u.means, u.raw)))
+
+
+def _detached(p: Parameters) -> Parameters:
+    return Parameters(p.weights.detach(), p.means.detach(), p.scale.detach())
+
+
+def _same(a: Parameters, b: Parameters) -> bool:
+    return torch.equal(a.weights, b.weights) and torch.equal(a.means, b.means) and torch.equal(a.scale, b.scale)
+
+
+def _set_gradient(family: Family, free: Unconstrained, statistics: SufficientStatistics) -> None:
+    """Leaves the gradient of the mean negative log-likelihood on the free tensors."""
+    for leaf in (free.logits, free.means, free.raw):
+        leaf.grad = None
+    (-expected_log_joint(family, statistics, family.constrain(free))).backward()
+
+
+@torch.no_grad()
+def _project(family: Family, free: Unconstrained, floor: float) -> bool:
+    """Raises variances below the floor to it; returns whether any was."""
+    scale = family.from_raw(free.raw)
+    raised = family.project(scale, floor)
+    moved = bool((raised != scale).any())
+    if moved:
+        free.raw.copy_(family.to_raw(raised))
+    return moved

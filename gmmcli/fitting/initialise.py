@@ -1,0 +1,169 @@
+"""Starting mixtures. Every draw depends on the seed and the rows' global numbers only.
+
+All starts are made from a sample of the rows, the SAMPLE_ROWS with the smallest hashes of their numbers (every
+row where there are no more than that), in the coordinates of the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.draws import generator, row_uniforms
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.prepared import PreparedData
+
+SAMPLE_ROWS = 20_000
+LLOYD_STEPS = 10
+PRIOR_ROWS = 1.0  # rows of the pooled covariance, times D + 1, mixed into each cluster's own
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to start from: z (S, D) float64 in the coordinates of the fit, weights (S,), rows (S,) global numbers."""
+
+    z: Tensor  # (S, D)
+    weights: Tensor  # (S,)
+    rows: Tensor  # (S,)
+
+    @property
+    def share(self) -> Tensor:
+        """Weights that sum to 1."""
+        return self.weights / self.weights.sum()
+
+
+def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sample:
+    """Up to `size` rows, chosen by a hash of their numbers, in the order of the data."""
+    hashes = torch.cat([row_uniforms(seed, "sample", block.rows.cpu()) for block in data.blocks])
+    limit = float(hashes.kthvalue(size).values) if len(hashes) > size else 2.0
+    z, weights, rows, first = [], [], [], 0
+    for block in data.blocks:
+        keep = hashes[first : first + len(block.rows)] <= limit
+        first += len(block.rows)
+        taken = block.take(keep.nonzero()[:, 0].to(block.z.device))
+        z.append(taken.z[1:].mT.to("cpu", torch.float64))
+        weights.append(
+            z[-1].new_ones(len(z[-1])) if taken.weights is None else taken.weights.to("cpu", torch.float64)
+        )
+        rows.append(taken.rows.cpu())
+    return Sample(torch.cat(z), torch.cat(weights), torch.cat(rows))
+
+
+def from_responsibilities(
+    sample: Sample,
+    family: Family,
+    r: Tensor,  # (S, K)
+    scale: Tensor | None,
+    floor: float,
+) -> Parameters:
+    """The M-step on the sample, each scatter mixed with the pooled one as if D + 1 more rows had it.
+
+    Without that a cluster of few rows would start at the floor, where a likelihood without bound may keep it.
+    scale: the given scale of a family that does not learn it.
+    """
+    weighted = r * sample.weights[:, None]
+    counts = weighted.sum(0)
+    sums = weighted.mT @ sample.z
+    quads = weighted.mT @ family.quad(sample.z.mT).mT  # (K, Q)
+    components, dims = r.shape[1], sample.z.shape[1]
+    about = family.quad((sums / counts.clamp_min(1e-300)[:, None]).mT).mT  # quad(μ_k)
+    scatter = quads - counts[:, None] * about
+    prior = PRIOR_ROWS * (dims + 1) * counts.sum() / len(sample.z)
+    pooled = scatter.sum(0, keepdim=True) / counts.sum()
+    smooth = (scatter + prior * pooled) * (counts / (counts + prior))[:, None]
+    quads = smooth + counts[:, None] * about
+    if family.shared:
+        quads = quads.sum(0, keepdim=True)
+    covariances = torch.eye(dims, dtype=torch.float64).expand(components, -1, -1)
+    previous = family.from_moments(sample.share.new_full((components,), 1 / components), sums * 0, covariances)
+    if scale is not None:
+        previous = Parameters(previous.weights, previous.means, scale)
+    return family.m_step(counts, sums, quads, previous, floor)
+
+
+def from_centres(
+    sample: Sample,
+    family: Family,
+    centres: Tensor,  # (K, D)
+    scale: Tensor | None,
+    floor: float,
+) -> Parameters:
+    """A mixture from the clusters of rows nearest to each centre."""
+    nearest = _distances(sample.z, centres).argmin(1)
+    r = torch.nn.functional.one_hot(nearest, len(centres)).double()
+    return from_responsibilities(sample, family, r, scale, floor)
+
+
+def kmeans_plus_plus(sample: Sample, family: Family, components: int, seed: int, scale: Tensor | None, floor: float):
+    """k-means++ seeds (Arthur & Vassilvitskii 2007), a few Lloyd steps, and the clusters' moments."""
+    draw = generator(seed, "kmeans++")
+    centres = _seeds(sample, components, draw)
+    for _ in range(LLOYD_STEPS):
+        nearest = _distances(sample.z, centres).argmin(1)
+        weighted = torch.nn.functional.one_hot(nearest, components).double() * sample.weights[:, None]
+        counts = weighted.sum(0)
+        moved = torch.where(counts[:, None] > 0, weighted.mT @ sample.z / counts.clamp_min(1e-300)[:, None], centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return from_centres(sample, family, centres, scale, floor)
+
+
+def random_responsibilities(
+    sample: Sample, family: Family, components: int, seed: int, scale: Tensor | None, floor: float
+) -> Parameters:
+    """Responsibilities drawn uniformly from the simplex (Dirichlet(1)) for each row."""
+    draws = [row_uniforms(seed, f"responsibility {k}", sample.rows) for k in range(components)]
+    exponential = -torch.stack(draws, 1).log()
+    return from_responsibilities(sample, family, exponential / exponential.sum(1, keepdim=True), scale, floor)
+
+
+def random_rows(
+    sample: Sample, family: Family, components: int, seed: int, scale: Tensor | None, floor: float
+) -> Parameters:
+    """K different rows as means, equal weights, and the data's own covariance for every component."""
+    order = row_uniforms(seed, "random rows", sample.rows) / sample.weights
+    order = torch.where(sample.weights > 0, order, torch.full_like(order, float("inf"))).argsort()
+    means: list[Tensor] = []
+    for row in order.tolist():
+        if all(bool((sample.z[row] != mean).any()) for mean in means):
+            means.append(sample.z[row])
+        if len(means) == components:
+            break
+    everything = from_responsibilities(sample, family, sample.z.new_ones(len(sample.z), 1), scale, floor)
+    copies = everything.scale if family.shared else everything.scale.expand(components, *everything.scale.shape[1:])
+    return Parameters(everything.weights.expand(components) / components, torch.stack(means), copies.clone())
+
+
+Start = Callable[[Sample, Family, int, int, Tensor | None, float], Parameters]
+STARTS: dict[str, Start] = {
+    "kmeans++": kmeans_plus_plus,
+    "random": random_responsibilities,
+    "random-rows": random_rows,
+}
+
+
+def _seeds(sample: Sample, components: int, draw: torch.Generator) -> Tensor:
+    """Rows drawn one after another with probability proportional to weight × squared distance to the nearest."""
+    chance = sample.weights.clone()
+    closest = torch.full_like(chance, float("inf"))
+    centres = []
+    for _ in range(components):
+        cumulative = chance.cumsum(0)
+        target = torch.rand((), generator=draw, dtype=torch.float64) * cumulative[-1]
+        row = int(torch.searchsorted(cumulative, target, right=True).clamp_max(len(chance) - 1))
+        centres.append(sample.z[row])
+        closest = torch.minimum(closest, (sample.z - sample.z[row]).square().sum(1))
+        chance = sample.weights * closest
+    return torch.stack(centres)
+
+
+def _distances(
+    z: Tensor,  # (S, D)
+    centres: Tensor,  # (K, D)
+) -> Tensor:
+    """Squared distances up to a term of the row alone, (S, K)."""
+    return centres.square().sum(1) - 2 * z @ centres.mT

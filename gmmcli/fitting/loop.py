@@ -1,0 +1,118 @@
+"""The loop, the only one: steps several fits side by side, a pass for all at a time, until each has stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gmmcli.errors import GmmError, NumericalError
+from gmmcli.families.base import Parameters
+from gmmcli.fitting.engine import Engine, Request, State, Step
+from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, StopReason
+
+PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """One step in the history of a fit. Log-likelihood, gain and remaining gain are in nats per row."""
+
+    passes: int  # full passes so far, this step's included
+    log_likelihood: float
+    gain: float  # over the step before
+    remaining: float  # estimated
+
+
+@dataclass
+class Run:
+    """One fit from one start. state: the newest; failure: why it was given up, if it was."""
+
+    restart: int
+    state: State
+    history: list[PassRecord] = field(default_factory=list)
+    passes: float = 0
+    stop: StopReason | None = None
+    failure: GmmError | None = None
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop. iterations: full passes a run may take; tolerance: nats per row of estimated remaining gain."""
+
+    iterations: int
+    tolerance: float
+
+
+Listener = Callable[[Run, float], None]  # called after every step of a run with the seconds since the start
+
+
+def run_all(
+    engine: Engine,
+    starts: Sequence[Parameters],
+    evaluate: Evaluator,
+    limits: Limits,
+    listener: Listener | None = None,
+) -> list[Run]:
+    """Runs the engine from every start until all have stopped or failed; a failure ends that run only."""
+    begin = time.monotonic()
+    runs = [Run(i, engine.start(p)) for i, p in enumerate(starts)]
+    steps: dict[int, Step] = {}
+    requests: dict[int, Request] = {}
+    offset = evaluate.data.affine.log_det()  # log-likelihoods are shown in the units of the data
+
+    def advance(run: Run, answer: SufficientStatistics | None) -> None:
+        """Gives a run its answer, and leaves its next request, or none when it has stopped."""
+        requests.pop(run.restart, None)
+        try:
+            while run.stop is None:
+                try:
+                    if run.restart in steps:
+                        requests[run.restart] = steps[run.restart].send(_finite(answer))
+                    else:
+                        steps[run.restart] = engine.step(run.state)
+                        requests[run.restart] = next(steps[run.restart])
+                    return
+                except StopIteration as end:
+                    del steps[run.restart]
+                    _record(run, end.value, limits, offset)
+                    if listener is not None:
+                        listener(run, time.monotonic() - begin)
+        except GmmError as error:
+            run.failure = error
+
+    for run in runs:
+        advance(run, None)
+    while requests:
+        asked = list(requests)
+        answers = evaluate([requests[i] for i in asked])
+        for i, answer in zip(asked, answers, strict=True):
+            share = 1.0 if requests[i].batch is None else answer.weight / evaluate.data.weight
+            runs[i].passes += share
+            advance(runs[i], answer)
+    return runs
+
+
+def _finite(answer: SufficientStatistics | None) -> SufficientStatistics:
+    assert answer is not None
+    if not math.isfinite(answer.log_likelihood):
+        raise NumericalError("the log-likelihood is not finite: raise --variance-floor or lower the learning rates")
+    return answer
+
+
+def _record(run: Run, state: State, limits: Limits, offset: float) -> None:
+    """Takes in the state after a step and decides whether the run has stopped."""
+    gain = state.log_likelihood - run.state.log_likelihood
+    run.state = state
+    run.history.append(PassRecord(round(run.passes), state.log_likelihood - offset, gain, state.remaining))
+    run.patience = run.patience + 1 if state.remaining <= limits.tolerance else 0
+    if run.patience >= PATIENCE or (run.patience and state.stop is not None):
+        run.stop = CONVERGED
+    elif state.stop is not None:
+        run.stop = state.stop
+    elif round(run.passes) >= limits.iterations:
+        run.stop = ITERATION_LIMIT

@@ -1,0 +1,109 @@
+"""The options of a fit, checked once for the command line and for Python alike. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from gmmcli.errors import UsageError
+from gmmcli.families import FAMILIES
+
+INITS = ("kmeans++", "random", "random-rows")
+RESTARTS = 10
+ITERATIONS = {"em": 1000, "adam": 500, "lbfgs": 1000}
+MIXTURE_LR = 0.05
+COMPONENT_LR = 0.05
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What is fitted and how; None means the default that depends on the others.
+
+    tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take.
+    variance_floor: relative to each column's variance. mixture_lr, component_lr: Adam's rates of the weights and
+    of means and covariances. variance: of the constant family. init: a name in INITS, or "given" when a model or
+    a table of means is passed. threads: workers on the CPU, all processors when None.
+    """
+
+    components: int = 5
+    family: str = "full"
+    method: Literal["em", "gradient"] = "em"
+    variance: float | None = None
+    init: str = "kmeans++"
+    restarts: int | None = None
+    seed: int = 42
+    iterations: int | None = None
+    tolerance: float = 1e-6
+    variance_floor: float = 1e-6
+    standardize: bool = False
+    optimizer: Literal["adam", "lbfgs"] | None = None
+    mixture_lr: float | None = None
+    component_lr: float | None = None
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "float64"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError naming the first option that is out of range or does not apply."""
+        if self.family not in FAMILIES:
+            raise UsageError(f"unknown --family {self.family!r}: choose one of {', '.join(FAMILIES)}")
+        for name, choices in (("method", ("em", "gradient")), ("precision", ("auto", "float32", "float64"))):
+            if getattr(self, name) not in choices:
+                raise UsageError(f"unknown --{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+        if self.init not in (*INITS, "given"):
+            raise UsageError(f"unknown --init {self.init!r}: choose {', '.join(INITS)}, a model file or a table")
+        for name in ("components", "restarts", "iterations", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{_flag(name)} {value}: must be at least 1")
+        for name in ("variance", "mixture_lr", "component_lr"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{_flag(name)} {value}: must be a positive number")
+        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
+            raise UsageError(f"--tolerance {self.tolerance}: must not be negative")
+        if not 0 < self.variance_floor < 1:
+            raise UsageError(f"--variance-floor {self.variance_floor}: must be between 0 and 1")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.variance is not None and self.family != "constant":
+            raise UsageError(f"--variance applies to --family constant, not to {self.family}")
+        if self.method == "em":
+            for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"{_flag(name)} applies to --method gradient, not to em")
+        if self.optimizer not in (None, "adam", "lbfgs"):
+            raise UsageError(f"unknown --optimizer {self.optimizer!r}: choose adam or lbfgs")
+        if self.optimizer == "lbfgs":
+            for name in ("mixture_lr", "component_lr", "batch_size"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"{_flag(name)} applies to --optimizer adam, not to lbfgs")
+        if self.init == "given" and (self.restarts or 1) > 1:
+            raise UsageError("--restarts applies to random starts, not to --init from a file")
+
+    @property
+    def restart_count(self) -> int:
+        """Number of starts."""
+        return self.restarts or (1 if self.init == "given" else RESTARTS)
+
+    @property
+    def passes(self) -> int:
+        """Full passes that a restart may take."""
+        return self.iterations or ITERATIONS["em" if self.method == "em" else self.optimizer or "adam"]
+
+    @property
+    def mixture_rate(self) -> float:
+        """Adam's learning rate of the logits."""
+        return self.mixture_lr or MIXTURE_LR
+
+    @property
+    def component_rate(self) -> float:
+        """Adam's learning rate of means and covariances."""
+        return self.component_lr or COMPONENT_LR
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,138 @@
+"""The data as the pass wants it: conditioned, features × rows, in the device's precision.
+
+Shift and scale are applied in float64 before any cast. Blocks are laid out once and kept, so that every later
+pass reads contiguous memory and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block
+from gmmcli.families.base import Family
+from gmmcli.families.coordinates import Affine
+from gmmcli.fitting.statistics import FixedPoint
+from gmmcli.fitting.survey import Survey, weighted_rows
+from gmmcli.fitting.workers import map_blocks
+
+
+@dataclass(frozen=True)
+class PreparedBlock:
+    """Rows of one block in the coordinates of the fit.
+
+    z: (1 + D, B), a row of ones first; weights: (B,) or None; rows: (B,) int64 global row numbers.
+    """
+
+    z: Tensor  # (1+D, B)
+    weights: Tensor | None  # (B,)
+    rows: Tensor  # (B,)
+
+    def take(self, index: Tensor) -> PreparedBlock:
+        """The rows at these places of the block."""
+        weights = None if self.weights is None else self.weights[index]
+        return PreparedBlock(self.z[:, index], weights, self.rows[index])
+
+
+@dataclass
+class PreparedData:
+    """All rows of positive weight, conditioned.
+
+    blocks: in the order of the data; affine: the coordinates of the fit; summary: of the data in original units;
+    bound: (1 + D,) upper bounds of |[1, z]| over all rows.
+    """
+
+    blocks: list[PreparedBlock]
+    affine: Affine
+    summary: Survey
+    bound: Tensor  # (1+D,)
+    _quads: dict[str, Tensor] = field(default_factory=dict)
+    _whole: PreparedBlock | None = None
+
+    @property
+    def weight(self) -> float:
+        """N, the total row weight."""
+        return self.summary.weight
+
+    @property
+    def dims(self) -> int:
+        """D."""
+        return len(self.bound) - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the pass."""
+        return self.blocks[0].z.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pass runs."""
+        return self.blocks[0].z.device
+
+    def whole(self) -> PreparedBlock:
+        """All rows as one block, for picking rows at random; the blocks become views of it, not copies."""
+        if self._whole is None:
+            sizes = [len(block.rows) for block in self.blocks]
+            weights = [block.weights for block in self.blocks if block.weights is not None]
+            self._whole = PreparedBlock(
+                torch.cat([block.z for block in self.blocks], 1),
+                torch.cat(weights) if weights else None,
+                torch.cat([block.rows for block in self.blocks]),
+            )
+            parts = zip(self._whole.z.split(sizes, 1), self.blocks, strict=True)
+            self.blocks = [PreparedBlock(z, block.weights, block.rows) for z, block in parts]
+        return self._whole
+
+    def total_quads(self, family: Family, threads: int) -> Tensor:
+        """Σ_n w_n quad(z_n), (1, Q): a constant of the data, summed once."""
+        if family.name not in self._quads:
+            total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound))
+            parts = map_blocks(lambda block: total.encode(_block_quads(block, family)), self.blocks, threads)
+            for part in parts:
+                total = total.merge(part)
+            self._quads[family.name] = total.decode()[None]
+        return self._quads[family.name]
+
+
+def prepare(
+    blocks: Iterable[Block],
+    summary: Survey,
+    affine: Affine,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    threads: int,
+) -> PreparedData:
+    """Reads the data once and keeps it in the coordinates of `affine`."""
+
+    def lay_out(block: Block) -> PreparedBlock | None:
+        x, weights = weighted_rows(block)
+        if not len(x):
+            return None
+        numbers = torch.arange(block.first_row, block.first_row + len(block.x))
+        if block.weights is not None:
+            numbers = numbers[block.weights > 0]
+        z = torch.empty(1 + x.shape[1], len(x), dtype=dtype)
+        z[0] = 1
+        z[1:] = affine.inner(x).mT
+        return PreparedBlock(z.to(device), None if weights is None else weights.to(device, dtype), numbers.to(device))
+
+    kept: Iterator[PreparedBlock | None] = map_blocks(lay_out, blocks, threads)
+    reach = affine.inner_bound(summary.minimum, summary.maximum)
+    bound = torch.cat([reach.new_ones(1), reach * (1 + 1e-6)])  # the bound's own rounding
+    by_row = sorted((block for block in kept if block is not None), key=lambda block: int(block.rows[0]))
+    return PreparedData(by_row, affine, summary, bound)
+
+
+def _block_quads(block: PreparedBlock, family: Family) -> Tensor:
+    total = torch.zeros(family.quad_size(block.z.shape[0] - 1), dtype=torch.float64)
+    for first in range(0, block.z.shape[1], 4096):
+        rows = slice(first, first + 4096)
+        quads = family.quad(block.z[1:, rows])
+        if block.weights is not None:
+            quads = quads * block.weights[rows]
+        total += quads.sum(1).to("cpu", torch.float64)
+    return total

@@ -1,0 +1,52 @@
+"""Which of several fits to keep: sound ones before unsound ones, then by log-likelihood.
+
+The likelihood of a mixture is unbounded: a component that falls on a few rows can beat every sensible fit. A fit
+is unsound when a component has a variance at the floor, holds too few rows to have the covariance that it has,
+or is flatter than EIGENVALUE_RATIO against the widest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.loop import Run
+
+EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the largest, in the fit's coordinates
+AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
+
+
+def unsound_reason(family: Family, p: Parameters, floor: float, rows: int) -> str | None:
+    """Why a mixture is not to be trusted, in one phrase that names the component, or None when it is sound.
+
+    p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted.
+    """
+    smallest, largest = family.eigenvalue_range(p.scale)
+    own_rows = p.weights * rows
+    needed = 1 if family.shared else family.rank_rows(p.dims)
+    k = int(own_rows.argmin())
+    if float(own_rows[k]) < needed:
+        return f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}"
+    if family.learned:
+        k = int(smallest.argmin())
+        who = "the shared covariance" if family.shared else f"component {k}"
+        if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
+            return f"{who} has a variance at the floor"
+        if float(smallest[k]) < EIGENVALUE_RATIO * float(largest.max()):
+            return f"{who} is nearly flat: eigenvalue ratio {float(smallest[k] / largest.max()):.1e}"
+    return None
+
+
+def rank(runs: Sequence[Run], unsound: Sequence[str | None]) -> list[int]:
+    """Places of the runs that did not fail, the best first."""
+    alive = [i for i, run in enumerate(runs) if run.failure is None]
+    return sorted(alive, key=lambda i: (unsound[i] is not None, -runs[i].state.log_likelihood, i))
+
+
+def heaviest_first(p: Parameters) -> Tensor:
+    """Order (K,) of the components by weight; ties by the first coordinate of the mean that differs."""
+    keys = [(-w, *mean) for w, mean in zip(p.weights.tolist(), p.means.tolist(), strict=True)]
+    return torch.tensor(sorted(range(p.components), key=keys.__getitem__))

@@ -1,0 +1,105 @@
+"""Sufficient statistics of a pass, and the fixed-point sums that make them independent of who adds.
+
+Floating-point addition is not associative: a sum over blocks would change its last bits with the number of
+workers, processes or the order of reading. Here every number of a block is turned into two int64 limbs at a
+scale known before the pass; integers are added, in any order, and turned back once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import NumericalError
+
+HIGH_BITS = 62  # the high limb holds the sum's magnitude in units of 2^(exponent − HIGH_BITS)
+LOW_BITS = 40  # the low limb divides that unit; leaves room to add 2^22 blocks
+
+
+@dataclass(frozen=True)
+class SufficientStatistics:
+    """What one pass over the data says of one mixture. Float64; N is the total row weight.
+
+    counts: (K,) Σ_n w_n r_nk.
+    sums: (K, D) Σ_n w_n r_nk x_n.
+    quads: (J, Q) Σ_n w_n r_nk quad(x_n), summed over k where the covariance is shared.
+    log_likelihood: Σ_n w_n log p(x_n), nats.
+    entropy: Σ_n w_n Σ_k −r_nk log r_nk, nats, or None when the pass was not asked for it.
+    weight: N, the weight of the rows that were passed over.
+    """
+
+    counts: Tensor  # (K,)
+    sums: Tensor  # (K, D)
+    quads: Tensor  # (J, Q)
+    log_likelihood: float
+    weight: float
+    entropy: float | None = None
+
+    @property
+    def mean_log_likelihood(self) -> float:
+        """Log-likelihood in nats per row."""
+        return self.log_likelihood / self.weight
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A vector of sums as integers: value = (high + low · 2^−LOW_BITS) · 2^(exponent − HIGH_BITS).
+
+    high, low: (M,) int64; exponent: (M,) int64 such that every partial sum stays below 2^exponent.
+    """
+
+    high: Tensor
+    low: Tensor
+    exponent: Tensor
+
+    @classmethod
+    def zeros(cls, bound: Tensor) -> FixedPoint:
+        """Empty sums for numbers whose absolute values add up to at most `bound` (M,) float64."""
+        if not bool(bound.isfinite().all()):
+            raise NumericalError("the data or the parameters are too large for the sums of a pass: rescale the data")
+        exponent = torch.frexp(bound.clamp_min(1e-290)).exponent.long() + 1
+        nothing = torch.zeros_like(exponent)
+        return cls(nothing, nothing, exponent)
+
+    def encode(self, values: Tensor) -> FixedPoint:
+        """The values of one block, (M,) float64, at this vector's scales."""
+        scaled = _times_power(values, HIGH_BITS - self.exponent)
+        if not bool((scaled.abs() <= 2.0**HIGH_BITS).all()):
+            raise NumericalError("a sum of the pass is not finite: the model is degenerate or the data extreme")
+        high = scaled.round()
+        low = ((scaled - high) * 2.0**LOW_BITS).round()  # the difference is exact
+        return FixedPoint(high.long(), low.long(), self.exponent)
+
+    def merge(self, other: FixedPoint) -> FixedPoint:
+        """The sum of two; associative and commutative, exactly."""
+        return FixedPoint(self.high + other.high, self.low + other.low, self.exponent)
+
+    def reduced(self, reduce: Callable[[Tensor], Tensor]) -> FixedPoint:
+        """The sums after `reduce` has added the limbs, (2, M) int64, over all processes."""
+        high, low = reduce(torch.stack([self.high, self.low]))
+        return FixedPoint(high, low, self.exponent)
+
+    def decode(self) -> Tensor:
+        """The sums as (M,) float64."""
+        scaled = self.high.double() + self.low.double() * 2.0**-LOW_BITS
+        return _times_power(scaled, self.exponent - HIGH_BITS)
+
+
+def _times_power(values: Tensor, power: Tensor) -> Tensor:
+    """values · 2^power, in two steps so that no intermediate power overflows."""
+    half = power // 2
+    return torch.ldexp(torch.ldexp(values, half), power - half)
+
+
+def log_likelihood_bound(linear: Tensor, quad: Tensor, features: Tensor, quads: Tensor, weight: float) -> float:
+    """Upper bound of Σ_n w_n |log p(x_n)|, and of the same sum over any subset of rows.
+
+    linear (K, 1+D) and quad (J, Q) are the coefficients, features (1+D,) and quads (Q,) bounds on |[1, x]| and
+    |quad(x)| over the data, weight the total row weight.
+    """
+    largest = (linear.abs() @ features + quad.abs() @ quads).max()
+    return weight * (float(largest) + math.log(len(linear)))

@@ -1,0 +1,58 @@
+"""When a fit stops, why, and how much it leaves: stop reasons as data, and Aitken's estimate of what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why a fit ended. name: a word for machines; prose and remedy: for people; converged: whether it is done."""
+
+    name: str
+    prose: str
+    remedy: str = ""
+    converged: bool = False
+
+
+CONVERGED = StopReason("converged", "the estimated remaining gain fell below the tolerance", converged=True)
+ITERATION_LIMIT = StopReason(
+    "iteration limit",
+    "the passes allowed by --iterations were used up before the gain fell below the tolerance",
+    "raise --iterations or --tolerance, or go on from this model with --init MODEL.pt",
+)
+SCHEDULE_END = StopReason(
+    "schedule ended",
+    "the learning rates were annealed to zero over --iterations before the gain fell below the tolerance",
+    "raise --iterations or the learning rates, or go on from this model with --init MODEL.pt",
+)
+NO_PROGRESS = StopReason(
+    "no progress",
+    "the line search found no better point, although the gradient is not yet small",
+    "go on from this model with --method em --init MODEL.pt",
+)
+
+
+def remaining_gain(log_likelihoods: Sequence[float]) -> float:
+    """Estimated gain of a linearly converging sequence beyond its last term, by Aitken's extrapolation.
+
+    With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). Infinite while the increments
+    still grow or fewer than three terms are known; 0 where the increment is lost in rounding. In the terms' unit.
+
+    Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
+    one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
+    """
+    if len(log_likelihoods) < 3:
+        return float("inf")
+    a, b, c = log_likelihoods[-3:]
+    before, last = b - a, c - b
+    rounding = 8 * torch.finfo(torch.float64).eps * max(1.0, abs(c))
+    if abs(last) <= rounding:
+        return 0.0
+    if last < 0 or before <= last:
+        return float("inf")
+    rate = last / before
+    return last * rate / (1 - rate)

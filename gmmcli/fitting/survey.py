@@ -1,0 +1,113 @@
+"""What must be known of the data before fitting: sizes, ranges, moments, and whether rows are distinct.
+
+Two readings: the first takes exact ranges, the second the moments in units of the ranges, where they neither
+overflow nor cancel, summed in fixed point so that they are the same bits however the blocks were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block
+from gmmcli.errors import InputError
+from gmmcli.fitting.statistics import FixedPoint
+from gmmcli.fitting.workers import map_blocks
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Facts of the data, over the rows of positive weight.
+
+    rows: their number; weight: N, their total weight; minimum, maximum, mean: (D,); covariance: (D, D) with
+    divisor N, only its diagonal filled where the covariances were not asked for; distinct: number of different
+    rows, counted up to the limit that was asked for.
+    """
+
+    rows: int
+    weight: float
+    minimum: Tensor  # (D,)
+    maximum: Tensor  # (D,)
+    mean: Tensor  # (D,)
+    covariance: Tensor  # (D, D)
+    distinct: int
+
+    @property
+    def variances(self) -> Tensor:
+        """(D,) with divisor N."""
+        return self.covariance.diagonal()
+
+
+def weighted_rows(block: Block) -> tuple[Tensor, Tensor | None]:
+    """The block's rows of positive weight and their weights; a row of weight 0 is as if it were not there."""
+    if block.weights is None:
+        return block.x, None
+    keep = block.weights > 0
+    return block.x[keep], block.weights[keep]
+
+
+def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads: int) -> Survey:
+    """Reads the data twice. Raises InputError where no row has weight.
+
+    distinct: how far different rows are counted; covariances: whether the off-diagonal moments are taken.
+    """
+    ranges = None
+    rows, heaviest, different = 0, 0.0, None
+    for part in map_blocks(lambda block: _range(block, distinct), blocks, threads):
+        if part is None:
+            continue
+        low, high, count, weight, some = part
+        rows, heaviest = rows + count, max(heaviest, weight)
+        ranges = (low, high) if ranges is None else (ranges[0].minimum(low), ranges[1].maximum(high))
+        if different is None or len(different) < distinct:
+            different = _distinct(some if different is None else torch.cat([different, some]), distinct)
+    if ranges is None or different is None:
+        raise InputError("no row has a positive weight")
+    low, high = ranges
+    middle = low + (high - low) / 2
+    half = torch.where(high > low, (high - low) / 2, torch.ones_like(low))
+
+    dims = len(low)
+    size = 1 + dims + (dims * dims if covariances else dims)
+    total = FixedPoint.zeros(torch.full((size,), rows * heaviest, dtype=torch.float64))
+    moments = map_blocks(lambda block: total.encode(_moments(block, middle, half, covariances)), blocks, threads)
+    for part in moments:
+        total = total.merge(part)
+    sums = total.decode()
+    weight = float(sums[0])
+    mean = sums[1 : dims + 1] / weight
+    second = sums[dims + 1 :] / weight
+    second = second.reshape(dims, dims) if covariances else second.diag_embed()
+    covariance = second - (mean[:, None] * mean if covariances else mean.square().diag_embed())
+    variances = torch.where(high > low, covariance.diagonal().clamp_min(0), torch.zeros_like(mean))
+    covariance = half[:, None] * (covariance - covariance.diagonal().diag_embed() + variances.diag_embed()) * half
+    return Survey(rows, weight, low, high, middle + half * mean, covariance, len(different))
+
+
+def _range(block: Block, distinct: int) -> tuple[Tensor, Tensor, int, float, Tensor] | None:
+    x, weights = weighted_rows(block)
+    if not len(x):
+        return None
+    heaviest = 1.0 if weights is None else float(weights.max())
+    return x.amin(0), x.amax(0), len(x), heaviest, _distinct(x, distinct)
+
+
+def _distinct(x: Tensor, limit: int) -> Tensor:
+    """Up to `limit` different rows of x; finds them one by one, so that no sort of all rows is needed."""
+    found = []
+    while len(x) and len(found) < limit:
+        found.append(x[0])
+        x = x[(x != x[0]).any(1)]
+    return torch.stack(found) if found else x
+
+
+def _moments(block: Block, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:
+    x, weights = weighted_rows(block)
+    u = (x - middle) / half
+    w = u.new_ones(len(u)) if weights is None else weights
+    weighted = u * w[:, None]
+    second = (weighted.mT @ u).flatten() if covariances else (weighted * u).sum(0)
+    return torch.cat([w.sum()[None], weighted.sum(0), second])

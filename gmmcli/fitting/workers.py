@@ -1,0 +1,54 @@
+"""Work over blocks: each block by one worker with one intra-op thread, workers side by side, results merged.
+
+torch releases the interpreter lock inside its kernels, so Python threads run them in parallel; one intra-op
+thread a worker keeps the bits of a block the same whatever their number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def default_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def single_intra_op_thread() -> Iterator[None]:
+    """Runs torch's kernels on one thread inside, and restores the caller's setting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def map_blocks(function: Callable[[T], R], blocks: Iterable[T], threads: int) -> Iterator[R]:
+    """`function` of every block, in order, by `threads` workers that read at most twice as many blocks ahead."""
+    if threads <= 1:
+        yield from map(function, blocks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending = deque()
+        try:
+            for block in blocks:
+                pending.append(pool.submit(function, block))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

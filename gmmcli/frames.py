@@ -1,0 +1,111 @@
+"""The kinds of table a Python user holds, as tensors and back: tensor, numpy array, pandas DataFrame, arrow Table.
+
+`read_table` gives the numbers and a `Wrap` that returns results in the caller's own kind, a DataFrame's on its
+index. Columns of frames are matched by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmmcli.errors import InputError
+
+Rows = Any  # Tensor | np.ndarray | pandas.DataFrame | pyarrow.Table: the kinds `read_table` takes
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """Turns result tensors into the kind of table that the data came in; `index` is a DataFrame's."""
+
+    kind: str  # "tensor", "numpy" or "pandas"
+    index: Any = None
+
+    def vector(self, values: Tensor, name: str) -> Any:
+        """One value a row: Tensor, ndarray or Series called `name`."""
+        if self.kind == "tensor":
+            return values
+        array = values.detach().cpu().numpy()
+        if self.kind == "numpy":
+            return array
+        import pandas as pd
+
+        return pd.Series(array, index=self.index, name=name)
+
+    def matrix(self, values: Tensor, names: Sequence[Any]) -> Any:
+        """Several values a row: Tensor, ndarray or DataFrame with these column names."""
+        if self.kind == "tensor":
+            return values
+        array = values.detach().cpu().numpy()
+        if self.kind == "numpy":
+            return array
+        import pandas as pd
+
+        return pd.DataFrame(array, index=self.index, columns=pd.Index(list(names)))
+
+
+def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor, tuple[str, ...] | None, Wrap]:
+    """Rows (N, D) as a tensor, the names of its columns where the data has names, and the way back.
+
+    columns: the columns to take, by name, in this order; None takes the numeric ones of a frame, and all of a
+    tensor or array. Raises InputError when a column is absent or is not numeric, or the data is not a table.
+    """
+    if isinstance(data, Tensor):
+        return _matrix(data), None, Wrap("tensor")
+    pandas = sys.modules.get("pandas")  # nobody holds a DataFrame without having imported pandas
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        numeric = [
+            c for c in data.columns
+            if pandas.api.types.is_numeric_dtype(data[c]) and not pandas.api.types.is_bool_dtype(data[c])
+        ]  # fmt: skip
+        names = _names(columns, list(data.columns), numeric)
+        array = data[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+        return (
+            torch.from_numpy(np.ascontiguousarray(array)),
+            tuple(map(str, names)),
+            Wrap("pandas", data.index),
+        )
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and isinstance(data, pyarrow.Table | pyarrow.RecordBatch):
+        types = pyarrow.types
+        numeric = [
+            f.name for f in data.schema
+            if types.is_integer(f.type) or types.is_floating(f.type) or types.is_decimal(f.type)
+        ]  # fmt: skip
+        names = _names(columns, data.schema.names, numeric)
+        arrays = [data.column(name).cast(pyarrow.float64()).to_numpy(zero_copy_only=False) for name in names]
+        return torch.from_numpy(np.column_stack(arrays)), tuple(names), Wrap("numpy")
+    try:
+        array = np.asarray(data, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"cannot read a table from {type(data).__name__}: "
+            "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table"
+        ) from None
+    return _matrix(torch.tensor(array)), None, Wrap("numpy")
+
+
+def _names(wanted: Sequence[str] | None, available: list[str], numeric: list[str]) -> list[str]:
+    if wanted is None:
+        if not numeric:
+            raise InputError(f"no numeric column among {', '.join(map(str, available))}")
+        return numeric
+    missing = [name for name in wanted if name not in available]
+    if missing:
+        raise InputError(f"no column {', '.join(missing)}: there are {', '.join(map(str, available))}")
+    text = [name for name in wanted if name not in numeric]
+    if text:
+        raise InputError(f"column {', '.join(text)} is not numeric")
+    return list(wanted)
+
+
+def _matrix(x: Tensor) -> Tensor:
+    if x.ndim != 2:
+        raise InputError(f"data of shape {tuple(x.shape)}: expected rows × columns, (N, D)")
+    return x

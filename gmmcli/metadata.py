@@ -1,0 +1,57 @@
+"""What a model file says of a fit, as plain JSON values: `describe` turns a FitResult into the metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+from gmmcli.fitting.fit import FitResult
+from gmmcli.fitting.survey import Survey
+
+
+def describe(result: FitResult, **more: Any) -> dict[str, Any]:
+    """The metadata of a fitted model. `more` adds what only the caller knows: the files, the command's options.
+
+    Log-likelihoods, bic, aic, icl are totals in nats; history is of the kept restart, in nats per row; component
+    numbers count from 0, heaviest first.
+    """
+    summary = result.survey
+    return {
+        "rows": result.rows,
+        "weight": result.weight,
+        "log_likelihood": result.log_likelihood,
+        "mean_log_likelihood": result.log_likelihood / result.weight,
+        "bic": result.bic,
+        "aic": result.aic,
+        "icl": result.icl,
+        "method": result.options.method,
+        "seed": result.options.seed,
+        "stop": dataclasses.asdict(result.stop),
+        "converged": result.converged,
+        "remaining_gain": result.remaining,
+        "unsound": result.unsound,
+        "passes": result.passes,
+        "seconds": result.seconds,
+        "device": result.device,
+        "precision": result.precision,
+        "options": dataclasses.asdict(result.options),
+        "data": {
+            "fingerprint": fingerprint(summary),
+            "minimum": summary.minimum.tolist(),
+            "maximum": summary.maximum.tolist(),
+            "mean": summary.mean.tolist(),
+            "std": summary.variances.sqrt().tolist(),
+        },
+        "restart": result.restart,
+        "restarts": [dataclasses.asdict(restart) for restart in result.restarts],
+        "history": [dataclasses.asdict(record) for record in result.history],
+    } | dict[str, Any](more)
+
+
+def fingerprint(summary: Survey) -> str:
+    """A hash of the data's sizes, ranges and moments: the same for the same rows however they were read."""
+    digest = hashlib.sha256(repr((summary.rows, summary.weight)).encode())
+    for tensor in (summary.minimum, summary.maximum, summary.mean, summary.variances):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
