@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def pass_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """float64 on the CPU and float32 where float64 is slow, unless asked for. Raises UsageError for float64 on MPS."""
+    """float64 on the CPU, float32 where float64 is slow, unless asked. Raises UsageError for float64 on MPS."""
     if precision == "auto":
         return torch.float32 if device.type in SLOW_FLOAT64 else torch.float64
     if precision == "float64" and device.type == "mps":

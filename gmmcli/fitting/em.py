@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import remaining_gain
+from gmmcli.fitting.stopping import DOUBLE, remaining_gain
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,15 @@ class EMState(State):
 
 @dataclass(frozen=True)
 class EM(Engine):
-    """Plain EM for any family. floor: smallest variance or eigenvalue, in the coordinates of the fit."""
+    """Plain EM for any family.
+
+    floor: smallest variance or eigenvalue, in the coordinates of the fit; eps: relative precision of the
+    log-likelihoods, below which a gain is rounding.
+    """
 
     family: Family
     floor: float
+    eps: float = DOUBLE
 
     def start(self, parameters: Parameters) -> EMState:
         """Begins at these parameters."""
@@ -44,7 +49,7 @@ class EM(Engine):
         return EMState(
             parameters=here,
             log_likelihood=recent[-1],
-            remaining=remaining_gain(recent),
+            remaining=remaining_gain(recent, self.eps),
             upcoming=maximise(self.family, statistics, here, self.floor),
             recent=recent,
         )

@@ -27,10 +27,12 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.selection import heaviest_first, rank, unsound_reason
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import StopReason
+from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND, StopReason
 from gmmcli.fitting.survey import Survey, survey
 from gmmcli.fitting.workers import default_threads, single_intra_op_thread
 from gmmcli.mixture import GaussianMixture
+
+FINALISTS = 3  # restarts that are carried beyond their short run
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,32 @@ def fit_blocks(
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
         starts = _starts(data, family, options, start, scale)
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
-        limits = Limits(options.passes, options.tolerance)
-        runs = run_all(_engine(family, options, evaluate.batches), starts, evaluate, limits, listener)
+        engine = _engine(family, options, evaluate.batches, data.dtype)
+        runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
+        _race(engine, runs, evaluate, options, listener, begin)
         return _result(runs, evaluate, coordinates, options, summary, names, begin)
+
+
+def _race(
+    engine: Engine, runs: list[Run], evaluate: Evaluator, options: FitOptions, listener: Listener | None, begin: float
+) -> None:
+    """Short runs from every start, then full ones of the most promising, as Biernacki, Celeux & Govaert (2003).
+
+    "Choosing starting values for the EM algorithm", Computational Statistics & Data Analysis 41, 561-575.
+    """
+    short = Limits(min(options.short_passes, options.passes), options.tolerance)
+    if len(runs) > FINALISTS:
+        run_all(engine, runs, evaluate, short, listener, begin)
+        places = rank(runs, [_unsound(run, evaluate, options) for run in runs])
+        for place in places[FINALISTS:]:
+            if not runs[place].ended:
+                runs[place].stop = LEFT_BEHIND
+    run_all(engine, runs, evaluate, Limits(options.passes, options.tolerance), listener, begin)
+
+
+def _unsound(run: Run, evaluate: Evaluator, options: FitOptions) -> str | None:
+    p, rows = run.state.parameters, evaluate.data.summary.rows
+    return None if run.failure else unsound_reason(evaluate.family, p, options.variance_floor, rows)
 
 
 def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
@@ -182,10 +207,10 @@ def _batches(options: FitOptions, rows: int) -> int:
     return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
 
 
-def _engine(family: Family, options: FitOptions, batches: int) -> Engine:
+def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.variance_floor
     if options.method == "em":
-        return EM(family, floor)
+        return EM(family, floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":
@@ -214,7 +239,8 @@ def _starts(
                 f"the starting means are {start.shape[0]} rows of {start.shape[1]} columns: "
                 f"the fit is of {options.components} components of {data.dims}"
             )
-        centres = data.affine.inner(start.double())
+        std = data.summary.variances.sqrt()
+        centres = (start.double() - data.summary.mean) / torch.where(std > 0, std, torch.ones_like(std))
         return [initialise.from_centres(sample, family, centres, scale, options.variance_floor)]
     make = initialise.STARTS[options.init]
     return [
@@ -250,10 +276,7 @@ def _result(
     for run, statistics in zip(alive, closing, strict=True):
         final[run.restart] = statistics
         run.state = dataclasses.replace(run.state, log_likelihood=statistics.mean_log_likelihood)
-    unsound = [
-        None if run.failure else unsound_reason(family, run.state.parameters, options.variance_floor, summary.rows)
-        for run in runs
-    ]
+    unsound = [_unsound(run, evaluate, options) for run in runs]
     best = runs[rank(runs, unsound)[0]]
     order = heaviest_first(best.state.parameters)
     p = coordinates.to_model(family, best.state.parameters.order(order))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gmmcli.errors import GmmError, NumericalError
-from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.statistics import SufficientStatistics
@@ -39,6 +38,11 @@ class Run:
     failure: GmmError | None = None
     patience: int = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether wider limits could not make it go on."""
+        return self.failure is not None or self.stop not in (None, ITERATION_LIMIT)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -53,14 +57,18 @@ Listener = Callable[[Run, float], None]  # called after every step of a run with
 
 def run_all(
     engine: Engine,
-    starts: Sequence[Parameters],
+    runs: Sequence[Run],
     evaluate: Evaluator,
     limits: Limits,
     listener: Listener | None = None,
-) -> list[Run]:
-    """Runs the engine from every start until all have stopped or failed; a failure ends that run only."""
-    begin = time.monotonic()
-    runs = [Run(i, engine.start(p)) for i, p in enumerate(starts)]
+    begin: float = 0.0,
+) -> None:
+    """Steps every run until it has stopped or failed, in place; a failure ends that run only.
+
+    Runs that the limits stopped before can be given again with wider limits, and go on as if never stopped.
+    begin: time.monotonic() when the fit began, from which the listener's seconds are counted.
+    """
+    by_restart = {run.restart: run for run in runs}
     steps: dict[int, Step] = {}
     requests: dict[int, Request] = {}
     offset = evaluate.data.affine.log_det()  # log-likelihoods are shown in the units of the data
@@ -86,15 +94,17 @@ def run_all(
             run.failure = error
 
     for run in runs:
-        advance(run, None)
+        if run.stop is ITERATION_LIMIT:
+            run.stop = None
+        if run.failure is None:
+            advance(run, None)
     while requests:
         asked = list(requests)
         answers = evaluate([requests[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
             share = 1.0 if requests[i].batch is None else answer.weight / evaluate.data.weight
-            runs[i].passes += share
-            advance(runs[i], answer)
-    return runs
+            by_restart[i].passes += share
+            advance(by_restart[i], answer)
 
 
 def _finite(answer: SufficientStatistics | None) -> SufficientStatistics:

@@ -11,8 +11,9 @@ from gmmcli.families import FAMILIES
 
 INITS = ("kmeans++", "random", "random-rows")
 RESTARTS = 10
-ITERATIONS = {"em": 1000, "adam": 500, "lbfgs": 1000}
-MIXTURE_LR = 0.05
+ITERATIONS = {"em": 1000, "adam": 1000, "lbfgs": 1000}
+SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
 
 
@@ -92,7 +93,16 @@ class FitOptions:
     @property
     def passes(self) -> int:
         """Full passes that a restart may take."""
-        return self.iterations or ITERATIONS["em" if self.method == "em" else self.optimizer or "adam"]
+        return self.iterations or ITERATIONS[self._algorithm]
+
+    @property
+    def short_passes(self) -> int:
+        """Full passes of every restart before all but the best few are left behind."""
+        return SHORT_PASSES[self._algorithm]
+
+    @property
+    def _algorithm(self) -> str:
+        return "em" if self.method == "em" else self.optimizer or "adam"
 
     @property
     def mixture_rate(self) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+DOUBLE = 8 * sys.float_info.epsilon
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ NO_PROGRESS = StopReason(
     "the line search found no better point, although the gradient is not yet small",
     "go on from this model with --method em --init MODEL.pt",
 )
+LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it after a short run")
 
 
-def remaining_gain(log_likelihoods: Sequence[float]) -> float:
+def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:
     """Estimated gain of a linearly converging sequence beyond its last term, by Aitken's extrapolation.
 
     With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). Infinite while the increments
-    still grow or fewer than three terms are known; 0 where the increment is lost in rounding. In the terms' unit.
+    still grow or fewer than three terms are known; 0 where the increment is lost in rounding, eps being the
+    relative precision of the terms. In the terms' unit.
 
     Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
     one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
@@ -49,7 +52,7 @@ def remaining_gain(log_likelihoods: Sequence[float]) -> float:
         return float("inf")
     a, b, c = log_likelihoods[-3:]
     before, last = b - a, c - b
-    rounding = 8 * torch.finfo(torch.float64).eps * max(1.0, abs(c))
+    rounding = eps * max(1.0, abs(c))
     if abs(last) <= rounding:
         return 0.0
     if last < 0 or before <= last:

@@ -1,0 +1,60 @@
+"""Rows in, rows out: files of delimited text, JSON lines, Parquet and Arrow as blocks of numbers, and back.
+
+- `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
+- `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
+- `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
+
+Names are imported when they are first used: pyarrow and torch cost more than a help page may take.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gmmcli.data.columns import (
+        ColumnKind,
+        Selection,
+        check_free,
+        match_columns,
+        printable,
+        select_columns,
+    )
+    from gmmcli.data.formats import FORMATS, ReadOptions
+    from gmmcli.data.sink import Sink, check_target, open_sink, output_format
+    from gmmcli.data.source import Rows, Source
+    from gmmcli.data.source_blocks import SourceBlocks
+
+__all__ = [
+    "FORMATS",
+    "ColumnKind",
+    "ReadOptions",
+    "Rows",
+    "Selection",
+    "Sink",
+    "Source",
+    "SourceBlocks",
+    "check_free",
+    "check_target",
+    "match_columns",
+    "open_sink",
+    "output_format",
+    "printable",
+    "select_columns",
+]
+
+_MODULES = {
+    "columns": ("ColumnKind", "Selection", "check_free", "match_columns", "printable", "select_columns"),
+    "formats": ("FORMATS", "ReadOptions"),
+    "sink": ("Sink", "check_target", "open_sink", "output_format"),
+    "source": ("Rows", "Source"),
+    "source_blocks": ("SourceBlocks",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

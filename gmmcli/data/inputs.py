@@ -1,0 +1,159 @@
+"""Inputs: from what the user names (files, globs, folders, `-`) to contents that can be opened repeatedly.
+
+- `Input`: one file or stream, its format told, that opens decompressed from its start.
+- `expand`: the inputs that a list of arguments stands for.
+- `reading`: turns whatever a reader raises into one InputError that names the input.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from gmmcli.data.columns import printable
+from gmmcli.data.formats import (
+    TEXT,
+    ReadOptions,
+    format_of_path,
+    parse_format,
+    sniff,
+    sniff_binary,
+    sniff_compression,
+)
+from gmmcli.errors import InputError, UsageError
+
+STDIN = "-"
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file or stream.
+
+    label: its name for messages. format: one of FORMATS. path: where it lies, or None when `content` holds it
+    (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content.
+    """
+
+    label: str
+    format: str
+    path: str | None = None
+    content: pa.Buffer | None = None
+    compression: str | None = None
+
+    def open(self) -> pa.NativeFile:
+        """The decompressed content from its start; seekable where it is not compressed."""
+        return _open(self.path, self.content, self.compression)
+
+
+def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = None) -> list[Input]:
+    """The inputs that the arguments stand for, in their order; globs and folders sorted; none is stdin.
+
+    A folder stands for the files in it, not below it, whose suffix is known and whose name has no leading
+    dot. Raises InputError naming what is missing, empty or a folder without data files.
+    """
+    if not paths:
+        # waiting without a word for someone to type a table helps nobody
+        if stdin is None and sys.stdin is not None and sys.stdin.isatty():
+            raise UsageError("no data: name a file, or pipe data in")
+        paths = [STDIN]
+    if list(paths).count(STDIN) > 1:
+        raise UsageError("- (standard input) is given twice: it can be read only once")
+    inputs = []
+    for argument in paths:
+        if argument == STDIN:
+            inputs.append(_read_stdin(options, stdin))
+        else:
+            inputs += [_make_input(path, options) for path in _files(argument)]
+    return inputs
+
+
+@contextmanager
+def reading(label: str, what: str) -> Iterator[None]:
+    """Turn an error of pyarrow or of decoding into the InputError `label: cannot be read as what: …`.
+
+    An OSError with an errno says itself what is wrong; it stays one line too.
+    """
+    try:
+        yield
+    except (pa.ArrowException, UnicodeError, EOFError, OSError, OverflowError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(printable(line) for line in (text or type(error).__name__).splitlines()[:1])
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{label}: {reason}") from error
+        raise InputError(f"{label}: cannot be read as {what}: {reason}") from error
+
+
+def _open(path: str | None, content: pa.Buffer | None, compression: str | None) -> pa.NativeFile:
+    if content is not None:
+        raw: pa.NativeFile = pa.BufferReader(content)
+    else:
+        assert path is not None
+        raw = pa.OSFile(path)
+    return raw if compression is None else pa.CompressedInputStream(raw, compression)
+
+
+def _files(argument: str) -> list[str]:
+    label = printable(argument)
+    if os.path.isdir(argument):
+        names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
+        found = [os.path.join(argument, name) for name in names if format_of_path(name)]
+        found = [path for path in found if not os.path.isdir(path)]
+        if not found:
+            raise InputError(f"{label}: no data files in this folder")
+        return found
+    if os.path.exists(argument):
+        return [argument]
+    if glob.has_magic(argument):
+        found = sorted(path for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
+        if found:
+            return found
+        raise InputError(f"{label}: no file matches")
+    raise InputError(f"{label}: no such file")
+
+
+def _read_stdin(options: ReadOptions, stdin: BinaryIO | None) -> Input:
+    stream = stdin if stdin is not None else sys.stdin.buffer
+    return _describe_input("stdin", None, pa.py_buffer(stream.read()), options)
+
+
+def _make_input(path: str, options: ReadOptions) -> Input:
+    label = printable(path)
+    with reading(label, "a file"):
+        if stat.S_ISREG(os.stat(path).st_mode):
+            return _describe_input(label, path, None, options)
+        with open(path, "rb") as stream:  # a pipe or a device gives its bytes once
+            return _describe_input(label, path, pa.py_buffer(stream.read()), options)
+
+
+def _describe_input(label: str, path: str | None, content: pa.Buffer | None, options: ReadOptions) -> Input:
+    """Tell format and compression: the option wins, then the suffix, then the first bytes."""
+    place = path if content is None else None
+    with _open(place, content, None) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head:
+        raise InputError(f"{label}: the file is empty")
+    compression = sniff_compression(head)
+    if compression is not None:
+        with reading(label, compression), _open(place, content, compression) as stream:
+            head = stream.read(_HEAD_BYTES)
+        if not head:
+            raise InputError(f"{label}: the file is empty")
+    told = parse_format(options.format) if options.format else format_of_path(path) if path else None
+    name = told.name if told else sniff(head)
+    binary = sniff_binary(head)
+    if name in TEXT and binary is not None:
+        raise InputError(f"{label}: holds {binary}, not {name}: use --input-format {binary}")
+    if name in ("arrow", "arrows") and binary in ("arrow", "arrows"):
+        name = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
+    if compression is not None and name not in TEXT:
+        with reading(label, compression), _open(place, content, compression) as stream:
+            return Input(label, name, None, pa.py_buffer(stream.read()), None)
+    return Input(label, name, place, content, compression)

@@ -1,0 +1,117 @@
+"""Tables as text: `csv_lines` and `json_lines`, and `strings`, the cells of a column as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from gmmcli.data.cells import kind_of
+from gmmcli.data.columns import ColumnKind, printable
+from gmmcli.data.compute import pc
+from gmmcli.errors import InputError
+
+_LARGE = pa.large_string()  # a batch of long cells may pass the 2 GiB of plain strings
+_CONTROL = r"[\x00-\x1f]"
+
+
+def strings(column: pa.Array | pa.ChunkedArray, name: str, decimal: str = ".") -> pa.Array:
+    """The cells as text, null where there is none; floats in the shortest form that reads back the same.
+
+    Lists and structs come as JSON. Raises InputError for bytes that are not text.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # what some versions return for a column without chunks
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    dtype = column.type
+    if isinstance(dtype, pa.DictionaryType):
+        return strings(column.cast(dtype.value_type), name, decimal)
+    kind = kind_of(dtype)
+    if kind is ColumnKind.NESTED:
+        cells = [None if cell is None else _dump(cell) for cell in column.to_pylist()]
+        return pa.array(cells, _LARGE)
+    if pa.types.is_duration(dtype):
+        column = column.cast(pa.int64())
+    try:
+        text = (
+            pc.cast(column, _LARGE) if not pa.types.is_string_view(dtype) else column.cast(pa.string()).cast(_LARGE)
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"column {printable(name)} ({dtype}) cannot be written as text: write Parquet") from error
+    if decimal != "." and (pa.types.is_floating(dtype) or pa.types.is_decimal(dtype)):
+        return pc.replace_substring(text, ".", decimal)
+    return text
+
+
+def csv_header(names: Sequence[str], delimiter: str) -> bytes:
+    """The line of the names, quoted like cells."""
+    row = pa.table([pa.array([name], pa.string()) for name in names], names=[str(d) for d in range(len(names))])
+    return csv_lines(row, delimiter, ".").to_pybytes()
+
+
+def csv_lines(table: pa.Table, delimiter: str, decimal: str) -> pa.Buffer:
+    """The rows as delimited text, one line each.
+
+    A cell is in quotes only if it has a delimiter, a quote or a line end in it, or is the empty string (a
+    cell with nothing is null). In a table of one column null is in quotes too: a blank line would not be a
+    row elsewhere.
+    """
+    special = f'[{re.escape(delimiter)}"\r\n]'
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        text = strings(column, name, decimal)
+        quoted = pc.fill_null(pc.or_(pc.match_substring_regex(text, special), pc.equal(text, "")), False)
+        if pc.any(quoted).as_py():
+            inner = pc.replace_substring(text, '"', '""')
+            text = pc.if_else(quoted, _glue('"', inner, '"'), text)
+        columns.append(pc.fill_null(text, '""') if table.num_columns == 1 else text)
+    return _join(columns, delimiter, table.num_rows)
+
+
+def json_lines(table: pa.Table) -> pa.Buffer:
+    """The rows as JSON objects, one line each; NaN and infinite numbers, which JSON has not, are null."""
+    pieces: list[pa.Array | str] = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        opening = "," if pieces else "{"
+        pieces += [f"{opening}{json.dumps(name, ensure_ascii=False)}:", _json_tokens(column, name)]
+    pieces.append("}")
+    return _join([_glue(*pieces)], "", table.num_rows)
+
+
+def _json_tokens(column: pa.ChunkedArray, name: str) -> pa.Array:
+    kind = kind_of(column.type)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    text = strings(column, name)
+    if kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.NESTED):
+        if pc.any(pc.match_substring_regex(text, _CONTROL)).as_py():
+            text = pa.array([None if c is None else _dump(c) for c in text.to_pylist()], _LARGE)
+        else:
+            text = pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), '"', '\\"')
+            text = _glue('"', text, '"')
+    return pc.fill_null(text, "null")
+
+
+def _join(columns: Sequence[pa.Array], delimiter: str, rows: int) -> pa.Buffer:
+    """The cells of each row joined and ended by a line feed, as one stretch of bytes."""
+    if not rows:
+        return pa.py_buffer(b"")
+    line = pc.binary_join_element_wise(
+        *columns, pa.scalar(delimiter, _LARGE), null_handling="replace", null_replacement=""
+    )
+    lines = _glue(line, "\n")
+    # the values of a string array lie one behind the other: with its line ends that is the text itself
+    return lines.buffers()[2]
+
+
+def _glue(*parts: pa.Array | str) -> pa.Array:
+    """The parts of each row as one text, null where a part is null."""
+    typed = [pa.scalar(part, _LARGE) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, pa.scalar("", _LARGE))
+
+
+def _dump(cell: object) -> str:
+    return json.dumps(cell, ensure_ascii=False, default=str, separators=(",", ":"))
