@@ -43,6 +43,9 @@ class TableBlocks:
     weights: Tensor | None = None  # (N,)
     block_rows: int = BLOCK_ROWS
 
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.block_rows)
+
     def __iter__(self) -> Iterator[Block]:
         for index, first in enumerate(range(0, len(self.x), self.block_rows)):
             rows = slice(first, first + self.block_rows)

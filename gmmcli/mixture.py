@@ -170,24 +170,24 @@ class GaussianMixture(nn.Module):
     def score(self, data: Rows) -> float:
         """Mean log-likelihood in nats per row, as scikit-learn's `score`."""
         x, _ = self._read(data)
-        return float(self.log_prob(x).mean())
+        return float(self.log_prob(x).detach().mean())
 
     # ---- information criteria -----------------------------------------------------------------------------
 
     def bic(self, data: Rows) -> float:
         """Bayesian information criterion −2 log L + df log N; the lower the better."""
         x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).sum()) + self.parameter_count * math.log(len(x))
+        return float(-2 * self.log_prob(x).detach().sum()) + self.parameter_count * math.log(len(x))
 
     def aic(self, data: Rows) -> float:
         """Akaike information criterion −2 log L + 2 df; the lower the better."""
         x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).sum()) + 2 * self.parameter_count
+        return float(-2 * self.log_prob(x).detach().sum()) + 2 * self.parameter_count
 
     def icl(self, data: Rows) -> float:
         """Integrated completed likelihood, BIC + 2 Σ_n entropy(r_n): BIC that charges for overlap."""
         x, _ = self._read(data)
-        return self.bic(x) + 2 * float(torch.special.entr(self.responsibilities(x)).sum())
+        return self.bic(x) + 2 * float(torch.special.entr(self.responsibilities(x).detach()).sum())
 
     # ---- samples and other views --------------------------------------------------------------------------
 

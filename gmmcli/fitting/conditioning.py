@@ -50,7 +50,7 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
 
 
 def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
-    constant = (summary.variances <= 0).nonzero()[:, 0].tolist()
+    constant: list[int] = (summary.variances <= 0).nonzero()[:, 0].tolist()
     if constant:
         listed = ", ".join(names[d] for d in constant)
         raise InputError(

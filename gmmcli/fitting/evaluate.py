@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from gmmcli.draws import row_uniforms
+from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family
 from gmmcli.fitting.engine import Batch, Request
 from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
+
+Answer = SufficientStatistics | NumericalError
 
 
 @dataclass
@@ -32,9 +35,9 @@ class Evaluator:
     _epoch: int = -1
     _order: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[SufficientStatistics]:
-        """The statistics of each request, in order."""
-        answers: dict[int, SufficientStatistics] = {}
+    def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[Answer]:
+        """The statistics of each request, in order, or the error of those that have none."""
+        answers: dict[int, Answer] = {}
         for batch in dict.fromkeys(request.batch for request in requests):
             places = [i for i, request in enumerate(requests) if request.batch == batch]
             results = one_pass(

@@ -251,9 +251,8 @@ def _starts(
 
 def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: Tensor | None) -> Parameters:
     """A model's moments in the coordinates of the fit, as the nearest mixture of the family."""
-    with torch.no_grad():
-        covariances = affine.inverse_congruence(model.covariances.double())
-        p = family.from_moments(model.weights.double(), affine.inner(model.means.double()), covariances)
+    weights, means, covariances = (t.detach().double().cpu() for t in (model.weights, model.means, model.covariances))
+    p = family.from_moments(weights, affine.inner(means), affine.inverse_congruence(covariances))
     return p if scale is None else Parameters(p.weights, p.means, scale)
 
 
@@ -268,14 +267,7 @@ def _result(
 ) -> FitResult:
     """Evaluates what every restart ended with in one closing pass, and keeps the best."""
     family, data = evaluate.family, evaluate.data
-    alive = [run for run in runs if run.failure is None]
-    if not alive:
-        raise NumericalError(f"every restart failed, the first with: {runs[0].failure}")
-    closing = evaluate([Request(run.state.parameters) for run in alive], entropy=True)
-    final: dict[int, SufficientStatistics] = {}
-    for run, statistics in zip(alive, closing, strict=True):
-        final[run.restart] = statistics
-        run.state = dataclasses.replace(run.state, log_likelihood=statistics.mean_log_likelihood)
+    final = _closing_pass(runs, evaluate)
     unsound = [_unsound(run, evaluate, options) for run in runs]
     best = runs[rank(runs, unsound)[0]]
     order = heaviest_first(best.state.parameters)
@@ -306,12 +298,28 @@ def _result(
         entropy=final[best.restart].entropy or 0.0,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
-        passes=sum(round(run.passes) for run in runs) + len(alive) + 2,
+        passes=sum(round(run.passes) for run in runs) + len(final) + 2,
         seconds=time.monotonic() - begin,
         device=str(data.device),
         precision=str(data.dtype).removeprefix("torch."),
         survey=summary,
     )
+
+
+def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, SufficientStatistics]:
+    """Evaluates what each restart ended with, entropy included, by restart; raises NumericalError if none is left."""
+    alive = [run for run in runs if run.failure is None]
+    answers = evaluate([Request(run.state.parameters) for run in alive], entropy=True) if alive else []
+    final: dict[int, SufficientStatistics] = {}
+    for run, answer in zip(alive, answers, strict=True):
+        if isinstance(answer, NumericalError):
+            run.failure = answer
+        else:
+            final[run.restart] = answer
+            run.state = dataclasses.replace(run.state, log_likelihood=answer.mean_log_likelihood)
+    if not final:
+        raise NumericalError(f"every restart failed, the first with: {runs[0].failure}")
+    return final
 
 
 def _summary(run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float) -> RestartResult:

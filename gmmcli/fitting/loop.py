@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gmmcli.errors import GmmError, NumericalError
+import torch
+
+from gmmcli.errors import NumericalError
 from gmmcli.fitting.engine import Engine, Request, State, Step
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, StopReason
 
@@ -35,7 +36,7 @@ class Run:
     history: list[PassRecord] = field(default_factory=list)
     passes: float = 0
     stop: StopReason | None = None
-    failure: GmmError | None = None
+    failure: NumericalError | None = None
     patience: int = 0
 
     @property
@@ -46,7 +47,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop. iterations: full passes a run may take; tolerance: nats per row of estimated remaining gain."""
+    """When to stop.
+
+    iterations: full passes a run may take; tolerance: nats per row of estimated remaining gain, below which the
+    fit has converged; with 0 it never has, and takes all its passes.
+    """
 
     iterations: int
     tolerance: float
@@ -73,14 +78,14 @@ def run_all(
     requests: dict[int, Request] = {}
     offset = evaluate.data.affine.log_det()  # log-likelihoods are shown in the units of the data
 
-    def advance(run: Run, answer: SufficientStatistics | None) -> None:
+    def advance(run: Run, answer: Answer | None) -> None:
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
             while run.stop is None:
                 try:
                     if run.restart in steps:
-                        requests[run.restart] = steps[run.restart].send(_finite(answer))
+                        requests[run.restart] = steps[run.restart].send(_sound(answer))
                     else:
                         steps[run.restart] = engine.step(run.state)
                         requests[run.restart] = next(steps[run.restart])
@@ -90,11 +95,14 @@ def run_all(
                     _record(run, end.value, limits, offset)
                     if listener is not None:
                         listener(run, time.monotonic() - begin)
-        except GmmError as error:
+        except NumericalError as error:
             run.failure = error
+            steps.pop(run.restart).close()
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+            run.failure = NumericalError(f"a covariance could not be decomposed: {error}")
 
     for run in runs:
-        if run.stop is ITERATION_LIMIT:
+        if run.stop is ITERATION_LIMIT and round(run.passes) < limits.iterations:
             run.stop = None
         if run.failure is None:
             advance(run, None)
@@ -102,15 +110,14 @@ def run_all(
         asked = list(requests)
         answers = evaluate([requests[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
-            share = 1.0 if requests[i].batch is None else answer.weight / evaluate.data.weight
-            by_restart[i].passes += share
+            by_restart[i].passes += 1.0 if requests[i].batch is None else 1 / evaluate.batches
             advance(by_restart[i], answer)
 
 
-def _finite(answer: SufficientStatistics | None) -> SufficientStatistics:
+def _sound(answer: Answer | None) -> SufficientStatistics:
+    if isinstance(answer, NumericalError):
+        raise answer
     assert answer is not None
-    if not math.isfinite(answer.log_likelihood):
-        raise NumericalError("the log-likelihood is not finite: raise --variance-floor or lower the learning rates")
     return answer
 
 
@@ -119,7 +126,7 @@ def _record(run: Run, state: State, limits: Limits, offset: float) -> None:
     gain = state.log_likelihood - run.state.log_likelihood
     run.state = state
     run.history.append(PassRecord(round(run.passes), state.log_likelihood - offset, gain, state.remaining))
-    run.patience = run.patience + 1 if state.remaining <= limits.tolerance else 0
+    run.patience = run.patience + 1 if state.remaining < limits.tolerance else 0
     if run.patience >= PATIENCE or (run.patience and state.stop is not None):
         run.stop = CONVERGED
     elif state.stop is not None:

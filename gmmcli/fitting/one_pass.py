@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, log_likelihood_bound
@@ -41,12 +42,14 @@ def one_pass(
     entropy: bool = False,
     blocks: Iterable[PreparedBlock] | None = None,
     reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
-) -> list[SufficientStatistics]:
+) -> list[SufficientStatistics | NumericalError]:
     """Statistics of each mixture, in the order given; log-likelihoods are in the coordinates of the fit.
+
+    Where a sum of a mixture is not finite its place holds the NumericalError: the others are none the worse.
 
     mixtures: any number of parameters of one family. entropy: also sum the entropy of r. blocks: the part of the
     data to pass over, all of it when None (a mini-batch passes its own). reduce: adds int64 sums over the
-    processes that hold other rows. Raises NumericalError when a sum is not finite.
+    processes that hold other rows.
     """
     linear_only = family.shared and blocks is None
     queries = [_query(data, family, p, linear_only, entropy) for p in mixtures]
@@ -60,10 +63,13 @@ def one_pass(
     for parts in map_blocks(work, data.blocks if blocks is None else blocks, threads):
         totals = [total.merge(part) for total, part in zip(totals, parts, strict=True)]
     totals = [total.reduced(reduce) for total in totals]
-    return [
-        _statistics(data, family, p, total.decode(), linear_only, entropy, threads)
-        for p, total in zip(mixtures, totals, strict=True)
-    ]
+    answers: list[SufficientStatistics | NumericalError] = []
+    for p, total in zip(mixtures, totals, strict=True):
+        try:
+            answers.append(_statistics(data, family, p, total.decode(), linear_only, entropy, threads))
+        except NumericalError as error:
+            answers.append(error)
+    return answers
 
 
 def _query(data: PreparedData, family: Family, p: Parameters, linear_only: bool, entropy: bool) -> _Query:

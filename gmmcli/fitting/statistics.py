@@ -17,6 +17,7 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 
 HIGH_BITS = 62  # the high limb holds the sum's magnitude in units of 2^(exponent − HIGH_BITS)
+SMALLEST_BOUND = 1e-290
 LOW_BITS = 40  # the low limb divides that unit; leaves room to add 2^22 blocks
 
 
@@ -49,42 +50,48 @@ class SufficientStatistics:
 class FixedPoint:
     """A vector of sums as integers: value = (high + low · 2^−LOW_BITS) · 2^(exponent − HIGH_BITS).
 
-    high, low: (M,) int64; exponent: (M,) int64 such that every partial sum stays below 2^exponent.
+    high, low: (M,) int64; exponent: (M,) int64 such that every partial sum stays below 2^exponent. faults: (1,)
+    int64, how many numbers were not finite or beyond their bound; they are left out, and `decode` refuses.
     """
 
     high: Tensor
     low: Tensor
     exponent: Tensor
+    faults: Tensor
 
     @classmethod
     def zeros(cls, bound: Tensor) -> FixedPoint:
         """Empty sums for numbers whose absolute values add up to at most `bound` (M,) float64."""
-        if not bool(bound.isfinite().all()):
-            raise NumericalError("the data or the parameters are too large for the sums of a pass: rescale the data")
-        exponent = torch.frexp(bound.clamp_min(1e-290)).exponent.long() + 1
+        sound = bound.isfinite()
+        exponent = torch.frexp(torch.where(sound, bound, 0).clamp_min(SMALLEST_BOUND)).exponent.long() + 1
         nothing = torch.zeros_like(exponent)
-        return cls(nothing, nothing, exponent)
+        return cls(nothing, nothing, exponent, (~sound).sum()[None])
 
     def encode(self, values: Tensor) -> FixedPoint:
         """The values of one block, (M,) float64, at this vector's scales."""
         scaled = _times_power(values, HIGH_BITS - self.exponent)
-        if not bool((scaled.abs() <= 2.0**HIGH_BITS).all()):
-            raise NumericalError("a sum of the pass is not finite: the model is degenerate or the data extreme")
+        sound = scaled.abs() <= 2.0**HIGH_BITS
+        scaled = torch.where(sound, scaled, 0)
         high = scaled.round()
         low = ((scaled - high) * 2.0**LOW_BITS).round()  # the difference is exact
-        return FixedPoint(high.long(), low.long(), self.exponent)
+        return FixedPoint(high.long(), low.long(), self.exponent, (~sound).sum()[None])
 
     def merge(self, other: FixedPoint) -> FixedPoint:
         """The sum of two; associative and commutative, exactly."""
-        return FixedPoint(self.high + other.high, self.low + other.low, self.exponent)
+        return FixedPoint(self.high + other.high, self.low + other.low, self.exponent, self.faults + other.faults)
 
     def reduced(self, reduce: Callable[[Tensor], Tensor]) -> FixedPoint:
-        """The sums after `reduce` has added the limbs, (2, M) int64, over all processes."""
-        high, low = reduce(torch.stack([self.high, self.low]))
-        return FixedPoint(high, low, self.exponent)
+        """The sums after `reduce` has added the integers, (2 M + 1,) int64, over all processes."""
+        total = reduce(torch.cat([self.high, self.low, self.faults]))
+        size = len(self.high)
+        return FixedPoint(total[:size], total[size : 2 * size], self.exponent, total[2 * size :])
 
     def decode(self) -> Tensor:
-        """The sums as (M,) float64."""
+        """The sums as (M,) float64. Raises NumericalError when any number added was not finite or too large."""
+        if int(self.faults):
+            raise NumericalError(
+                "a sum over the data is not finite: the parameters are degenerate or the data extreme"
+            )
         scaled = self.high.double() + self.low.double() * 2.0**-LOW_BITS
         return _times_power(scaled, self.exponent - HIGH_BITS)
 

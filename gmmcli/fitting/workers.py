@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -35,20 +36,25 @@ def single_intra_op_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Workers that outlive the pass: a pass over a small table takes less time than starting a thread."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="gmm")
+
+
 def map_blocks(function: Callable[[T], R], blocks: Iterable[T], threads: int) -> Iterator[R]:
     """`function` of every block, in order, by `threads` workers that read at most twice as many blocks ahead."""
-    if threads <= 1:
+    if threads <= 1 or (isinstance(blocks, Sized) and len(blocks) <= 1):
         yield from map(function, blocks)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        pending = deque()
-        try:
-            for block in blocks:
-                pending.append(pool.submit(function, block))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
+    pending: deque[Future[R]] = deque()
+    try:
+        for block in blocks:
+            pending.append(_pool(threads).submit(function, block))
+            if len(pending) > 2 * threads:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
