@@ -37,7 +37,7 @@ def _key(seed: int, purpose: str) -> Tensor:
 def row_uniforms(seed: int, purpose: str, rows: Tensor) -> Tensor:
     """Uniform numbers in (0, 1), one for each global row number in `rows` (B,) int64; returns (B,) float64."""
     bits = _mix(_mix(rows * _signed(_GOLDEN) + _key(seed, purpose)) + _signed(_GOLDEN))
-    return (_shift_right(bits, 11).double() + 0.5) * 2.0**-53
+    return (_shift_right(bits, 12).double() + 0.5) * 2.0**-52
 
 
 def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:

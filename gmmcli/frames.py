@@ -67,7 +67,7 @@ def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor
         names = _names(columns, list(data.columns), numeric)
         array = data[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
         return (
-            torch.from_numpy(np.ascontiguousarray(array)),
+            torch.from_numpy(np.array(array, order="C")),
             tuple(map(str, names)),
             Wrap("pandas", data.index),
         )
@@ -96,12 +96,14 @@ def _names(wanted: Sequence[str] | None, available: list[str], numeric: list[str
         if not numeric:
             raise InputError(f"no numeric column among {', '.join(map(str, available))}")
         return numeric
+    labels = {str(name): name for name in available}  # a DataFrame's labels may be numbers
+    wanted = [name if name in available else labels.get(name, name) for name in wanted]
     missing = [name for name in wanted if name not in available]
     if missing:
-        raise InputError(f"no column {', '.join(missing)}: there are {', '.join(map(str, available))}")
+        raise InputError(f"no column {', '.join(map(str, missing))}: there are {', '.join(map(str, available))}")
     text = [name for name in wanted if name not in numeric]
     if text:
-        raise InputError(f"column {', '.join(text)} is not numeric")
+        raise InputError(f"column {', '.join(map(str, text))} is not numeric")
     return list(wanted)
 
 

@@ -73,8 +73,10 @@ class GaussianMixture(nn.Module):
         plain = torch.zeros(p.dims, dtype=torch.float64), torch.ones(p.dims, dtype=torch.float64)
         self.register_buffer("shift", plain[0] if shift is None else torch.as_tensor(shift).double().clone())
         self.register_buffer("std", plain[1] if std is None else torch.as_tensor(std).double().clone())
-        if self.shift.shape != (p.dims,) or self.std.shape != (p.dims,) or not bool((self.std > 0).all()):
-            raise InputError(f"shift and std must have shape ({p.dims},), and std be positive")
+        if self.shift.shape != (p.dims,) or self.std.shape != (p.dims,):
+            raise InputError(f"shift and std must have shape ({p.dims},)")
+        if not bool((self.shift.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
+            raise InputError("shift and std must be finite, and std positive")
 
     @classmethod
     def from_covariances(
@@ -144,7 +146,7 @@ class GaussianMixture(nn.Module):
     def responsibilities(self, data: Rows) -> Any:
         """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K)."""
         x, wrap = self._read(data)
-        joint = self._map(x, lambda joint: joint.softmax(1), (self.components,))
+        joint = self._map(x, lambda joint: joint.softmax(1))
         return wrap.matrix(joint, [f"probability_{k}" for k in range(self.components)])
 
     def assign(self, data: Rows) -> Any:
@@ -228,14 +230,14 @@ class GaussianMixture(nn.Module):
 
     def _by_row(self, data: Rows, name: str, reduce: Callable[[Tensor], Tensor]) -> Any:
         x, wrap = self._read(data)
-        return wrap.vector(self._map(x, reduce, ()), name)
+        return wrap.vector(self._map(x, reduce), name)
 
-    def _map(self, x: Tensor, reduce: Callable[[Tensor], Tensor], tail: tuple[int, ...]) -> Tensor:
+    def _map(self, x: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
         """`reduce` of the (B, K) log joint densities, chunk by chunk so that memory stays bounded."""
         affine = Affine(self.shift, self.std)
         p, log_det = self.parameters_inner, self.std.log().sum()
         parts = [reduce(self.kind.log_joint(p, affine.inner(rows)) - log_det) for rows in self._chunks(x)]
-        return torch.cat(parts) if parts else x.new_empty(0, *tail)
+        return torch.cat(parts) if parts else reduce(x.new_zeros(0, self.components))
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         rows = max(1, CHUNK_NUMBERS // (self.components * self.dims))

@@ -23,6 +23,8 @@ FAMILIES = {
     "shared_diagonal": "gmmcli.families.diagonal:SHARED_DIAGONAL",
 }
 
+GIVEN_VARIANCE = {"constant"}  # the families whose variance is an option and not learned
+
 
 def get_family(name: str) -> Family:
     """The family of this name; raises UsageError that lists the names there are."""

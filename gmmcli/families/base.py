@@ -265,6 +265,11 @@ class Family(ABC):
         return Parameters(counts / total, means, torch.where(keep, scale, previous.scale))
 
     @final
+    def hold(self, p: Parameters, floor: float) -> Parameters:
+        """The parameters with every variance or eigenvalue at the floor or above."""
+        return replace(p, scale=self.project(p.scale, floor))
+
+    @final
     def from_moments(
         self,
         weights: Tensor,  # (K,)

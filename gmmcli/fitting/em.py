@@ -36,7 +36,8 @@ class EM(Engine):
     eps: float = DOUBLE
 
     def start(self, parameters: Parameters) -> EMState:
-        """Begins at these parameters."""
+        """Begins at these parameters, with the floor held."""
+        parameters = self.family.hold(parameters, self.floor)
         return EMState(parameters, upcoming=parameters)
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:

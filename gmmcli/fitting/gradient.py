@@ -75,6 +75,7 @@ class Adam(Engine):
 
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, with a fresh optimiser."""
+        parameters = self.family.hold(parameters, self.floor)
         free = _leaves(self.family, parameters)
         groups = [
             {"params": [free.logits], "lr": self.mixture_lr},
@@ -143,6 +144,7 @@ class LBFGS(Engine):
 
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, without curvature."""
+        parameters = self.family.hold(parameters, self.floor)
         free = _leaves(self.family, parameters)
         return DescentState(parameters, free=free, optimizer=_lbfgs(self.family, free))
 
@@ -204,7 +206,8 @@ def _leaves(family: Family, p: Parameters) -> Unconstrained:
 
 
 def _detached(p: Parameters) -> Parameters:
-    return Parameters(p.weights.detach(), p.means.detach(), p.scale.detach())
+    # Copies: the means are the leaf itself, which the optimiser changes in place.
+    return Parameters(*(t.detach().clone() for t in (p.weights, p.means, p.scale)))
 
 
 def _same(a: Parameters, b: Parameters) -> bool:

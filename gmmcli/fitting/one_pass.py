@@ -63,10 +63,11 @@ def one_pass(
     for parts in map_blocks(work, data.blocks if blocks is None else blocks, threads):
         totals = [total.merge(part) for total, part in zip(totals, parts, strict=True)]
     totals = [total.reduced(reduce) for total in totals]
+    quads = data.total_quads(family, threads, reduce) if linear_only else None
     answers: list[SufficientStatistics | NumericalError] = []
     for p, total in zip(mixtures, totals, strict=True):
         try:
-            answers.append(_statistics(data, family, p, total.decode(), linear_only, entropy, threads))
+            answers.append(_statistics(family, p, total.decode(), entropy, quads))
         except NumericalError as error:
             answers.append(error)
     return answers
@@ -139,20 +140,18 @@ def _block_sums(
 
 
 def _statistics(
-    data: PreparedData,
     family: Family,
     p: Parameters,
     values: Tensor,
-    linear_only: bool,
     entropy: bool,
-    threads: int,
+    total_quads: Tensor | None,  # (1, Q)
 ) -> SufficientStatistics:
     scalars = values[-2:] if entropy else values[-1:]
     sums = values[: -len(scalars)].reshape(p.components, -1)
     counts, first, quads = sums[:, 0], sums[:, 1 : 1 + p.dims], sums[:, 1 + p.dims :]
     log_likelihood = float(scalars[0])
-    if linear_only:
-        quads = data.total_quads(family, threads)
+    if total_quads is not None:
+        quads = total_quads
         log_likelihood += float((family.quad_coefficients(p.scale) * quads).sum())
     elif family.shared:
         quads = quads.sum(0, keepdim=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gmmcli.errors import UsageError
-from gmmcli.families import FAMILIES
+from gmmcli.families import FAMILIES, GIVEN_VARIANCE
 
 INITS = ("kmeans++", "random", "random-rows")
 RESTARTS = 10
@@ -70,8 +70,8 @@ class FitOptions:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        if self.variance is not None and self.family != "constant":
-            raise UsageError(f"--variance applies to --family constant, not to {self.family}")
+        if self.variance is not None and self.family not in GIVEN_VARIANCE:
+            raise UsageError(f"--variance applies to --family {', '.join(GIVEN_VARIANCE)}, not to {self.family}")
         if self.method == "em":
             for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
                 if getattr(self, name) is not None:

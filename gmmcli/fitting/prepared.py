@@ -6,7 +6,7 @@ pass reads contiguous memory and no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -86,14 +86,16 @@ class PreparedData:
             self.blocks = [PreparedBlock(z, block.weights, block.rows) for z, block in parts]
         return self._whole
 
-    def total_quads(self, family: Family, threads: int) -> Tensor:
-        """Σ_n w_n quad(z_n), (1, Q): a constant of the data, summed once."""
+    def total_quads(
+        self, family: Family, threads: int, reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
+    ) -> Tensor:
+        """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
             total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound))
             parts = map_blocks(lambda block: total.encode(_block_quads(block, family)), self.blocks, threads)
             for part in parts:
                 total = total.merge(part)
-            self._quads[family.name] = total.decode()[None]
+            self._quads[family.name] = total.reduced(reduce).decode()[None]
         return self._quads[family.name]
 
 

@@ -192,7 +192,7 @@ def test_the_floor_is_held_relative_to_the_columns_variance(family, method):
     scale = torch.tensor([1.0, 100.0], dtype=torch.float64)
     x = clusters(150) * scale
     floor = 0.2
-    result = gmmcli.fit(x, 3, family, method=method, variance_floor=floor, restarts=2)
+    result = gmmcli.fit(x, 3, family, method=method, variance_floor=floor, restarts=2, iterations=150)
     variances = result.model.covariances.detach().diagonal(dim1=1, dim2=2)
     columns = x.var(0, correction=0)
     columns = columns if family not in ("isotropic", "shared_isotropic") else columns.mean().expand(2)

@@ -57,7 +57,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
-    penguins = pd.read_csv(SAMPLES / "penguins.csv")[MEASUREMENTS]
+    penguins = pd.read_csv(SAMPLES / "penguins.csv", usecols=MEASUREMENTS)
     return {"faithful": pd.read_csv(SAMPLES / "faithful.csv"), "penguins": penguins}
 
 

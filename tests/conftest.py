@@ -1,0 +1,127 @@
+"""Shared fixtures, and the few helpers that bring reference mixtures and rows into gmmcli's own types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from gmmcli.blocks import BLOCK_ROWS, TableBlocks
+from gmmcli.families import FAMILIES, get_family
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.conditioning import conditioning
+from gmmcli.fitting.engine import Engine, Request
+from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.loop import Limits, Listener, Run, run_all
+from gmmcli.fitting.one_pass import one_pass
+from gmmcli.fitting.prepared import PreparedBlock, PreparedData, prepare
+from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.survey import survey
+from gmmcli.fitting.workers import single_intra_op_thread
+from tests.reference import Moments
+
+
+@pytest.fixture(autouse=True)
+def one_intra_op_thread() -> Iterator[None]:
+    """Passes run as they do within a fit; on a busy machine torch's own threads cost 30 times the arithmetic."""
+    with single_intra_op_thread():
+        yield
+
+
+@pytest.fixture(params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each of the seven covariance families."""
+    return get_family(request.param)
+
+
+@pytest.fixture(params=[name for name in FAMILIES if name != "constant"])
+def learned_family(request: pytest.FixtureRequest) -> Family:
+    """Each of the families whose covariance is estimated."""
+    return get_family(request.param)
+
+
+def to_parameters(family: Family, m: Moments) -> Parameters:
+    """A reference mixture as the family's parameters."""
+    return family.from_moments(*(torch.from_numpy(a) for a in (m.weights, m.means, m.covariances)))
+
+
+def to_moments(family: Family, p: Parameters) -> Moments:
+    """The family's parameters as a reference mixture."""
+    covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
+    return Moments(p.weights.numpy(), p.means.numpy(), covariances.numpy())
+
+
+def prepare_rows(
+    x: Tensor,
+    family: Family,
+    weights: Tensor | None = None,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    order: Sequence[int] | None = None,
+    threads: int = 1,
+    dtype: torch.dtype = torch.float64,
+) -> PreparedData:
+    """Survey, conditioning and preparation of a table, its blocks read in the given order."""
+    blocks = list(TableBlocks(x, weights, block_rows))
+    blocks = blocks if order is None else [blocks[i] for i in order]
+    names = [f"x{d + 1}" for d in range(x.shape[1])]
+    summary = survey(blocks, distinct=2, covariances=family.coordinates == "whitened", threads=threads)
+    affine = conditioning(summary, family, names)
+    return prepare(blocks, summary, affine, dtype=dtype, device=torch.device("cpu"), threads=threads)
+
+
+def inner_rows(data: PreparedData) -> Tensor:
+    """All rows (N, D) in the coordinates of the fit, in the order of the data."""
+    return torch.cat([block.z[1:] for block in data.blocks], 1).mT.contiguous()
+
+
+def assert_near(actual: Tensor, expected: Tensor, rounding: float = 1e-12) -> None:
+    """Equal to this share of the expected value and, near 0, to this much absolutely.
+
+    The default: reference covariances have condition numbers up to e² and rows Mahalanobis distances up to about
+    1e2, so that an explicit inverse, a factor or a sum of D² products errs by about e² · 1e2 · EPS = 2e-13.
+    """
+    assert_close(actual, expected, rtol=rounding, atol=rounding)
+
+
+def sound(answers: Sequence[SufficientStatistics | Exception]) -> list[SufficientStatistics]:
+    """Answers of a pass, none of which is an error; raises the first that is."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, SufficientStatistics)]
+
+
+def run_pass(
+    data: PreparedData,
+    family: Family,
+    mixtures: Sequence[Parameters],
+    *,
+    threads: int = 1,
+    entropy: bool = False,
+    blocks: Iterable[PreparedBlock] | None = None,
+    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+) -> list[SufficientStatistics]:
+    """A pass in which nothing fails."""
+    return sound(one_pass(data, family, mixtures, threads=threads, entropy=entropy, blocks=blocks, reduce=reduce))
+
+
+def ask(evaluate: Evaluator, requests: Sequence[Request]) -> list[SufficientStatistics]:
+    """The evaluator's answers, none of which is an error."""
+    return sound(evaluate(requests))
+
+
+def run_engine(
+    engine: Engine,
+    starts: Sequence[Parameters],
+    evaluate: Evaluator,
+    limits: Limits,
+    listener: Listener | None = None,
+) -> list[Run]:
+    """A run of the loop from every start."""
+    runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
+    run_all(engine, runs, evaluate, limits, listener)
+    return runs

@@ -1,0 +1,65 @@
+"""Aitken's remaining gain, on sequences whose limit is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmmcli.fitting import stopping
+from gmmcli.fitting.stopping import remaining_gain
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.75, 0.25])
+def test_exact_on_a_geometric_sequence(rate: float):
+    terms = [-(rate**n) for n in range(12)]  # exact in binary, the limit is 0
+    for n in range(2, 12):
+        assert remaining_gain(terms[: n + 1]) == -terms[n]
+
+
+@given(rate=st.floats(0.01, 0.999), limit=st.floats(-100, 100), gap=st.floats(0.1, 10))
+def test_geometric_sequences_of_any_rate_and_limit(rate: float, limit: float, gap: float):
+    a, b, c = (limit - gap * rate**n for n in range(3))
+    # The increments are exact to 4 roundings of the terms; the estimate divides by their difference twice.
+    rounding = 4 * 2.0**-53 * max(abs(limit), gap) / (gap * rate * (1 - rate))
+    expected = limit - c
+    assert remaining_gain((a, b, c)) == pytest.approx(expected, rel=1e-14 + 8 * rounding / (1 - rate), abs=1e-13)
+
+
+def test_only_the_last_three_terms_count():
+    assert remaining_gain([5.0, -9.0, -4.0, -2.0, -1.0]) == remaining_gain([-4.0, -2.0, -1.0]) == 1.0
+
+
+@pytest.mark.parametrize("terms", [[], [-1.0], [-2.0, -1.0]])
+def test_unknown_before_three_terms(terms: list[float]):
+    assert remaining_gain(terms) == math.inf
+
+
+@pytest.mark.parametrize("terms", [[0.0, 1.0, 3.0], [0.0, 1.0, 2.0], [0.0, 1.0, 0.5], [1.0, 0.0, 0.5]])
+def test_unknown_while_increments_grow_or_fall_below_zero(terms: list[float]):
+    assert remaining_gain(terms) == math.inf
+
+
+@pytest.mark.parametrize("level", [-1e3, -1.0, 0.0, 1e6])
+def test_nothing_remains_where_the_gain_is_lost_in_rounding(level: float):
+    step = 2 * 2.0**-52 * max(1.0, abs(level))
+    assert remaining_gain([level - 1, level, level]) == 0.0
+    assert remaining_gain([level - 1, level, level + step]) == 0.0
+    assert remaining_gain([level - 1, level, level - step]) == 0.0
+    assert remaining_gain([level - 1, level, level + 1e3 * step]) > 0.0
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
+def test_never_negative_nor_nan(terms: list[float]):
+    assert remaining_gain(terms) >= 0
+
+
+def test_reasons_are_one_line_of_prose_and_those_of_an_early_end_name_a_remedy():
+    reasons = [r for r in vars(stopping).values() if isinstance(r, stopping.StopReason)]
+    assert len({r.name for r in reasons}) == len(reasons) >= 4
+    assert all(r.prose and "\n" not in r.prose + r.remedy for r in reasons)
+    assert [r.name for r in reasons if r.converged] == ["converged"]
+    for early in (stopping.ITERATION_LIMIT, stopping.SCHEDULE_END, stopping.NO_PROGRESS):
+        assert early.remedy
