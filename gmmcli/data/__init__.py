@@ -2,6 +2,7 @@
 
 - `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
 - `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
+- `table_of`, `with_columns`: tensors as columns of tables.
 - `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
 
 Names are imported when they are first used: pyarrow and torch cost more than a help page may take.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gmmcli.data.sink import Sink, check_target, open_sink, output_format
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import SourceBlocks
+    from gmmcli.data.tensors import table_of, with_columns
 
 __all__ = [
     "FORMATS",
@@ -42,6 +44,8 @@ __all__ = [
     "output_format",
     "printable",
     "select_columns",
+    "table_of",
+    "with_columns",
 ]
 
 _MODULES = {
@@ -50,6 +54,7 @@ _MODULES = {
     "sink": ("Sink", "check_target", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),
+    "tensors": ("table_of", "with_columns"),
 }
 
 

@@ -11,7 +11,7 @@ from gmmcli.families import FAMILIES, GIVEN_VARIANCE
 
 INITS = ("kmeans++", "random", "random-rows")
 RESTARTS = 10
-ITERATIONS = {"em": 1000, "adam": 1000, "lbfgs": 1000}
+ITERATIONS = 1000
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
@@ -87,22 +87,18 @@ class FitOptions:
 
     @property
     def restart_count(self) -> int:
-        """Number of starts."""
-        return self.restarts or (1 if self.init == "given" else RESTARTS)
+        """Number of starts; one where all would be the same."""
+        return 1 if self.init == "given" or self.components == 1 else self.restarts or RESTARTS
 
     @property
     def passes(self) -> int:
         """Full passes that a restart may take."""
-        return self.iterations or ITERATIONS[self._algorithm]
+        return self.iterations or ITERATIONS
 
     @property
     def short_passes(self) -> int:
         """Full passes of every restart before all but the best few are left behind."""
-        return SHORT_PASSES[self._algorithm]
-
-    @property
-    def _algorithm(self) -> str:
-        return "em" if self.method == "em" else self.optimizer or "adam"
+        return SHORT_PASSES["em" if self.method == "em" else self.optimizer or "adam"]
 
     @property
     def mixture_rate(self) -> float:

@@ -1,0 +1,143 @@
+"""`gmm`: the commands together, and what becomes of their errors.
+
+- `app`: the Typer application.
+- `main`: runs it and returns the exit code; nothing else in the package ends the process.
+- `explain`: the one table from errors to messages and exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from gmmcli.cli import assign, console, fit, generate, sample, score, show
+from gmmcli.cli.options import Debug, flatten
+from gmmcli.errors import GmmError
+from gmmcli.version import __version__
+
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+DEBUG_HINT = "run with --debug for the traceback"
+
+app = typer.Typer(
+    name="gmm",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog="Help on a command and its options: gmm COMMAND --help",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.write(f"gmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gmm(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Fits Gaussian mixtures to data files, and scores, labels and samples with them.
+
+    Reads and writes CSV, TSV, JSON lines, Parquet and Arrow, from files or through pipes.
+    """
+
+
+for command, examples in (
+    (generate.generate, generate.EXAMPLES),
+    (fit.fit, fit.EXAMPLES),
+    (score.score, score.EXAMPLES),
+    (assign.assign, assign.EXAMPLES),
+    (sample.sample, sample.EXAMPLES),
+    (show.show, show.EXAMPLES),
+):
+    app.command(epilog="Examples:\n\n" + examples)(flatten(command))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `gmm` with these arguments, or the process's own, and returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments  # looked for here, since an error may come before options are parsed
+    with _streams(), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        try:
+            code = _run(arguments)
+            sys.stdout.flush()  # what is still buffered may meet a closed pipe or a full disk
+        except BaseException as error:
+            code, message = explain(error)
+            if debug and code not in (CLOSED_PIPE, INTERRUPTED):
+                traceback.print_exception(error)
+            if message:
+                console.error(message)
+        if code == CLOSED_PIPE:
+            _discard_output()
+    return code
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and the line that tells the user of it, empty where nothing is to be said."""
+    match error:
+        case SystemExit():  # typer and rich exit on a closed pipe, with a code of theirs
+            if isinstance(error.__context__, BrokenPipeError):
+                return CLOSED_PIPE, ""
+            return error.code if isinstance(error.code, int) else int(error.code is not None), ""
+        case GmmError():
+            return error.exit_code, str(error)
+        case BrokenPipeError():
+            return CLOSED_PIPE, ""
+        case KeyboardInterrupt() | typer.Abort():
+            return INTERRUPTED, ""
+        case OSError():
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            return 1, place + (error.strerror or str(error) or type(error).__name__)
+        case MemoryError():
+            return 1, "not enough memory"
+        case RuntimeError() if "can't allocate memory" in str(error) or "out of memory" in str(error):
+            return 1, f"not enough memory: {str(error).splitlines()[0]}"  # torch has no class of its own for it
+    usage = getattr(error, "format_message", None)  # click's errors; where click lives depends on typer's version
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "gmm"
+        said = str(usage()).replace("Value error, ", "").rstrip(".")  # pydantic's words, which tell nobody anything
+        return 2, f"{said}: see {where} --help" if said else ""  # nothing is said where help was printed instead
+    return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
+
+
+def _run(arguments: Sequence[str]) -> int:
+    code = typer.main.get_command(app).main(list(arguments), prog_name="gmm", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _streams():
+    """Stands in for streams that were closed before the start: no input, and a write to stdout is an OSError."""
+    kept = sys.stdin, sys.stdout, sys.stderr
+    with open(os.devnull) as empty, open(os.devnull, "w") as void:
+        sys.stdin, sys.stdout, sys.stderr = kept[0] or empty, kept[1] or empty, kept[2] or void
+        try:
+            yield
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = kept
+
+
+def _discard_output() -> None:
+    """Lets the interpreter's own flush at exit go nowhere instead of into the closed pipe."""
+    try:
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, sys.stdout.fileno())
+        os.close(void)
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,158 @@
+"""`gmm fit`: a mixture fitted to data, saved as a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gmmcli.cli import console as out
+from gmmcli.cli.console import Console
+from gmmcli.cli.fit_options import Fitting, Start, read_start
+from gmmcli.cli.fit_report import columns_report, fit_report
+from gmmcli.cli.options import (
+    OUTPUT,
+    REPORT,
+    Columns,
+    Common,
+    Data,
+    Exclude,
+    Json,
+    Missing,
+    Reading,
+    Weights,
+)
+from gmmcli.cli.progress import follow
+from gmmcli.data.columns import printable
+from gmmcli.data.formats import format_of_path
+from gmmcli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from gmmcli.data import Selection, Source
+
+EXAMPLES = """\
+$ gmm fit sample_data/faithful.csv --components 2 -o faithful.pt
+
+$ gmm fit sample_data/penguins.csv --columns 3:6 --missing drop -k 3 -o penguins.pt
+
+$ gmm fit sample_data/faithful.csv --method gradient --init faithful.pt -o again.pt"""
+
+
+def fit(
+    *,
+    data: Data = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.", rich_help_panel=OUTPUT)
+    ],
+    columns: Columns = None,
+    exclude: Exclude = None,
+    weights: Weights = None,
+    missing: Missing = "error",
+    fitting: Fitting,
+    reading: Reading,
+    log_every: Annotated[
+        int | None,
+        typer.Option(
+            "--log-every",
+            "--log-freq",
+            min=1,
+            metavar="N",
+            help="Print a line on stderr every N passes of each restart.",
+            rich_help_panel=REPORT,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with code 5 when the fit has not converged. The model is written all the same.",
+            rich_help_panel=REPORT,
+        ),
+    ] = False,
+    as_json: Json = False,
+    common: Common,
+) -> None:
+    """Fits a Gaussian mixture to the numeric columns of data files, and saves it.
+
+    Of several random starts the best is kept. The model file holds the mixture,
+    in the units of the data, and how it came to be; gmm show prints both.
+    """
+    read_options = reading.options()
+    start = read_start(fitting.init, read_options)
+    options = fitting.options(start)
+    # only now, since a wrong option is told without them
+    from gmmcli.data import Source
+    from gmmcli.fitting.device import pass_dtype, resolve_device
+    from gmmcli.fitting.fit import fit_blocks
+    from gmmcli.metadata import describe
+    from gmmcli.model_file import save_model
+
+    _check_target(output)
+    pass_dtype(options.precision, resolve_device(options.device))
+    console = Console(common.quiet)
+    source = Source(data or [], read_options)
+    selection = _select(source, start, columns, exclude, weights)
+    if console.live:  # elsewhere an error is to be the only line
+        columns_report(console, selection, weights)
+    blocks = source.blocks(selection.used, weights, missing)
+    with _named(source.label), follow(console, log_every) as listener:
+        result = fit_blocks(
+            blocks,
+            options,
+            columns=selection.used,
+            start=None if start is None else start.at(selection.used, fitting.init),
+            listener=listener,
+        )
+    more: dict[str, Any] = {
+        "kind": "fit",
+        "source": source.label,
+        "left_out": selection.left_out,
+        "weights_column": weights,
+        "missing": missing,
+        "rows_read": blocks.rows_read,
+        "rows_left_out": blocks.rows_dropped,
+        "init": fitting.init,
+        "reading": asdict(reading),
+    }
+    metadata = describe(result, **more)
+    save_model(output, result.model, metadata)
+    if not console.live:
+        columns_report(console, selection, weights)
+    fit_report(console, result, source.label, blocks, output, strict)
+    if as_json:
+        out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})
+    if strict:
+        result.require_converged()
+
+
+@contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Puts the data's name before an error that the fit, which knows no files, raises of its rows."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if message.startswith((label, "--")) else f"{label}: {message}") from None
+
+
+def _check_target(output: str) -> None:
+    """Raises UsageError where no model could be written, and where data would be overwritten by one."""
+    from gmmcli.model_file import check_model_target
+
+    if output == "-" or format_of_path(output) is not None:
+        raise UsageError(f"--output {printable(output)}: a model cannot go there: name a file such as model.pt")
+    check_model_target(output)
+
+
+def _select(
+    source: Source, start: Start | None, columns: list[str] | None, exclude: list[str] | None, weights: str | None
+) -> Selection:
+    """The columns that are asked for, else those of the model to go on from, else all that are numeric."""
+    if columns is not None or exclude is not None or start is None or start.model is None or start.names is None:
+        return source.select(columns, exclude, weights)
+    chosen = source.select(source.match(start.names), None, weights)
+    reasons = {name: "the weights" if name == weights else "not in --init" for name in chosen.left_out}
+    return replace(chosen, left_out=reasons)

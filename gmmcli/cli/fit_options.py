@@ -1,0 +1,255 @@
+"""The options that only `gmm fit` has, and what `--init` names.
+
+- `Fitting`: the fields of FitOptions as options of the command; its defaults are FitOptions' own.
+- `Start`: where a fit starts, read off --init.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gmmcli.cli.options import complete
+from gmmcli.errors import InputError
+from gmmcli.families import FAMILIES
+from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, FitOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gmmcli.data import ReadOptions
+    from gmmcli.mixture import GaussianMixture
+
+MODEL = "Model"
+METHOD = "Method"
+GRADIENT = "Gradient descent (--method gradient)"
+DEVICE = "Device"
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted and how; None leaves the default to FitOptions, or to the model of --init."""
+
+    components: Annotated[
+        int | None,
+        typer.Option(
+            "--components",
+            "-k",
+            metavar="K",
+            help=f"Components. Default: {FitOptions.components}, or as many as --init has.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            "-f",
+            metavar="FAMILY",
+            help=f"Covariance family: {', '.join(FAMILIES)}. Default: {FitOptions.family}, or that of --init.",
+            autocompletion=complete(list(FAMILIES)),
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    variance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The variance of --family constant, in squared units of the data. Default: 1.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    variance_floor: Annotated[
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            help="No component's variance falls below this share of the column's variance.",
+            rich_help_panel=MODEL,
+        ),
+    ] = FitOptions.variance_floor
+    standardize: Annotated[
+        bool,
+        typer.Option(
+            "--standardize",
+            help="Fit z-scores (divisor N) of the columns. The model still takes and shows original units.",
+            rich_help_panel=MODEL,
+        ),
+    ] = FitOptions.standardize
+    method: Annotated[
+        Literal["em", "gradient"],
+        typer.Option(
+            help="em: closed-form steps. gradient: descent on the mean negative log-likelihood.",
+            rich_help_panel=METHOD,
+        ),
+    ] = FitOptions.method
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="START",
+            help=f"{', '.join(INITS)}; or a model file to go on from, or a table of starting means, its columns "
+            "matched by name. random: random responsibilities. random-rows: K rows as means.",
+            autocompletion=complete(INITS),
+            rich_help_panel=METHOD,
+        ),
+    ] = FitOptions.init
+    restarts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=f"Starts, of which the best is kept. Default: {RESTARTS}; 1 when --init is a file.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None
+    seed: Annotated[
+        int, typer.Option(metavar="INT", help="Of everything that is drawn at random.", rich_help_panel=METHOD)
+    ] = FitOptions.seed
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Passes over the data that a restart may take; an epoch of mini-batches is one. Adam's rates are "
+            f"annealed to 0 over them. Default: {ITERATIONS}.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="NATS",
+            help="Stop when the estimated gain still to come is below this, in nats per row.",
+            rich_help_panel=METHOD,
+        ),
+    ] = FitOptions.tolerance
+    optimizer: Annotated[
+        Literal["adam", "lbfgs"] | None,
+        typer.Option(help="Default: adam. lbfgs takes all rows at once.", rich_help_panel=GRADIENT),
+    ] = None
+    mixture_lr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            help="Adam's first step size for the weights, on the scale of their logits: how fast rows move "
+            f"between components. Default: {MIXTURE_LR}.",
+            rich_help_panel=GRADIENT,
+        ),
+    ] = None
+    component_lr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            help="Adam's first step size for means, in standard deviations of the data, and covariances, on a log "
+            f"scale: how fast components move and stretch. Default: {COMPONENT_LR}.",
+            rich_help_panel=GRADIENT,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="ROWS", help="Rows of a mini-batch of Adam. Default: all.", rich_help_panel=GRADIENT),
+    ] = None
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="auto, cpu, cuda, cuda:N or mps. auto is cuda where there is one.",
+            autocompletion=complete(["auto", "cpu", "cuda", "cuda:0", "mps"]),
+            rich_help_panel=DEVICE,
+        ),
+    ] = FitOptions.device
+    precision: Annotated[
+        Literal["auto", "float32", "float64"],
+        typer.Option(
+            help="Of the passes over the data. auto is float64 on the CPU, float32 elsewhere.",
+            rich_help_panel=DEVICE,
+        ),
+    ] = FitOptions.precision
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Workers on the CPU; the result does not depend on it. Default: one for each processor.",
+            rich_help_panel=DEVICE,
+        ),
+    ] = None
+
+    def options(self, start: Start | None = None) -> FitOptions:
+        """Checked, with what a start tells of components and family where the user has not said."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        inferred = {} if start is None else start.tells
+        if self.family is not None:
+            inferred = {name: value for name, value in inferred.items() if name == "components"}
+        if self.init not in INITS and _names_file(self.init):
+            given["init"] = "given"
+        return FitOptions(**{**inferred, **given})
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit starts: a model, or a table of means.
+
+    tells: the fields of FitOptions that follow from it. columns: its own, by name, or None for any.
+    """
+
+    model: GaussianMixture | None
+    means: Tensor | None
+    names: tuple[str, ...] | None
+    tells: dict[str, Any]
+
+    def at(self, columns: Sequence[str], label: str) -> GaussianMixture | Tensor:
+        """The start in these columns of the data, in their order. Raises InputError when one is lacking."""
+        order = list(range(len(columns)))
+        if self.names is not None:
+            lacking = [name for name in columns if name not in self.names]
+            if lacking or (self.model is not None and len(self.names) != len(columns)):
+                raise InputError(
+                    f"--init {label}: has the columns {_listed(self.names)}, the fit uses {_listed(columns)}: "
+                    "give --columns"
+                )
+            order = [self.names.index(name) for name in columns]
+        if self.means is not None:
+            return self.means[:, order]
+        assert self.model is not None
+        if self.names is None or tuple(columns) == self.names:
+            return self.model
+        from gmmcli.mixture import GaussianMixture
+
+        covariances = self.model.covariances.detach()[:, order][:, :, order]
+        means = self.model.means.detach()[:, order]
+        weights = self.model.weights.detach()
+        return GaussianMixture.from_covariances(weights, means, covariances, self.model.family, columns=columns)
+
+
+def read_start(init: str, reading: ReadOptions) -> Start | None:
+    """What --init names when it is a file; None for the name of a random start."""
+    if init in INITS or not _names_file(init):
+        return None
+    if init.endswith(".pt") or zipfile.is_zipfile(init):
+        from gmmcli.model_file import load_model
+
+        model, _ = load_model(init)
+        tells: dict[str, Any] = {"components": model.components, "family": model.family}
+        if not model.kind.learned:
+            tells["variance"] = float(model.inner_scale.reshape(-1)[0])
+        return Start(model, None, model.columns, tells)
+    import torch
+
+    from gmmcli.data import Source
+
+    source = Source([init], reading)
+    names = source.select().used
+    means = torch.cat([block.x for block in source.blocks(names)])
+    return Start(None, means, None if source.by_position else names, {"components": len(means)})
+
+
+def _names_file(init: str) -> bool:
+    return os.path.exists(init) or bool(os.path.dirname(init) or os.path.splitext(init)[1])
+
+
+def _listed(names: Sequence[str]) -> str:
+    from gmmcli.data.columns import listing
+
+    return listing(names)

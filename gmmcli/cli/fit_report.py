@@ -1,0 +1,88 @@
+"""What `gmm fit` says when it is done, in words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gmmcli.cli.console import Console
+from gmmcli.cli.tables import component_table, count, number
+from gmmcli.data.columns import listing, printable
+from gmmcli.fitting.stopping import LEFT_BEHIND
+
+if TYPE_CHECKING:
+    from gmmcli.data import Selection, SourceBlocks
+    from gmmcli.fitting.fit import FitResult
+
+SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
+SHOWN_COMPONENTS = 8
+SHOWN_COLUMNS = 12
+REMEDY = "lower --components, raise --variance-floor or choose another --family"
+
+
+def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
+    """Which columns are used, which are not and why."""
+    console.note(f"columns: {listing(selection.used)}")
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in selection.left_out.items():
+        if name != weights:
+            by_reason.setdefault(reason, []).append(name)
+    if by_reason:
+        parts = (f"{listing(names)} ({printable(reason)})" for reason, names in by_reason.items())
+        console.note(f"left out: {'; '.join(parts)}")
+    if weights is not None:
+        console.note(f"row weights: {printable(weights)}")
+
+
+def fit_report(
+    console: Console, result: FitResult, label: str, blocks: SourceBlocks, output: str, strict: bool
+) -> None:
+    """The closing summary, and warnings with their remedies. strict: that it has not converged is said elsewhere."""
+    model = result.model
+    rows = f"{label}: {blocks.rows_read} rows"
+    if blocks.rows_dropped:
+        rows += f", {blocks.rows_dropped} left out for missing or infinite cells"
+    if result.rows != blocks.rows_read - blocks.rows_dropped:
+        rows += f", {blocks.rows_read - blocks.rows_dropped - result.rows} of weight 0"
+    console.note(rows)
+    weighted = result.survey.weight != result.rows
+    console.note(
+        f"family {model.family}, {count(model.components, 'component')}, {count(model.dims, 'column')}, "
+        f"{count(result.rows, 'row')}"
+        + (f" of total weight N = {number(result.weight)}, which counts as their number" if weighted else "")
+    )
+    console.note(
+        f"log-likelihood {result.log_likelihood:.4f}, {result.log_likelihood / result.weight:.6f} per row, "
+        f"with {count(result.parameter_count, 'parameter')}"
+    )
+    console.note(f"BIC {result.bic:.4f}, AIC {result.aic:.4f}, ICL {result.icl:.4f}")
+    if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
+        console.note(component_table(model, result.weight))
+    _restarts_report(console, result)
+    passes = count(result.restarts[result.restart].passes, "pass", "passes")
+    remaining = f"{result.remaining:.1e} nats per row" if math.isfinite(result.remaining) else "not known"
+    console.note(
+        f"{'converged' if result.converged else 'stopped'} after {passes}: {result.stop.prose}; "
+        f"estimated remaining gain: {remaining}"
+    )
+    where = "" if result.device == "cpu" else f" on {result.device} in {result.precision}"
+    console.note(f"{printable(output)}: written after {result.seconds:.1f} s, {result.passes} passes in all{where}")
+    if not result.converged and not strict:
+        console.warn(f"not converged: {result.stop.remedy}")
+    if result.unsound is not None:
+        console.warn(f"this fit is not to be trusted: {result.unsound}: {REMEDY}")
+
+
+def _restarts_report(console: Console, result: FitResult) -> None:
+    restarts = result.restarts
+    failed = [restart for restart in restarts if restart.failure is not None]
+    if len(restarts) > 1:
+        ended = [r for r in restarts if r.failure is None and r.stop != LEFT_BEHIND.name]
+        near = sum(abs(r.log_likelihood - result.log_likelihood) <= SAME_OPTIMUM * result.weight for r in ended)
+        unsound = sum(r.unsound is not None for r in ended) if result.unsound is None else 0
+        console.note(
+            f"restarts: {len(restarts)}, {len(ended)} of them run to the end, {near} to this log-likelihood"
+            + (f", {unsound} set aside as unsound" if unsound else "")
+        )
+    if failed:
+        console.warn(f"{count(len(failed), 'restart')} failed: {failed[0].failure}")

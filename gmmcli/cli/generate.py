@@ -1,0 +1,94 @@
+"""`gmm generate`: data whose true mixture is known."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gmmcli.cli.console import Console
+from gmmcli.cli.inputs import column_names, rows_report
+from gmmcli.cli.options import OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
+from gmmcli.cli.rows import write_rows
+from gmmcli.cli.tables import count
+from gmmcli.errors import UsageError
+
+EXAMPLES = """\
+$ gmm generate --samples 500 --components 3 --labels -o data.csv
+
+$ gmm generate --dims 4 --family diagonal --separation 2 --truth truth.pt -o data.parquet
+
+$ gmm generate | gmm fit - -o model.pt"""
+
+MIXTURE = "Mixture"
+
+
+def generate(
+    *,
+    samples: Samples = 1000,
+    components: Annotated[
+        int, typer.Option("--components", "-k", min=1, metavar="K", help="Components.", rich_help_panel=MIXTURE)
+    ] = 5,
+    dims: Annotated[
+        int, typer.Option("--dims", "-d", min=1, metavar="D", help="Columns.", rich_help_panel=MIXTURE)
+    ] = 2,
+    family: FamilyName = "full",
+    radius: Annotated[
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            help="Means are uniform between -radius and radius in each column.",
+            rich_help_panel=MIXTURE,
+        ),
+    ] = 8.0,
+    separation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="C",
+            help="Means of any two components are at least C times the sum of their largest standard deviations "
+            "apart; about 2 is well separated. Default: wherever they fall.",
+            rich_help_panel=MIXTURE,
+        ),
+    ] = None,
+    variance: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="Of --family constant. Default: 1.", rich_help_panel=MIXTURE),
+    ] = None,
+    seed: Seed = 42,
+    labels: Labels = False,
+    truth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Save the true mixture as a model file, for gmm score and the others.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    output: Output = None,
+    output_format: OutputFormat = None,
+    common: Common,
+) -> None:
+    """Draws rows from a random mixture that is known, in random order.
+
+    The weight of each component is at least 1/(4K), standard deviations are
+    between 0.3 and 1.5. Columns are called x1, x2, and so on. The same options
+    give the same rows.
+    """
+    from gmmcli.data import open_sink, printable
+    from gmmcli.model_file import check_model_target, save_model
+    from gmmcli.synthetic import random_mixture
+
+    console = Console(common.quiet)
+    sink = open_sink(output, output_format)
+    if truth is not None:
+        check_model_target(truth)
+        if truth == output:
+            raise UsageError(f"--truth and --output are both {truth}: give them different names")
+    chosen = {"radius": radius, "separation": separation, "variance": variance, "seed": seed}
+    mixture = random_mixture(components=components, dims=dims, family=family, **chosen)
+    if truth is not None:
+        save_model(truth, mixture, {"kind": "truth", "seed": seed, "options": chosen})
+        console.note(f"{printable(truth)}: the true mixture, {count(components, 'component')}, family {family}")
+    label = "true_component" if labels else None
+    write_rows(mixture, column_names(mixture), samples, seed, label, sink)
+    rows_report(console, output, sink)

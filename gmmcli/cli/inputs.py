@@ -1,0 +1,79 @@
+"""What `score`, `assign`, `sample` and `show` have in common: opening the model, and adding columns to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gmmcli.cli.console import Console
+from gmmcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gmmcli.data import ReadOptions, Sink, Source
+    from gmmcli.data.source_blocks import Missing
+    from gmmcli.mixture import GaussianMixture
+
+
+def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
+    """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
+    from gmmcli.model_file import load_model
+
+    if path == "-":
+        raise UsageError("MODEL cannot be standard input: name a model file")
+    return load_model(path)
+
+
+def column_names(model: GaussianMixture) -> tuple[str, ...]:
+    """The names of the model's columns, x1 to xD where it has none."""
+    return model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
+
+
+def open_output(output: str | None, output_format: str | None, reading: ReadOptions) -> Sink:
+    """Where rows that were read are written, with the delimiter and decimal point that they had."""
+    from gmmcli.data import open_sink
+    from gmmcli.data import output_format as format_of
+
+    delimiter = None if format_of(output, output_format).name == "tsv" else reading.delimiter_of("csv")
+    return open_sink(output, output_format, delimiter=delimiter, decimal=reading.decimal)
+
+
+def add_columns(
+    source: Source,
+    model: GaussianMixture,
+    names: Sequence[str],
+    compute: Callable[[Tensor], Sequence[Tensor]],
+    sink: Sink,
+    missing: Missing,
+) -> int:
+    """Writes all rows of the source with the columns `names`, which `compute` makes of the complete rows (B, D).
+
+    Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError.
+    Returns the number of such rows.
+    """
+    import torch
+
+    from gmmcli.data import check_free, with_columns
+
+    columns = source.match(column_names(model))
+    check_free(names, source.names)
+    empty = 0
+    with sink, torch.inference_mode():
+        for rows in source.tables(columns, typed=sink.typed, missing=missing):
+            complete = rows.x.isfinite().all(1)
+            sink.write(with_columns(rows.table, names, compute(rows.x[complete]), complete))
+            empty += int((~complete).sum())
+    return empty
+
+
+def rows_report(console: Console, output: str | None, sink: Sink, empty: int = 0) -> None:
+    """Says what was written, unless it went where it can be seen, and what was left empty."""
+    from gmmcli.data import printable
+
+    if output not in (None, "-"):
+        console.note(f"{printable(str(output))}: {sink.rows_written} rows")
+    if empty:
+        console.note(
+            f"{empty} of {sink.rows_written} rows have missing or infinite cells: their added cells are empty"
+        )

@@ -1,0 +1,97 @@
+"""`gmm show`: a model and how it came to be, for a person or a program to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gmmcli.cli import console
+from gmmcli.cli.inputs import column_names, open_model
+from gmmcli.cli.options import Common, Json, Model
+from gmmcli.cli.tables import component_table, correlation_tables, count, deviation_table, number
+
+if TYPE_CHECKING:
+    from gmmcli.mixture import GaussianMixture
+
+EXAMPLES = """\
+$ gmm show faithful.pt
+
+$ gmm show faithful.pt --json"""
+
+SHOWN_CORRELATIONS = 64  # numbers, over all components
+
+
+def show(*, model: Model, as_json: Json = False, common: Common) -> None:
+    """Prints a model: weights, means, standard deviations and correlations, and how it was fitted.
+
+    With --json all parameters in the units of the data, and everything known of the fit.
+    """
+    import torch
+
+    mixture, metadata = open_model(model)
+    with torch.no_grad():
+        if as_json:
+            console.write_json({**_parameters(mixture), "metadata": metadata})
+            return
+        console.write(
+            f"{model}: family {mixture.family}, {count(mixture.components, 'component')}, "
+            f"{count(mixture.dims, 'column')}, {count(mixture.parameter_count, 'parameter')}"
+        )
+        console.write()
+        console.write(component_table(mixture, metadata.get("weight")))
+        console.write()
+        console.write(deviation_table(mixture))
+        shared = 1 if mixture.kind.shared else mixture.components
+        if shared * mixture.dims**2 <= SHOWN_CORRELATIONS:
+            for table in correlation_tables(mixture):
+                console.write()
+                console.write(table)
+    console.write()
+    for line in _history(metadata):
+        console.write(line)
+
+
+def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
+    return {
+        "family": mixture.family,
+        "components": mixture.components,
+        "dims": mixture.dims,
+        "columns": list(column_names(mixture)),
+        "parameters": mixture.parameter_count,
+        "weights": mixture.weights.tolist(),
+        "means": mixture.means.tolist(),
+        "covariances": mixture.covariances.tolist(),
+    }
+
+
+def _history(metadata: dict[str, Any]) -> list[str]:
+    """What the metadata tell of the fit, a line each; a model that was not fitted tells little."""
+    if metadata.get("kind") == "truth":
+        return ["a known mixture, as gmm generate draws it"]
+    if "stop" not in metadata:
+        return ["nothing is known of how this model was made"]
+    options, stop, restarts = metadata["options"], metadata["stop"], metadata["restarts"]
+    rows = f"data: {metadata['source']}, " if "source" in metadata else "data: "
+    rows += count(metadata["rows"], "row")
+    if metadata["weight"] != metadata["rows"]:
+        rows += f" of total weight {number(metadata['weight'])}"
+        rows += f" (column {metadata['weights_column']})" if metadata.get("weights_column") else ""
+    if metadata.get("rows_left_out"):
+        rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
+    method = f"method: {metadata['method']}"
+    if options.get("optimizer"):
+        method += f" with {options['optimizer']}"
+    if options.get("standardize"):
+        method += ", standardized"
+    ended = "converged" if metadata["converged"] else "not converged"
+    remedy = "" if metadata["converged"] or not stop["remedy"] else f": {stop['remedy']}"
+    lines = [
+        rows,
+        f"{method}; init {metadata.get('init', options['init'])}, seed {metadata['seed']}, "
+        + (f"best of {len(restarts)} restarts" if len(restarts) > 1 else "one start"),
+        f"log-likelihood {metadata['log_likelihood']:.4f}, {metadata['mean_log_likelihood']:.6f} per row",
+        f"BIC {metadata['bic']:.4f}, AIC {metadata['aic']:.4f}, ICL {metadata['icl']:.4f}",
+        f"{ended}: {stop['prose']}{remedy}",
+    ]
+    if metadata.get("unsound"):
+        lines.append(f"not to be trusted: {metadata['unsound']}")
+    return lines

@@ -1,0 +1,133 @@
+"""Help: complete, quick, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from gmmcli.cli.app import app
+from gmmcli.cli.fit_options import Fitting
+from gmmcli.families import FAMILIES
+from gmmcli.fitting.options import FitOptions
+from tests.cli.conftest import ENVIRONMENT, ROOT, gmm, ok, processor_seconds
+
+GROUP: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = GROUP.commands
+HEAVY = {"torch", "pandas", "pyarrow", "matplotlib", "numpy"}
+
+
+def examples(command: Any) -> list[str]:
+    return [line.removeprefix("$ ") for line in command.epilog.splitlines() if line.startswith("$ ")]
+
+
+EXAMPLES = [
+    pytest.param(line, id=f"{name} {i}") for name in COMMANDS for i, line in enumerate(examples(COMMANDS[name]))
+]
+
+
+def test_the_commands() -> None:
+    assert list(COMMANDS) == ["generate", "fit", "score", "assign", "sample", "show"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_examples_and_every_parameter_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    assert 2 <= len(examples(command)) <= 3
+    for parameter in command.params:
+        assert parameter.help, f"{name}: {parameter.opts} has no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_and_fits_80_columns(name: str) -> None:
+    shown = ok(name, "--help").out
+    for parameter in COMMANDS[name].params:
+        for option in parameter.opts:
+            assert option in shown or parameter.param_type_name == "argument"
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_examples_of_the_help_run(line: str, here: Path) -> None:
+    data = b""
+    for stage in line.split(" | "):
+        words = shlex.split(stage)
+        if words[0] == "gmm":
+            outcome = ok(*words[1:], stdin=data)
+            data = outcome.stdout
+        else:
+            data = subprocess.run(words, input=data, capture_output=True, check=True).stdout
+    assert data or "-o" in line
+
+
+def test_a_name_alone_shows_help() -> None:
+    outcome = gmm()
+    assert outcome.code == 2
+    assert "Usage" in outcome.out
+    assert not outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fit", "--help"], ["--version"], ["fit", "--family", "x", "-o", "y"]]
+)
+def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys; from gmmcli.cli.app import main; main(sys.argv[1:]); "
+        f"print(sorted(set(sys.modules) & {HEAVY!r}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_help_is_quick() -> None:
+    assert min(processor_seconds("--help") for _ in range(3)) < 0.3
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"gmm \d+\.\d+\.\d+\n", ok("--version").out)
+
+
+def test_defaults_of_the_command_are_those_of_the_library() -> None:
+    assert Fitting().options() == FitOptions()
+
+
+def complete(line: str) -> list[str]:
+    """What bash would offer after this line, its last word being incomplete."""
+    words = line.split(" ")
+    environment = {
+        **ENVIRONMENT,
+        "_GMM_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    script = "import sys; sys.argv[0] = 'gmm'; from gmmcli.cli.app import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=ROOT)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("gmm s", ["score", "sample", "show"]),
+        ("gmm fit --family ", list(FAMILIES)),
+        ("gmm fit --method gr", ["gradient"]),
+        ("gmm fit --device cu", ["cuda", "cuda:0"]),
+        ("gmm assign --input-format pa", ["parquet"]),
+    ],
+)
+def test_completion(line: str, offered: list[str]) -> None:
+    assert complete(line) == offered
+
+
+def test_the_completion_script_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert "_GMM_COMPLETE=complete_bash" in gmm("--show-completion", "bash").out

@@ -1,0 +1,135 @@
+"""What only a process shows: pipes, signals, streams, the terminal, what is imported, how long it takes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, new_files, process, processor_seconds, shell
+
+FAITHFUL = "sample_data/faithful.csv"
+
+
+def test_the_pipelines_of_the_first_issue(here: Path) -> None:
+    done = shell(
+        "set -e -o pipefail\n"
+        "gmm generate --dims 2 > data.csv && gmm fit data.csv --family diagonal -o model.pt "
+        "&& gmm assign model.pt data.csv -o new.parquet && gmm generate | gmm fit - -o m.pt "
+        "&& gmm sample m.pt --samples 10 | gmm assign m.pt - | tail -n 3"
+    )
+    assert done.code == 0, done.stderr
+    assert len(done.lines) == 3
+    assert all(re.fullmatch(r"-?\d+\.\d+,-?\d+\.\d+,[0-4],[01]\.\d+(e-\d+)?", line) for line in done.lines)
+    assert pq.read_table("new.parquet").column_names == ["x1", "x2", "component", "probability"]
+
+
+def test_data_and_reports_go_to_stdout_all_else_to_stderr(here: Path) -> None:
+    fitted = process("fit", FAITHFUL, "-k", "2", "-o", "m.pt")
+    assert not fitted.stdout
+    assert "log-likelihood" in fitted.stderr
+    assert "\x1b" not in fitted.stderr
+    assert "restart 0" not in fitted.stderr
+    assigned = process("assign", "m.pt", FAITHFUL)
+    assert len(assigned.lines) == 273
+    assert not assigned.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["generate --samples 300000", "assign faithful.pt long.csv", "show faithful.pt --json", "--help"]
+)
+def test_a_closed_pipe_is_silent(command: str, here: Path) -> None:
+    head, *rows = Path(FAITHFUL).read_text().splitlines(keepends=True)
+    Path("long.csv").write_text(head + "".join(rows) * 400)
+    done = shell(f"gmm {command} | true; echo ${{PIPESTATUS[0]}}")
+    assert done.lines == ["141"]
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("command", ["show faithful.pt", "generate"])
+def test_a_full_disk_is_an_error_of_one_line(command: str, here: Path) -> None:
+    done = shell(f"gmm {command} > /dev/full")
+    assert done.code == 1
+    assert re.fullmatch(r"gmm: error: .*No space left on device\n", done.stderr)
+
+
+def test_closed_streams(here: Path) -> None:
+    assert shell("gmm fit -k 2 -o m.pt <&-").code in (2, 3)
+    assert shell(f"gmm assign faithful.pt {FAITHFUL} -o a.csv >&- 2>&-").code == 0
+    assert len(Path("a.csv").read_text().splitlines()) == 273
+    assert shell("gmm show faithful.pt >&-").code == 1
+
+
+def test_ctrl_c_leaves_nothing(here: Path) -> None:
+    shell("gmm generate --samples 100000 --dims 6 -k 8 -o big.parquet")
+    running = subprocess.Popen(
+        [*EXECUTABLE, "fit", "big.parquet", "-k", "20", "--tolerance", "0", "--log-every", "1", "-o", "m.pt"],
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    assert running.stderr is not None
+    assert b"restart" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    rest = running.stderr.read().decode()
+    assert running.wait(30) == 130
+    assert "Traceback" not in rest
+    assert new_files(here) == {"big.parquet"}
+
+
+def on_terminal(*arguments: str, **environment: str) -> str:
+    """What `gmm` shows on a terminal of 100 columns."""
+    master, slave = pty.openpty()
+    running = subprocess.Popen(
+        [*EXECUTABLE, *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=slave,
+        env={k: v for k, v in ENVIRONMENT.items() if k != "NO_COLOR"}
+        | {"TERM": "xterm-256color", "COLUMNS": "100", **environment},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert running.wait(60) == 0
+    return shown.decode()
+
+
+def test_a_terminal_shows_progress_and_the_summary(here: Path) -> None:
+    shell("gmm generate --samples 100000 --dims 3 -o big.parquet")
+    shown = on_terminal("fit", "big.parquet", "-k", "7", "--iterations", "30", "-o", "m.pt")
+    for word in ("restart", "log-likelihood per row", "gain", "elapsed", "running", "BIC", "m.pt: written"):
+        assert word in shown
+    quiet = on_terminal("fit", "big.parquet", "-k", "7", "--iterations", "5", "-q", "-o", "m.pt")
+    assert not quiet
+
+
+def test_no_color(here: Path) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+    arguments = ["fit", FAITHFUL, "-k", "3", "--iterations", "2", "-o", "m.pt"]
+    assert colour.search(on_terminal(*arguments))
+    assert not colour.search(on_terminal(*arguments, NO_COLOR="1"))
+
+
+def test_fitting_faithful_is_quick_and_imports_no_more_than_it_needs(here: Path) -> None:
+    script = (
+        "import sys; from gmmcli.cli.app import main; main(sys.argv[1:]); "
+        "print(sorted(set(sys.modules) & {'pandas', 'matplotlib', 'torch._dynamo', 'typer.testing'}))"
+    )
+    arguments = ["fit", FAITHFUL, "-k", "2", "-o", "m.pt"]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, env=ENVIRONMENT, text=True)
+    assert done.stdout == "[]\n"
+    assert min(processor_seconds(*arguments) for _ in range(2)) < 3
