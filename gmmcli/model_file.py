@@ -5,8 +5,7 @@
 
 In the zip, `data.pkl` is a dict of the format version, family, column names and five float64 tensors: weights
 (K,), means (K, D), the family's scale under its own name, shift (D,) and std (D,), bit for bit those of the
-model; `metadata.json` describes them and the fit. A file is foreign until proven ours: nothing in it is run,
-its pickle may name no class but those of a plain tensor, and no size that it declares is believed.
+model; `metadata.json` describes them and the fit. What a foreign file must pass is in model_inspection.py.
 """
 
 from __future__ import annotations
@@ -15,42 +14,32 @@ import io
 import json
 import math
 import os
-import pickletools
-import re
-import secrets
-import shutil
-import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Parameters
+from gmmcli.files import PendingFile, is_direct
 from gmmcli.mixture import GaussianMixture
+from gmmcli.model_inspection import (
+    FORMAT_VERSION,
+    METADATA,
+    Newer,
+    Refusal,
+    brief,
+    check_tensor,
+    inspect,
+    refuse,
+    shown_name,
+)
 from gmmcli.version import __version__
-
-FORMAT_VERSION = 1
-METADATA = "metadata.json"
-
-_PLAIN_TENSOR = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
-_OTHER_LOOKUPS = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}  # opcodes that torch.save never writes
-_BRIEF = 100  # characters of a name from the file that a message repeats
 
 AnyPath = str | os.PathLike[str]
 T = TypeVar("T")
-
-
-class _Refusal(Exception):
-    """Why a file is not one of ours."""
-
-
-class _Newer(_Refusal):
-    """The file is ours, of a format that this version does not know."""
 
 
 # ---- writing ----------------------------------------------------------------------------------------------
@@ -71,18 +60,18 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
     check_model_target(target)
     try:
         content = _serialise(model, metadata)
-        if _is_direct(target):
+        if is_direct(target):
             with open(target, "wb") as file:
                 file.write(content)
         else:
-            _replace(os.path.realpath(target), content)  # a link stays a link, to the new content
+            _replace(target, content)
     except BrokenPipeError:
         raise  # its reader has gone: not a failure of ours
     except InputError as error:
-        raise InputError(f"{_shown(target)}: not written: {error}") from error
+        raise InputError(f"{shown_name(target)}: not written: {error}") from error
     except OSError as error:
         why = error.strerror or error
-        raise GmmError(f"{_shown(target)}: cannot be written ({why}): name another file") from error
+        raise GmmError(f"{shown_name(target)}: cannot be written ({why}): name another file") from error
 
 
 def check_model_target(path: AnyPath) -> None:
@@ -90,13 +79,13 @@ def check_model_target(path: AnyPath) -> None:
     target = os.fspath(path)
     folder = os.path.dirname(os.path.realpath(target))
     if not os.path.basename(target) or os.path.isdir(target):
-        raise UsageError(f"{_shown(target)}: this is a folder: name a model file in it, such as model.pt")
-    if _is_direct(target):
+        raise UsageError(f"{shown_name(target)}: this is a folder: name a model file in it, such as model.pt")
+    if is_direct(target):
         return
     if not os.path.isdir(folder):
-        raise UsageError(f"{_shown(target)}: there is no folder {_shown(folder)}: create it first")
+        raise UsageError(f"{shown_name(target)}: there is no folder {shown_name(folder)}: create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{_shown(target)}: no permission to write in {_shown(folder)}: name another folder")
+        raise UsageError(f"{shown_name(target)}: no permission to write in {shown_name(folder)}: name another folder")
 
 
 def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:
@@ -157,30 +146,14 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _is_direct(target: str) -> bool:
-    """Whether the target is written to, not replaced: a descriptor, a pipe, a device."""
-    if target in ("/dev/stdout", "/dev/stderr") or target.startswith(("/dev/fd/", "/proc/")):
-        return True
-    try:
-        return not stat.S_ISREG(os.stat(target).st_mode)
-    except OSError:
-        return False
-
-
 def _replace(target: str, content: memoryview) -> None:
-    temporary = os.path.join(os.path.dirname(target), f".gmm-{secrets.token_hex(8)}.tmp")
+    pending = PendingFile(target)
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(target):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        pending.stream.write(content)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
+        pending.abort()
         raise
+    pending.commit()
 
 
 # ---- reading ----------------------------------------------------------------------------------------------
@@ -197,11 +170,11 @@ def load_model(path: AnyPath) -> tuple[GaussianMixture, dict[str, Any]]:
 
 def read_metadata(path: AnyPath) -> dict[str, Any]:
     """The metadata of a model file, not compared with its tensors. Raises InputError as `load_model` does."""
-    return _read(path, lambda file: _inspect(file)[0])
+    return _read(path, lambda file: inspect(file)[0])
 
 
 def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
-    shown = _shown(os.fspath(path))
+    shown = shown_name(os.fspath(path))
     try:
         opened = open(path, "rb")  # noqa: SIM115
     except OSError as error:
@@ -212,93 +185,35 @@ def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
             return parse(file if file.seekable() else io.BytesIO(file.read()))
         except MemoryError:
             raise
-        except _Newer as error:
+        except Newer as error:
             raise InputError(f"{shown}: {error}: upgrade gmmcli") from error
         except Exception as error:  # zipfile, json and torch raise some twenty kinds on what is not theirs
-            known = isinstance(error, _Refusal | GmmError)
+            known = isinstance(error, Refusal | GmmError)
             why = str(error) if known else f"it is damaged or cut short ({type(error).__name__})"
             raise InputError(f"{shown}: not a gmm model file: {why}: give one that gmm fit wrote") from error
 
 
-def _inspect(file: IO[bytes]) -> tuple[dict[str, Any], list[int]]:
-    """The metadata, and the sizes in bytes of the tensors' records, of a zip that torch.load may be given."""
-    signature = file.read(4)
-    if signature != b"PK\x03\x04":  # torch.load would take other kinds by other ways
-        _refuse("it is no zip archive" if signature else "it is empty")
-    size = file.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        names = [member.filename for member in members]
-        root = names[0].partition("/")[0]
-        if len({name.lower() for name in names}) < len(names):  # torch looks members up whatever their case
-            _refuse("it holds two members of the same name")
-        if any(not name.startswith(f"{root}/") for name in names) or f"{root}/data.pkl" not in names:
-            _refuse("it is a zip archive of something else")
-        if any(m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size for m in members):
-            _refuse("its members are compressed")
-        if sum(member.file_size for member in members) > size:
-            _refuse("its members are larger than the file")
-        if archive.testzip() is not None:
-            _refuse("its contents do not match their checksums")
-        ours = f"{root}/{METADATA}" in names
-        metadata: dict[str, Any] = {}
-        if ours:
-            metadata = json.loads(archive.read(f"{root}/{METADATA}"))
-            _check_version(metadata)
-        _check_pickle(archive.read(f"{root}/data.pkl"))
-        if not ours:
-            _refuse(f"it has no {METADATA}")
-    return metadata, sorted(m.file_size for m in members if m.filename.startswith(f"{root}/data/"))
-
-
-def _check_version(metadata: Any) -> None:
-    version = metadata.get("format_version") if isinstance(metadata, dict) else None
-    if type(version) is not int or version < 1:
-        _refuse(f"its {METADATA} has no format_version")
-    if version > FORMAT_VERSION:
-        raise _Newer(f"of a newer format ({version}) than gmm {__version__} reads ({FORMAT_VERSION})")
-
-
-def _check_pickle(data: bytes) -> None:
-    """Refuses a pickle that names anything but what plain tensors are rebuilt with."""
-    for opcode, argument, _ in pickletools.genops(data):
-        foreign = opcode.name == "GLOBAL" and not _PLAIN_TENSOR.fullmatch(str(argument))
-        if foreign or opcode.name in _OTHER_LOOKUPS:
-            name = _brief(str(argument or opcode.name).replace(" ", "."))
-            _refuse(f"it holds code or objects ({name}), which are never loaded")
-
-
 def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
-    metadata, records = _inspect(file)
+    metadata, records = inspect(file)
     file.seek(0)
     state = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     if type(state) is not dict or any(type(name) is not str for name in state):
-        _refuse("it holds no tensors by name")
+        refuse("it holds no tensors by name")
     family = state.get("family")
     if type(family) is not str or family not in FAMILIES:
-        name = _brief(family) if type(family) is str else "without a name"
-        _refuse(f"gmm {__version__} knows no family {name}")
+        name = brief(family) if type(family) is str else "without a name"
+        refuse(f"gmm {__version__} knows no family {name}")
     kind = get_family(family)
     tensors = ("weights", "means", kind.scale_name, "shift", "std")
     expected = {"format_version", "family", "columns", *tensors}
     for wrong, names in (("lacks", expected - set(state)), ("should not hold", set(state) - expected)):
         if names:
-            _refuse(f"it {wrong} {_brief(', '.join(sorted(names)))}")
+            refuse(f"it {wrong} {brief(', '.join(sorted(names)))}")
     for name in tensors:
-        _check_tensor(name, state[name])
+        check_tensor(name, state[name])
     if sorted(state[name].untyped_storage().nbytes() for name in tensors) != records:
-        _refuse("its tensors are not of the sizes of their records")
+        refuse("its tensors are not of the sizes of their records")
     return _build(state, tensors, metadata), metadata
-
-
-def _check_tensor(name: str, tensor: Any) -> None:
-    """Refuses all but a float64 tensor that fills its storage: a view could declare any shape."""
-    if type(tensor) is not Tensor or tensor.layout != torch.strided:
-        _refuse(f"{name} is no tensor")
-    if tensor.dtype != torch.float64:
-        _refuse(f"{name} is of {tensor.dtype}, not torch.float64")
-    if tensor.numel() * 8 != tensor.untyped_storage().nbytes() or not tensor.is_contiguous():
-        _refuse(f"{name} of shape {tuple(tensor.shape)} is not of the size of its record")
 
 
 def _build(state: dict[str, Any], tensors: tuple[str, ...], metadata: dict[str, Any]) -> GaussianMixture:
@@ -306,30 +221,16 @@ def _build(state: dict[str, Any], tensors: tuple[str, ...], metadata: dict[str, 
     weights, means, scale, shift, std = (state[name] for name in tensors)
     columns = state["columns"]
     if columns is not None and not (isinstance(columns, list) and all(type(name) is str for name in columns)):
-        _refuse("columns is no list of names")
+        refuse("columns is no list of names")
     model = GaussianMixture(weights, means, scale, state["family"], columns=columns, shift=shift, std=std)
     if model.dims < 1:
-        _refuse("its means have no columns")
+        refuse("its means have no columns")
     with torch.no_grad():
         model.weights.copy_(weights)  # weights that sum to 1 within rounding only keep their bits
     facts = _facts(model)
     if state["format_version"] != metadata["format_version"]:
-        _refuse("its metadata and its tensors disagree on format_version")
+        refuse("its metadata and its tensors disagree on format_version")
     for name, value in facts.items():
         if name != "program_version" and (name not in metadata or metadata[name] != value):
-            _refuse(f"its metadata and its tensors disagree on {name}")
+            refuse(f"its metadata and its tensors disagree on {name}")
     return model
-
-
-def _refuse(why: str) -> NoReturn:
-    raise _Refusal(why)
-
-
-def _shown(name: str) -> str:
-    """The name as a line of text may hold it, escaped where it has line ends and the like."""
-    return name if name.isprintable() else repr(name)
-
-
-def _brief(name: str) -> str:
-    """A name that comes from the file, cut when very long."""
-    return _shown(name if len(name) <= _BRIEF else name[: _BRIEF - 1] + "…")

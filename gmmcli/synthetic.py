@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family
 from gmmcli.mixture import GaussianMixture
+from gmmcli.threads import single_intra_op_thread
 
 BLOCK_ROWS = 1 << 16  # most rows of a block, and most numbers in it
 BLOCK_NUMBERS = 1 << 21
@@ -74,7 +74,7 @@ def random_mixture(
             raise UsageError(f"--variance {variance:g}: it is only for family {given}: leave it out")
     if separation is not None:
         _check_number("--separation", separation, positive=False)
-    with _one_thread():
+    with single_intra_op_thread():
         weights = _random_weights(components, seed)
         if kind.learned:
             scale = _random_scale(kind, components, dims, seed)
@@ -111,7 +111,8 @@ def block_rows(dims: int) -> int:
 def _blocks(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     size = block_rows(model.dims)
     for index, first in enumerate(range(0, samples, size)):
-        with _one_thread():  # the last block is drawn whole too, lest its rows depend on how many are wanted
+        # The last block is drawn whole too, lest its rows depend on how many are wanted.
+        with single_intra_op_thread():
             x, labels = model.sample_labelled(size, generator=generator(seed, "generate", index))
         wanted = min(size, samples - first)
         yield first, x[:wanted], labels[:wanted]
@@ -219,14 +220,3 @@ def _place(
 
 def _uniform(rows: int, dims: int, radius: float, g: torch.Generator) -> Tensor:
     return radius * (2 * torch.rand(rows, dims, dtype=torch.float64, generator=g) - 1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch's kernels on one thread: a factorisation's last bits depend on how many share it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData, prepare
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.survey import survey
-from gmmcli.fitting.workers import single_intra_op_thread
+from gmmcli.threads import single_intra_op_thread
 from tests.reference import Moments
 
 

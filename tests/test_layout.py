@@ -17,11 +17,11 @@ ROOT = Path(gmmcli.__file__).parent
 LAYERS = (
     ("cli", "__main__"),
     ("api", "__init__"),
-    ("fitting", "data", "model_file", "metadata", "plot", "synthetic", "distributed"),
+    ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed"),
     ("mixture",),
     ("frames",),
     ("families",),
-    ("blocks", "draws", "errors", "version"),
+    ("blocks", "draws", "errors", "files", "threads", "version"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -29,8 +29,8 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # data knows files and no mixtures, and families know nothing but errors.
 FORBIDDEN = {
     "fitting": {"data", "distributed"},
-    "data": {"fitting", "mixture", "families", "model_file", "metadata"},
-    "families": {"blocks", "draws", "version"},
+    "data": {"fitting", "mixture", "families", "model_file", "model_inspection", "metadata"},
+    "families": {"blocks", "draws", "files", "threads", "version"},
 }
 
 # Third-party modules and the only parts that may import them.

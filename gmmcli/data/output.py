@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import secrets
-import shutil
-import stat
 import sys
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-STDOUT = (None, "-", "/dev/stdout")
+from gmmcli.files import STDOUT, PendingFile, is_direct
 
 
 class Output(io.RawIOBase):
     """Where the bytes go. Writers close what they write to; this is closed by commit and abort alone."""
 
     def __init__(self, target: str | None) -> None:
-        self._temporary: str | None = None
-        self._path = ""
+        self._pending: PendingFile | None = None
         self._raw: BinaryIO | None
         if target is None or target in STDOUT:
             self._raw = sys.stdout.buffer
         elif is_direct(target):
             self._raw = open(target, "wb")  # noqa: SIM115
         else:
-            self._path = os.path.realpath(target)  # a link stays a link, to the new content
-            folder, name = os.path.split(self._path)
-            temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(4)}.tmp")
-            self._raw = open(temporary, "xb")  # noqa: SIM115
-            self._temporary = temporary
+            self._pending = PendingFile(target)
+            self._raw = self._pending.stream
         self._stdout = self._raw is sys.stdout.buffer
 
     def stream(self, compression: str | None) -> Any:
@@ -52,7 +44,7 @@ class Output(io.RawIOBase):
 
     def flush(self) -> None:
         """Let a reader of the stream see what has been written; a file has none yet."""
-        if self._raw is not None and not self._temporary:
+        if self._raw is not None and self._pending is None:
             self._raw.flush()
 
     def close(self) -> None:
@@ -63,34 +55,19 @@ class Output(io.RawIOBase):
         if self._raw is None:
             return
         self._raw.flush()
-        if not self._stdout:
-            self._raw.close()
-        self._raw = None
-        if self._temporary is not None:
-            if os.path.exists(self._path):
-                shutil.copymode(self._path, self._temporary)
-            os.replace(self._temporary, self._path)
-            self._temporary = None
+        raw, self._raw = self._raw, None
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.commit()
+        elif not self._stdout:
+            raw.close()
 
     def abort(self) -> None:
         """Let go of the stream and remove the file."""
         raw, self._raw = self._raw, None
-        if raw is not None and not self._stdout:
+        if self._pending is not None:
+            self._pending.abort()
+            self._pending = None
+        elif raw is not None and not self._stdout:
             with contextlib.suppress(OSError):
                 raw.close()
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-            self._temporary = None
-
-
-def is_direct(target: str | None) -> bool:
-    """Whether a target is written to, not replaced: standard output, a descriptor, a pipe, a device."""
-    if target is None or target in STDOUT:
-        return True
-    if target.startswith(("/dev/fd/", "/proc/")):
-        return True
-    try:
-        return not stat.S_ISREG(os.stat(target).st_mode)
-    except OSError:
-        return False

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from gmmcli.data.columns import printable
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
-from gmmcli.data.output import STDOUT, Output, is_direct
+from gmmcli.data.output import Output
 from gmmcli.data.writers import Writer, make_writer
 from gmmcli.errors import InputError, UsageError
+from gmmcli.files import STDOUT, is_direct
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:

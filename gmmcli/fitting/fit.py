@@ -29,8 +29,9 @@ from gmmcli.fitting.selection import heaviest_first, rank, unsound_reason
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND, StopReason
 from gmmcli.fitting.survey import Survey, survey
-from gmmcli.fitting.workers import default_threads, single_intra_op_thread
+from gmmcli.fitting.workers import default_threads
 from gmmcli.mixture import GaussianMixture
+from gmmcli.threads import single_intra_op_thread
 
 FINALISTS = 3  # restarts that are carried beyond their short run
 
