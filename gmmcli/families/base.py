@@ -266,8 +266,8 @@ class Family(ABC):
 
     @final
     def hold(self, p: Parameters, floor: float) -> Parameters:
-        """The parameters with every variance or eigenvalue at the floor or above."""
-        return replace(p, scale=self.project(p.scale, floor))
+        """The parameters with every learned variance or eigenvalue at the floor or above."""
+        return replace(p, scale=self.project(p.scale, floor)) if self.learned else p
 
     @final
     def from_moments(

@@ -5,8 +5,6 @@ With v → 0 the fit is k-means; with the right v it is the mixture of known noi
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from gmmcli.families.isotropic import IsotropicFamily
 
 
@@ -14,9 +12,6 @@ class ConstantFamily(IsotropicFamily):
     """An isotropic family whose one variance is not learned, nor counted, nor held by a floor."""
 
     learned = False
-
-    def project(self, scale: Tensor, floor: float) -> Tensor:
-        return scale
 
 
 CONSTANT = ConstantFamily("constant", shared=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Family
+from gmmcli.families.variances import VarianceFamily
 
 
-class IsotropicFamily(Family):
+class IsotropicFamily(VarianceFamily):
     """The same variance in every direction. Q = 1."""
 
     coordinates = "scalar"
-    scale_name = "variances"
 
     def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
         return (self.sharing(components),)
@@ -47,9 +46,6 @@ class IsotropicFamily(Family):
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return (scatter[:, 0] / (counts * dims)).clamp_min(floor)
 
-    def project(self, scale: Tensor, floor: float) -> Tensor:
-        return scale.clamp_min(floor)
-
     def from_covariances(self, covariances: Tensor) -> Tensor:
         return covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
 
@@ -62,18 +58,6 @@ class IsotropicFamily(Family):
     def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
         std = scale.sqrt()
         return noise * (std[component] if len(std) > 1 else std)[:, None]
-
-    def to_raw(self, scale: Tensor) -> Tensor:
-        return scale.log()
-
-    def from_raw(self, raw: Tensor) -> Tensor:
-        return raw.exp()
-
-    def scale_outer(self, scale: Tensor, factor: Tensor) -> Tensor:
-        return scale * factor.square()
-
-    def scale_problem(self, scale: Tensor) -> str | None:
-        return "a variance is not positive" if bool((scale <= 0).any()) else None
 
 
 ISOTROPIC = IsotropicFamily("isotropic")

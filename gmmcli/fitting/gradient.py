@@ -223,7 +223,9 @@ def _set_gradient(family: Family, free: Unconstrained, statistics: SufficientSta
 
 @torch.no_grad()
 def _project(family: Family, free: Unconstrained, floor: float) -> bool:
-    """Raises variances below the floor to it; returns whether any was."""
+    """Raises learned variances below the floor to it; returns whether any was."""
+    if not family.learned:
+        return False
     scale = family.from_raw(free.raw)
     raised = family.project(scale, floor)
     moved = bool((raised != scale).any())

@@ -216,8 +216,9 @@ def test_projection_raises_what_is_below_the_floor_and_nothing_else(
 
 def test_constant_is_not_held_by_a_floor():
     family = get_family("constant")
-    scale = torch.tensor([0.25], dtype=torch.float64)
-    assert torch.equal(family.project(scale, 1.0), scale)
+    one = torch.ones(1, dtype=torch.float64)
+    p = Parameters(one, one[:, None], one / 4)
+    assert torch.equal(family.hold(p, 1.0).scale, p.scale)
 
 
 @sizes

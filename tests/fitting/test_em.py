@@ -45,7 +45,7 @@ def separated(rows: int = 200) -> Tensor:
 
 def random_start(family: Family, components: int, dims: int, seed: int, floor: float = 0.0) -> Parameters:
     p = to_parameters(family, reference.random_moments(family.name, components, dims, seed, spread=1.0))
-    return dataclasses.replace(p, scale=family.project(p.scale, floor))
+    return family.hold(p, floor)
 
 
 def near_start(family: Family, data: PreparedData) -> Parameters:

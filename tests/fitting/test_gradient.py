@@ -192,7 +192,7 @@ def test_climbs_under_a_binding_floor(learned_family: Family, kind: str):
     family, floor = learned_family, 0.3
     data = prepare_rows(clusters(), family)
     start = start_of(family, data)
-    start = dataclasses.replace(start, scale=family.project(start.scale, floor))
+    start = family.hold(start, floor)
     best = ems_optimum(data, family, start, floor)
     engine = LBFGS(family, floor) if kind == "lbfgs" else Adam(family, floor, 0.05, 0.05, 40)
     run, seen = run_one(engine, data, family, start, 40)
@@ -207,7 +207,7 @@ def test_climbs_under_a_binding_floor(learned_family: Family, kind: str):
 def test_claims_to_have_converged_only_where_little_remains(family: Family, kind: str, floor: float):
     data = prepare_rows(clusters(), family)
     start = start_of(family, data)
-    start = dataclasses.replace(start, scale=family.project(start.scale, floor))
+    start = family.hold(start, floor)
     best = ems_optimum(data, family, start, floor)
     engine = LBFGS(family, floor) if kind == "lbfgs" else Adam(family, floor, 0.05, 0.05, 200)
     passes = 200 if floor == NO_FLOOR else 60
