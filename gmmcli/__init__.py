@@ -19,14 +19,14 @@ from gmmcli.version import __version__
 
 if TYPE_CHECKING:
     from gmmcli.api import fit, load, save
-    from gmmcli.fitting.fit import FitResult
+    from gmmcli.fitting.result import FitResult
     from gmmcli.mixture import GaussianMixture
 
 _LAZY = {
     "fit": "gmmcli.api",
     "load": "gmmcli.api",
     "save": "gmmcli.api",
-    "FitResult": "gmmcli.fitting.fit",
+    "FitResult": "gmmcli.fitting.result",
     "GaussianMixture": "gmmcli.mixture",
 }
 

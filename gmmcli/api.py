@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gmmcli.blocks import TableBlocks
 from gmmcli.errors import InputError, UsageError
-from gmmcli.fitting.fit import FitResult, fit_blocks
+from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Listener
 from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.result import FitResult
 from gmmcli.frames import Rows, read_table
 from gmmcli.mixture import GaussianMixture
 

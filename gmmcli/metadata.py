@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from typing import Any
 
-from gmmcli.fitting.fit import FitResult
+from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.survey import Survey
 
 

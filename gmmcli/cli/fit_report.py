@@ -12,7 +12,7 @@ from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection, SourceBlocks
-    from gmmcli.fitting.fit import FitResult
+    from gmmcli.fitting.result import FitResult
 
 SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
 SHOWN_COMPONENTS = 8

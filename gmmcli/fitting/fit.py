@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import Block
-from gmmcli.errors import InputError, NotConvergedError, NumericalError
+from gmmcli.errors import InputError, NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
@@ -22,90 +22,19 @@ from gmmcli.fitting.device import pass_dtype, resolve_device
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import Limits, Listener, PassRecord, Run, run_all
+from gmmcli.fitting.loop import Limits, Listener, Run, run_all
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.result import FitResult, RestartResult
 from gmmcli.fitting.selection import heaviest_first, rank, unsound_reason
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND, StopReason
+from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND
 from gmmcli.fitting.survey import Survey, survey
 from gmmcli.fitting.workers import default_threads
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
 
 FINALISTS = 3  # restarts that are carried beyond their short run
-
-
-@dataclass(frozen=True)
-class RestartResult:
-    """How one restart ended. log_likelihood: nats in total, in data units, NaN when it failed."""
-
-    restart: int
-    log_likelihood: float
-    passes: int
-    stop: str
-    unsound: str | None = None
-    failure: str | None = None
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A fitted model and how it came to be.
-
-    model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
-    log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
-    rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
-    row still to gain. floored: 0-based components with a variance at the floor. unsound: why the kept fit is
-    not to be trusted, or None. passes: over all rows, by all restarts together with the survey's.
-    """
-
-    model: GaussianMixture
-    options: FitOptions
-    history: list[PassRecord]
-    stop: StopReason
-    restart: int
-    restarts: list[RestartResult]
-    rows: int
-    weight: float
-    log_likelihood: float
-    entropy: float
-    remaining: float
-    unsound: str | None
-    passes: int
-    seconds: float
-    device: str
-    precision: str
-    survey: Survey
-
-    @property
-    def converged(self) -> bool:
-        """Whether the kept restart reached the tolerance."""
-        return self.stop.converged
-
-    @property
-    def parameter_count(self) -> int:
-        """Free parameters."""
-        return self.model.parameter_count
-
-    @property
-    def bic(self) -> float:
-        """−2 log L + df log N."""
-        return -2 * self.log_likelihood + self.parameter_count * math.log(self.weight)
-
-    @property
-    def aic(self) -> float:
-        """−2 log L + 2 df."""
-        return -2 * self.log_likelihood + 2 * self.parameter_count
-
-    @property
-    def icl(self) -> float:
-        """BIC + 2 Σ entropy of the responsibilities."""
-        return self.bic + 2 * self.entropy
-
-    def require_converged(self) -> None:
-        """Raises NotConvergedError when the fit stopped early."""
-        if not self.converged:
-            raise NotConvergedError(f"not converged: {self.stop.prose}: {self.stop.remedy}")
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM, EMState
 from gmmcli.fitting.engine import Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.fit import FitResult, fit_blocks
+from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData
+from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT
 from tests import reference
 from tests.conftest import ask, assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters

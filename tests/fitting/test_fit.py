@@ -10,8 +10,9 @@ from gmmcli.blocks import TableBlocks
 from gmmcli.errors import InputError, NotConvergedError, NumericalError, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.fitting import initialise
-from gmmcli.fitting.fit import FitResult, fit_blocks
+from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.result import FitResult
 from gmmcli.mixture import GaussianMixture
 
 

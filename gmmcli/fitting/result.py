@@ -1,0 +1,85 @@
+"""What a fit returns: the model, how it came to be, and the criteria by which it is judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gmmcli.errors import NotConvergedError
+from gmmcli.fitting.loop import PassRecord
+from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.stopping import StopReason
+from gmmcli.fitting.survey import Survey
+from gmmcli.mixture import GaussianMixture
+
+
+@dataclass(frozen=True)
+class RestartResult:
+    """How one restart ended. log_likelihood: nats in total, in data units, NaN when it failed."""
+
+    restart: int
+    log_likelihood: float
+    passes: int
+    stop: str
+    unsound: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted model and how it came to be.
+
+    model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
+    log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
+    rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
+    row still to gain. unsound: why the kept fit is
+    not to be trusted, or None. passes: over all rows, by all restarts together with the survey's.
+    """
+
+    model: GaussianMixture
+    options: FitOptions
+    history: list[PassRecord]
+    stop: StopReason
+    restart: int
+    restarts: list[RestartResult]
+    rows: int
+    weight: float
+    log_likelihood: float
+    entropy: float
+    remaining: float
+    unsound: str | None
+    passes: int
+    seconds: float
+    device: str
+    precision: str
+    survey: Survey
+
+    @property
+    def converged(self) -> bool:
+        """Whether the kept restart reached the tolerance."""
+        return self.stop.converged
+
+    @property
+    def parameter_count(self) -> int:
+        """Free parameters."""
+        return self.model.parameter_count
+
+    @property
+    def bic(self) -> float:
+        """−2 log L + df log N."""
+        return -2 * self.log_likelihood + self.parameter_count * math.log(self.weight)
+
+    @property
+    def aic(self) -> float:
+        """−2 log L + 2 df."""
+        return -2 * self.log_likelihood + 2 * self.parameter_count
+
+    @property
+    def icl(self) -> float:
+        """BIC + 2 Σ entropy of the responsibilities."""
+        return self.bic + 2 * self.entropy
+
+    def require_converged(self) -> None:
+        """Raises NotConvergedError when the fit stopped early."""
+        if not self.converged:
+            raise NotConvergedError(f"not converged: {self.stop.prose}: {self.stop.remedy}")
