@@ -16,12 +16,13 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.frames import Rows, read_table
 from gmmcli.mixture import GaussianMixture
+from gmmcli.starts import Start, means_start, model_start
 
 
 def fit(
     data: Rows,
-    components: int = 5,
-    family: str = "full",
+    components: int | None = None,
+    family: str | None = None,
     *,
     columns: Sequence[str] | None = None,
     weights: str | Tensor | Sequence[float] | None = None,
@@ -33,11 +34,12 @@ def fit(
     """Fits a Gaussian mixture to a table in memory.
 
     data: tensor or array (N, D), pandas DataFrame or pyarrow Table; of a frame the numeric columns, or `columns`.
-    components, family: K, and a name in gmmcli.FAMILIES. weights: (N,) non-negative row weights, or the name of a
-    column of the frame. missing: "error" refuses NaN, "drop" leaves those rows out. init: "kmeans++", "random",
-    "random-rows", a GaussianMixture to go on from, or starting means (K, D). listener: called after every step
-    with the run and the seconds elapsed. options: the other fields of FitOptions, such as method="gradient",
-    restarts, seed, tolerance, iterations, variance_floor, standardize, device, precision and threads.
+    components, family: K, and a name in gmmcli.FAMILIES; 5 and "full" unless init tells otherwise. weights: (N,)
+    non-negative row weights, or the name of a column of the frame. missing: "error" refuses NaN, "drop" leaves
+    those rows out. init: "kmeans++", "random", "random-rows", a GaussianMixture to go on from, or a table of
+    starting means (K, D); columns with names are matched by name. listener: called after every step with the run
+    and the seconds elapsed. options: the other fields of FitOptions, such as method="gradient", restarts, seed,
+    tolerance, iterations, variance_floor, standardize, device, precision and threads.
 
     Raises UsageError for options out of range, InputError for data that cannot be fitted, NumericalError when
     every restart failed.
@@ -61,13 +63,28 @@ def fit(
             raise InputError(f"missing or infinite cells ({listed}): give missing='drop' to leave those rows out")
         keep = ~bad.any(1)
         x, w = x[keep], None if w is None else w[keep]
-    start = None
-    if not isinstance(init, str):
-        start = init if isinstance(init, GaussianMixture) else read_table(init)[0]
-        init = "given"
-    chosen = FitOptions(components=components, family=family, init=init, **options)
-    blocks = TableBlocks(x.to("cpu", torch.float64), w)
-    return fit_blocks(blocks, chosen, columns=names, start=start, listener=listener)
+    chosen: dict[str, Any] = dict(options, components=components, family=family)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    begin = None
+    if isinstance(init, str):
+        given["init"] = init
+    else:
+        begin = _start(init)
+        given = begin.complete(given)
+    return fit_blocks(
+        TableBlocks(x.to("cpu", torch.float64), w),
+        FitOptions(**given),
+        columns=names,
+        start=None if begin is None else begin.at(names),
+        listener=listener,
+    )
+
+
+def _start(init: Any) -> Start:
+    if isinstance(init, GaussianMixture):
+        return model_start(init, "init")
+    means, names, _ = read_table(init)
+    return means_start(means, names, "init")
 
 
 def _numeric_names(data: Rows) -> list[str]:

@@ -7,6 +7,7 @@ index. Columns of frames are matched by name.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,10 +61,9 @@ def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor
         return _matrix(data), None, Wrap("tensor")
     pandas = sys.modules.get("pandas")  # nobody holds a DataFrame without having imported pandas
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        numeric = [
-            c for c in data.columns
-            if pandas.api.types.is_numeric_dtype(data[c]) and not pandas.api.types.is_bool_dtype(data[c])
-        ]  # fmt: skip
+        _unique(list(data.columns))
+        is_real = pandas.api.types.is_any_real_numeric_dtype  # no booleans, no complex numbers
+        numeric = [name for name in data.columns if is_real(data[name])]
         names = _names(columns, list(data.columns), numeric)
         array = data[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
         return (
@@ -73,22 +73,33 @@ def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor
         )
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is not None and isinstance(data, pyarrow.Table | pyarrow.RecordBatch):
+        _unique(data.schema.names)
         types = pyarrow.types
         numeric = [
             f.name for f in data.schema
             if types.is_integer(f.type) or types.is_floating(f.type) or types.is_decimal(f.type)
         ]  # fmt: skip
         names = _names(columns, data.schema.names, numeric)
-        arrays = [data.column(name).cast(pyarrow.float64()).to_numpy(zero_copy_only=False) for name in names]
+        columns_as_floats = [data.column(name).cast(pyarrow.float64(), safe=False) for name in names]
+        arrays = [column.to_numpy(zero_copy_only=False) for column in columns_as_floats]
         return torch.from_numpy(np.column_stack(arrays)), tuple(names), Wrap("numpy")
     try:
-        array = np.asarray(data, dtype=np.float64)
+        plain = np.asarray(data)
+        if plain.dtype.kind not in "iufb":
+            raise TypeError(plain.dtype)
+        array = plain.astype(np.float64)
     except (TypeError, ValueError):
         raise InputError(
             f"cannot read a table from {type(data).__name__}: "
-            "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table"
+            "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers"
         ) from None
     return _matrix(torch.tensor(array)), None, Wrap("numpy")
+
+
+def _unique(names: Sequence[Any]) -> None:
+    twice = [str(name) for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"column {', '.join(twice)} occurs more than once: give each column a name of its own")
 
 
 def _names(wanted: Sequence[str] | None, available: list[str], numeric: list[str]) -> list[str]:
@@ -108,6 +119,8 @@ def _names(wanted: Sequence[str] | None, available: list[str], numeric: list[str
 
 
 def _matrix(x: Tensor) -> Tensor:
-    if x.ndim != 2:
-        raise InputError(f"data of shape {tuple(x.shape)}: expected rows × columns, (N, D)")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise InputError(f"data of shape {tuple(x.shape)}: expected rows × columns, (N, D), at least one column")
+    if x.is_complex():
+        raise InputError("data are complex numbers: give real ones")
     return x

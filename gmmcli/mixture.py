@@ -112,6 +112,11 @@ class GaussianMixture(nn.Module):
         return self.inner_means.shape[1]
 
     @property
+    def standardised(self) -> bool:
+        """Whether its parameters are those of z-scores of the columns."""
+        return bool((self.shift != 0).any() or (self.std != 1).any())
+
+    @property
     def means(self) -> Tensor:
         """(K, D) in the units of the data."""
         return self.shift + self.std * self.inner_means

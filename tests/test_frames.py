@@ -109,10 +109,32 @@ def test_reading_a_frame_neither_warns_nor_shares_memory_it_may_write(columns: i
         (pa.table({"s": ["x"]}), "no numeric column among s"),
         (object(), "cannot read a table from object: give a tensor"),
         ([["x", "y"]], "cannot read a table from list"),
+        (np.zeros((5, 0)), "at least one column"),
+        (np.ones((2, 2)) * 1j, "of real numbers"),
+        (torch.ones(2, 2) * 1j, "complex"),
+        (pd.DataFrame(np.ones((2, 2)), columns=["a", "a"]), "column a occurs more than once"),
+        (pa.table([[1.0], [2.0]], names=["b", "b"]), "column b occurs more than once"),
     ],
-    ids=["vector", "cube", "text frame", "text table", "object", "text lists"],
+    ids=[
+        "vector",
+        "cube",
+        "text frame",
+        "text table",
+        "object",
+        "text lists",
+        "no columns",
+        "complex",
+        "complex tensor",
+        "twice",
+        "twice in a table",
+    ],
 )
 def test_what_is_not_a_table_is_refused_in_one_line(data: object, message: str):
     with pytest.raises(InputError, match=message) as caught:
         read_table(data)
     assert "\n" not in str(caught.value)
+
+
+def test_integers_beyond_a_floats_digits_are_rounded():
+    x, _, _ = read_table(pa.table({"a": [2**60 + 1, 3]}))
+    assert x[:, 0].tolist() == [float(2**60), 3.0]

@@ -11,7 +11,7 @@ import typer
 
 from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
-from gmmcli.cli.fit_options import Fitting, Start, read_start
+from gmmcli.cli.fit_options import Fitting, read_start
 from gmmcli.cli.fit_report import columns_report, fit_report
 from gmmcli.cli.options import (
     OUTPUT,
@@ -32,6 +32,7 @@ from gmmcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection, Source
+    from gmmcli.starts import Start
 
 EXAMPLES = """\
 $ gmm fit sample_data/faithful.csv --components 2 -o faithful.pt
@@ -103,7 +104,7 @@ def fit(
             blocks,
             options,
             columns=selection.used,
-            start=None if start is None else start.at(selection.used, fitting.init),
+            start=None if start is None else start.at(selection.used),
             listener=listener,
         )
     more: dict[str, Any] = {

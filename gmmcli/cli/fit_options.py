@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gmmcli.cli.options import complete
-from gmmcli.errors import InputError
 from gmmcli.families import FAMILIES
-from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, FitOptions
+from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, VARIANCE_FLOOR, FitOptions
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gmmcli.data import ReadOptions
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.starts import Start
 
 MODEL = "Model"
 METHOD = "Method"
@@ -60,18 +56,20 @@ class Fitting:
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="The variance of --family constant, in squared units of the data. Default: 1.",
+            help="The variance of --family constant, in squared units of the data, of z-scores with "
+            "--standardize. Default: 1.",
             rich_help_panel=MODEL,
         ),
     ] = None
     variance_floor: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="NUMBER",
-            help="No component's variance falls below this share of the column's variance.",
+            help="No component's variance falls below this share of the column's variance. "
+            f"Default: {VARIANCE_FLOOR:g}.",
             rich_help_panel=MODEL,
         ),
-    ] = FitOptions.variance_floor
+    ] = None
     standardize: Annotated[
         bool,
         typer.Option(
@@ -179,62 +177,21 @@ class Fitting:
     def options(self, start: Start | None = None) -> FitOptions:
         """Checked, with what a start tells of components and family where the user has not said."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        inferred = {} if start is None else start.tells
-        if self.family is not None:
-            inferred = {name: value for name, value in inferred.items() if name == "components"}
-        if self.init not in INITS and _names_file(self.init):
-            given["init"] = "given"
-        return FitOptions(**{**inferred, **given})
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a fit starts: a model, or a table of means.
-
-    tells: the fields of FitOptions that follow from it. columns: its own, by name, or None for any.
-    """
-
-    model: GaussianMixture | None
-    means: Tensor | None
-    names: tuple[str, ...] | None
-    tells: dict[str, Any]
-
-    def at(self, columns: Sequence[str], label: str) -> GaussianMixture | Tensor:
-        """The start in these columns of the data, in their order. Raises InputError when one is lacking."""
-        order = list(range(len(columns)))
-        if self.names is not None:
-            lacking = [name for name in columns if name not in self.names]
-            if lacking or (self.model is not None and len(self.names) != len(columns)):
-                raise InputError(
-                    f"--init {label}: has the columns {_listed(self.names)}, the fit uses {_listed(columns)}: "
-                    "give --columns"
-                )
-            order = [self.names.index(name) for name in columns]
-        if self.means is not None:
-            return self.means[:, order]
-        assert self.model is not None
-        if self.names is None or tuple(columns) == self.names:
-            return self.model
-        from gmmcli.mixture import GaussianMixture
-
-        covariances = self.model.covariances.detach()[:, order][:, :, order]
-        means = self.model.means.detach()[:, order]
-        weights = self.model.weights.detach()
-        return GaussianMixture.from_covariances(weights, means, covariances, self.model.family, columns=columns)
+        if not self.standardize:  # a flag that is not given leaves it to the start
+            del given["standardize"]
+        return FitOptions(**(given if start is None else start.complete(given)))
 
 
 def read_start(init: str, reading: ReadOptions) -> Start | None:
     """What --init names when it is a file; None for the name of a random start."""
     if init in INITS or not _names_file(init):
         return None
+    from gmmcli.starts import means_start, model_start
+
     if init.endswith(".pt") or zipfile.is_zipfile(init):
         from gmmcli.model_file import load_model
 
-        model, _ = load_model(init)
-        tells: dict[str, Any] = {"components": model.components, "family": model.family}
-        if not model.kind.learned:
-            tells["variance"] = float(model.inner_scale.reshape(-1)[0])
-        return Start(model, None, model.columns, tells)
+        return model_start(load_model(init)[0], f"--init {init}")
     import torch
 
     from gmmcli.data import Source
@@ -242,14 +199,8 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     source = Source([init], reading)
     names = source.select().used
     means = torch.cat([block.x for block in source.blocks(names)])
-    return Start(None, means, None if source.by_position else names, {"components": len(means)})
+    return means_start(means, None if source.by_position else names, f"--init {init}")
 
 
 def _names_file(init: str) -> bool:
     return os.path.exists(init) or bool(os.path.dirname(init) or os.path.splitext(init)[1])
-
-
-def _listed(names: Sequence[str]) -> str:
-    from gmmcli.data.columns import listing
-
-    return listing(names)

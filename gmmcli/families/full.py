@@ -140,7 +140,7 @@ def _cholesky(covariances: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(covariances)
     if bool((info != 0).any()):
         k = int((info != 0).nonzero()[0])
-        raise NumericalError(f"the covariance of component {k} is not positive definite: raise --variance-floor")
+        raise NumericalError(f"covariance {k} is not positive definite")
     return factor
 
 

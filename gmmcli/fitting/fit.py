@@ -110,19 +110,20 @@ def _race(
 
     "Choosing starting values for the EM algorithm", Computational Statistics & Data Analysis 41, 561-575.
     """
-    short = Limits(min(options.short_passes, options.passes), options.tolerance)
+    limits = Limits(options.passes, options.tolerance)
     if len(runs) > FINALISTS:
-        run_all(engine, runs, evaluate, short, listener, begin)
+        run_all(engine, runs, evaluate, limits, listener, begin, pause=options.short_passes)
         places = rank(runs, [_unsound(run, evaluate, options) for run in runs])
-        for place in places[FINALISTS:]:
-            if not runs[place].ended:
-                runs[place].stop = LEFT_BEHIND
-    run_all(engine, runs, evaluate, Limits(options.passes, options.tolerance), listener, begin)
+        for run in (runs[place] for place in places[FINALISTS:] if not runs[place].ended):
+            run.stop = LEFT_BEHIND
+            if listener is not None:
+                listener(run, time.monotonic() - begin)
+    run_all(engine, runs, evaluate, limits, listener, begin)
 
 
 def _unsound(run: Run, evaluate: Evaluator, options: FitOptions) -> str | None:
     p, rows = run.state.parameters, evaluate.data.summary.rows
-    return None if run.failure else unsound_reason(evaluate.family, p, options.variance_floor, rows)
+    return None if run.failure else unsound_reason(evaluate.family, p, options.floor, rows)
 
 
 def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
@@ -138,7 +139,7 @@ def _batches(options: FitOptions, rows: int) -> int:
 
 
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
-    floor = options.variance_floor
+    floor = options.floor
     if options.method == "em":
         return EM(family, floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
@@ -171,10 +172,10 @@ def _starts(
             )
         std = data.summary.variances.sqrt()
         centres = (start.double() - data.summary.mean) / torch.where(std > 0, std, torch.ones_like(std))
-        return [initialise.from_centres(sample, family, centres, scale, options.variance_floor)]
+        return [initialise.from_centres(sample, family, centres, scale, options.floor)]
     make = initialise.STARTS[options.init]
     return [
-        make(sample, family, options.components, options.seed + restart, scale, options.variance_floor)
+        make(sample, family, options.components, options.seed + restart, scale, options.floor)
         for restart in range(options.restart_count)
     ]
 

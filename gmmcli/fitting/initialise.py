@@ -42,7 +42,11 @@ class Sample:
 
 
 def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sample:
-    """Up to `size` rows, chosen by a hash of their numbers, in the order of the data."""
+    """Up to `size` rows, chosen by a hash of their numbers, in the order of the data.
+
+    Where that is not all, the survey's different rows are added with weight 1 and numbers from −1 downwards: among
+    many copies of few rows a sample may hold fewer different ones than there are components.
+    """
     hashes = torch.cat([row_uniforms(seed, "sample", block.rows.cpu()) for block in data.blocks])
     limit = float(hashes.kthvalue(size).values) if len(hashes) > size else 2.0
     z, weights, rows, first = [], [], [], 0
@@ -55,6 +59,10 @@ def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sampl
             z[-1].new_ones(len(z[-1])) if taken.weights is None else taken.weights.to("cpu", torch.float64)
         )
         rows.append(taken.rows.cpu())
+    if len(hashes) > size:
+        z.append(data.affine.inner(data.summary.different).to(data.dtype).double())
+        weights.append(torch.ones(len(z[-1]), dtype=torch.float64))
+        rows.append(-1 - torch.arange(len(z[-1])))
     all_z = torch.cat(z)
     std = data.summary.variances.sqrt()
     scores = (data.affine.outer(all_z) - data.summary.mean) / torch.where(std > 0, std, torch.ones_like(std))
@@ -135,15 +143,16 @@ def random_rows(
     """K different rows as means, equal weights, and the data's own covariance for every component."""
     order = row_uniforms(seed, "random rows", sample.rows) / sample.weights
     order = torch.where(sample.weights > 0, order, torch.full_like(order, float("inf"))).argsort()
-    means: list[Tensor] = []
+    means: dict[tuple[float, ...], Tensor] = {}
     for row in order.tolist():
-        if all(bool((sample.z[row] != mean).any()) for mean in means):
-            means.append(sample.z[row])
+        means.setdefault(tuple(sample.z[row].tolist()), sample.z[row])
         if len(means) == components:
             break
     everything = from_responsibilities(sample, family, sample.z.new_ones(len(sample.z), 1), scale, floor)
-    copies = everything.scale if family.shared else everything.scale.expand(components, *everything.scale.shape[1:])
-    return Parameters(everything.weights.expand(components) / components, torch.stack(means), copies.clone())
+    own = everything.scale.shape[1:]
+    copies = everything.scale.expand(family.sharing(components), *own).clone()
+    weights = everything.weights.expand(components) / components
+    return Parameters(weights, torch.stack(list(means.values())), copies)
 
 
 Start = Callable[[Sample, Family, int, int, Tensor | None, float], Parameters]

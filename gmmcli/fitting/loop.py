@@ -29,7 +29,7 @@ class PassRecord:
 
 @dataclass
 class Run:
-    """One fit from one start. state: the newest; failure: why it was given up, if it was."""
+    """One fit from one start. state: the newest; stop: why it ended; failure: why it was given up, if it was."""
 
     restart: int
     state: State
@@ -41,8 +41,8 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether wider limits could not make it go on."""
-        return self.failure is not None or self.stop not in (None, ITERATION_LIMIT)
+        """Whether it takes no more steps."""
+        return self.failure is not None or self.stop is not None
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Limits:
     tolerance: float
 
 
-Listener = Callable[[Run, float], None]  # called after every step of a run with the seconds since the start
+Listener = Callable[[Run, float], None]  # hears of every step and every end of a run, and the seconds gone by
 
 
 def run_all(
@@ -67,11 +67,12 @@ def run_all(
     limits: Limits,
     listener: Listener | None = None,
     begin: float = 0.0,
+    pause: int | None = None,
 ) -> None:
-    """Steps every run until it has stopped or failed, in place; a failure ends that run only.
+    """Steps every run until it has ended, in place; a failure ends that run only.
 
-    Runs that the limits stopped before can be given again with wider limits, and go on as if never stopped.
-    begin: time.monotonic() when the fit began, from which the listener's seconds are counted.
+    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: passes after
+    which a run is left as it is, to be given again and go on as if never paused.
     """
     by_restart = {run.restart: run for run in runs}
     steps: dict[int, Step] = {}
@@ -82,7 +83,7 @@ def run_all(
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
-            while run.stop is None:
+            while not run.ended and (pause is None or round(run.passes) < pause):
                 try:
                     if run.restart in steps:
                         requests[run.restart] = steps[run.restart].send(_sound(answer))
@@ -96,16 +97,18 @@ def run_all(
                     if listener is not None:
                         listener(run, time.monotonic() - begin)
         except NumericalError as error:
-            run.failure = error
-            steps.pop(run.restart).close()
+            fail(run, error)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-            run.failure = NumericalError(f"a covariance could not be decomposed: {error}")
+            fail(run, NumericalError(f"a covariance could not be decomposed: {error}"))
+
+    def fail(run: Run, error: NumericalError) -> None:
+        run.failure = error
+        steps.pop(run.restart).close()
+        if listener is not None:
+            listener(run, time.monotonic() - begin)
 
     for run in runs:
-        if run.stop is ITERATION_LIMIT and round(run.passes) < limits.iterations:
-            run.stop = None
-        if run.failure is None:
-            advance(run, None)
+        advance(run, None)
     while requests:
         asked = list(requests)
         answers = evaluate([requests[i] for i in asked])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from gmmcli.errors import UsageError
@@ -12,6 +13,7 @@ from gmmcli.families import FAMILIES, GIVEN_VARIANCE
 INITS = ("kmeans++", "random", "random-rows")
 RESTARTS = 10
 ITERATIONS = 1000
+VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
@@ -36,7 +38,7 @@ class FitOptions:
     seed: int = 42
     iterations: int | None = None
     tolerance: float = 1e-6
-    variance_floor: float = 1e-6
+    variance_floor: float | None = None
     standardize: bool = False
     optimizer: Literal["adam", "lbfgs"] | None = None
     mixture_lr: float | None = None
@@ -55,23 +57,32 @@ class FitOptions:
                 raise UsageError(f"unknown --{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         if self.init not in (*INITS, "given"):
             raise UsageError(f"unknown --init {self.init!r}: choose {', '.join(INITS)}, a model file or a table")
-        for name in ("components", "restarts", "iterations", "batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{_flag(name)} {value}: must be at least 1")
-        for name in ("variance", "mixture_lr", "component_lr"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"{_flag(name)} {value}: must be a positive number")
-        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
-            raise UsageError(f"--tolerance {self.tolerance}: must not be negative")
-        if not 0 < self.variance_floor < 1:
-            raise UsageError(f"--variance-floor {self.variance_floor}: must be between 0 and 1")
+        self._check_numbers()
         self._check_combinations()
+
+    def _check_numbers(self) -> None:
+        for name in ("components", "seed", "restarts", "iterations", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is None and name not in ("components", "seed"):
+                continue
+            if not isinstance(value, Integral):
+                raise UsageError(f"{_flag(name)} {value!r}: must be a whole number")
+            if name != "seed" and value < 1:
+                raise UsageError(f"{_flag(name)} {value}: must be at least 1")
+        for name in ("variance", "mixture_lr", "component_lr", "tolerance", "variance_floor"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value >= 0 and math.isfinite(value)):
+                raise UsageError(f"{_flag(name)} {value}: must be a number and not negative")
+            if value == 0 and name != "tolerance":
+                raise UsageError(f"{_flag(name)} {value}: must be positive")
+        if self.floor >= 1:
+            raise UsageError(f"--variance-floor {self.variance_floor}: must be less than 1, the data's own variance")
 
     def _check_combinations(self) -> None:
         if self.variance is not None and self.family not in GIVEN_VARIANCE:
             raise UsageError(f"--variance applies to --family {', '.join(GIVEN_VARIANCE)}, not to {self.family}")
+        if self.variance_floor is not None and self.family in GIVEN_VARIANCE:
+            raise UsageError(f"--variance-floor does not apply to --family {self.family}: nothing is estimated")
         if self.method == "em":
             for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
                 if getattr(self, name) is not None:
@@ -89,6 +100,11 @@ class FitOptions:
     def restart_count(self) -> int:
         """Number of starts; one where all would be the same."""
         return 1 if self.init == "given" or self.components == 1 else self.restarts or RESTARTS
+
+    @property
+    def floor(self) -> float:
+        """Smallest variance or eigenvalue, relative to that of the data."""
+        return self.variance_floor or VARIANCE_FLOOR
 
     @property
     def passes(self) -> int:

@@ -7,7 +7,6 @@ scale known before the pass; integers are added, in any order, and turned back o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,13 +99,3 @@ def _times_power(values: Tensor, power: Tensor) -> Tensor:
     """values · 2^power, in two steps so that no intermediate power overflows."""
     half = power // 2
     return torch.ldexp(torch.ldexp(values, half), power - half)
-
-
-def log_likelihood_bound(linear: Tensor, quad: Tensor, features: Tensor, quads: Tensor, weight: float) -> float:
-    """Upper bound of Σ_n w_n |log p(x_n)|, and of the same sum over any subset of rows.
-
-    linear (K, 1+D) and quad (J, Q) are the coefficients, features (1+D,) and quads (Q,) bounds on |[1, x]| and
-    |quad(x)| over the data, weight the total row weight.
-    """
-    largest = (linear.abs() @ features + quad.abs() @ quads).max()
-    return weight * (float(largest) + math.log(len(linear)))

@@ -23,8 +23,8 @@ class Survey:
     """Facts of the data, over the rows of positive weight.
 
     rows: their number; weight: N, their total weight; minimum, maximum, mean: (D,); covariance: (D, D) with
-    divisor N, only its diagonal filled where the covariances were not asked for; distinct: number of different
-    rows, counted up to the limit that was asked for.
+    divisor N, only its diagonal filled where the covariances were not asked for; different: rows no two of which
+    are equal, up to the number that was asked for, in an order that the order of reading does not change.
     """
 
     rows: int
@@ -33,7 +33,12 @@ class Survey:
     maximum: Tensor  # (D,)
     mean: Tensor  # (D,)
     covariance: Tensor  # (D, D)
-    distinct: int
+    different: Tensor  # (up to the limit, D)
+
+    @property
+    def distinct(self) -> int:
+        """Number of different rows, up to the limit that was asked for."""
+        return len(self.different)
 
     @property
     def variances(self) -> Tensor:
@@ -62,8 +67,7 @@ def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads
         low, high, count, weight, some = part
         rows, heaviest = rows + count, max(heaviest, weight)
         ranges = (low, high) if ranges is None else (ranges[0].minimum(low), ranges[1].maximum(high))
-        if different is None or len(different) < distinct:
-            different = _distinct(some if different is None else torch.cat([different, some]), distinct)
+        different = some if different is None else torch.cat([different, some]).unique(dim=0)[:distinct]
     if ranges is None or different is None:
         raise InputError("no row has a positive weight")
     low, high = ranges
@@ -84,7 +88,7 @@ def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads
     covariance = second - (mean[:, None] * mean if covariances else mean.square().diag_embed())
     variances = torch.where(high > low, covariance.diagonal().clamp_min(0), torch.zeros_like(mean))
     covariance = half[:, None] * (covariance - covariance.diagonal().diag_embed() + variances.diag_embed()) * half
-    return Survey(rows, weight, low, high, middle + half * mean, covariance, len(different))
+    return Survey(rows, weight, low, high, middle + half * mean, covariance, different)
 
 
 def _range(block: Block, distinct: int) -> tuple[Tensor, Tensor, int, float, Tensor] | None:
@@ -96,12 +100,11 @@ def _range(block: Block, distinct: int) -> tuple[Tensor, Tensor, int, float, Ten
 
 
 def _distinct(x: Tensor, limit: int) -> Tensor:
-    """Up to `limit` different rows of x; finds them one by one, so that no sort of all rows is needed."""
-    found = []
-    while len(x) and len(found) < limit:
-        found.append(x[0])
-        x = x[(x != x[0]).any(1)]
-    return torch.stack(found) if found else x
+    """Up to `limit` different rows of x, from the beginning of x where enough are found there, in order of value."""
+    size = 2 * limit
+    while len(found := x[:size].unique(dim=0)) < limit and size < len(x):
+        size *= 4
+    return found[:limit]
 
 
 def _moments(block: Block, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:

@@ -1,7 +1,10 @@
 """A fit from end to end: what it promises of bits, weights, restarts, warm starts, floors and bad data."""
 
+import dataclasses
 import math
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -264,6 +267,11 @@ def test_refuses_data_that_cannot_be_fitted(x, components, family, message):
         ({"device": "abacus"}, "unknown --device"),
         ({"init": "guess"}, "unknown --init"),
         ({"threads": 0}, "--threads 0"),
+        ({"components": "2"}, "--components '2': must be a whole number"),
+        ({"components": 2.5}, "--components 2.5: must be a whole number"),
+        ({"seed": 0.5}, "--seed 0.5: must be a whole number"),
+        ({"mixture_lr": 0.0, "method": "gradient"}, "--mixture-lr 0.0: must be positive"),
+        ({"family": "constant", "variance_floor": 0.1}, "--variance-floor does not apply to --family constant"),
     ],
 )
 def test_refuses_options_that_are_out_of_range_or_do_not_apply(options, message):
@@ -279,3 +287,68 @@ def test_data_far_from_the_origin_lose_no_digits():
         result = gmmcli.fit(z + shift, 1, "full", precision="float32", restarts=1)
         expected = torch.cov((z + shift).T, correction=0)
         torch.testing.assert_close(result.model.covariances[0].detach(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rare_rows_among_many_copies_are_found(family):
+    """With 200,000 equal rows a sample of the data may miss the three others."""
+    x = torch.zeros(60_000, 2, dtype=torch.float64)
+    x[[7, 20_000, 59_999]] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0]], dtype=torch.float64)
+    for init in ("random-rows", "kmeans++"):
+        result = gmmcli.fit(x, 4, family, init=init, restarts=2, iterations=3)
+        assert math.isfinite(result.log_likelihood)
+
+
+def test_a_model_to_go_on_from_is_matched_by_name():
+    frame = pd.DataFrame(clusters(200).numpy() * [1, 50] + [0, 300], columns=["a", "b"])
+    model = gmmcli.fit(frame, 2, restarts=1).model
+    same = gmmcli.fit(frame[["b", "a"]], init=model, iterations=1)
+    assert same.model.columns == ("b", "a")
+    assert same.model.components == 2
+    assert same.log_likelihood == pytest.approx(model.score(frame) * 200, rel=1e-12)
+    with pytest.raises(InputError, match="has the columns a, b, the fit uses a, c"):
+        gmmcli.fit(frame.rename(columns={"b": "c"}), init=model)
+
+
+def test_starting_means_are_matched_by_name_and_must_be_finite():
+    frame = pd.DataFrame({"a": [0.0, 1, 100, 101], "b": [5.0, 4, -50, -51]})
+    result = gmmcli.fit(frame, init=pd.DataFrame({"b": [5, -50], "a": [0, 100]}), iterations=1)
+    means = sorted(result.model.means.detach().tolist())
+    assert means == [pytest.approx([0.5, 4.5]), pytest.approx([100.5, -50.5])]
+    with pytest.raises(InputError, match="not all finite"):
+        gmmcli.fit(frame, init=[[0.0, math.nan], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_going_on_from_a_standardised_model_keeps_its_units(family):
+    x = clusters(200) * torch.tensor([1.0, 30.0])
+    options: dict[str, Any] = {"variance": 0.3} if family == "constant" else {}
+    first = gmmcli.fit(x, 3, family, standardize=True, restarts=1, **options)
+    again = gmmcli.fit(x, init=first.model, iterations=1)
+    assert again.options.standardize
+    assert again.model.family == family
+    assert again.log_likelihood == pytest.approx(first.log_likelihood, rel=1e-9)
+
+
+def test_listener_hears_how_every_restart_ended():
+    ends: dict[int, str] = {}
+
+    def listener(run, seconds):
+        assert run.restart not in ends
+        if run.ended:
+            ends[run.restart] = run.stop.name
+
+    result = gmmcli.fit(clusters(), 5, restarts=8, tolerance=1e-9, listener=listener)
+    assert ends == {restart.restart: restart.stop for restart in result.restarts}
+    assert list(ends.values()).count("left behind") == 5
+
+
+def test_listener_hears_of_a_failure(monkeypatch):
+    make = initialise.STARTS["kmeans++"]
+    monkeypatch.setitem(
+        initialise.STARTS, "kmeans++", lambda *a: dataclasses.replace(make(*a), weights=torch.full((2,), math.nan))
+    )
+    failures = []
+    with pytest.raises(NumericalError):
+        gmmcli.fit(clusters(), 2, restarts=1, listener=lambda run, seconds: failures.append(run.failure))
+    assert [type(failure) for failure in failures] == [NumericalError]

@@ -15,6 +15,7 @@ from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
+from gmmcli.fitting import one_pass
 from gmmcli.fitting.em import EM, maximise
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Limits
@@ -357,3 +358,34 @@ def test_total_of_the_quadratic_features(family: Family):
     # Sums of N = 400 terms: N · EPS of the sum of absolute values.
     bound = 400 * reference.EPS * float((w.numpy() @ np.abs(features)).max())
     assert_close(data.total_quads(family, 1), expected, rtol=0, atol=bound)
+
+
+def test_route_from_differences_equals_the_one_from_features(family: Family, monkeypatch: pytest.MonkeyPatch):
+    """A limit of 0 sends every mixture the way that a large rounding bound would."""
+    x, w = table(3), row_weights(400)
+    data = prepare_rows(x, family, w)
+    mixtures = [inner_mixture(family, 4, 3, seed) for seed in (0, 1)]
+    by_features = run_pass(data, family, mixtures, entropy=True)
+    monkeypatch.setattr(one_pass, "ROUNDING_LIMIT", 0.0)
+    by_differences = run_pass(data, family, mixtures, entropy=True)
+    for a, b in zip(by_features, by_differences, strict=True):
+        assert_near(a.counts, b.counts)
+        assert_near(a.sums, b.sums)
+        assert_near(a.quads, b.quads)
+        assert a.log_likelihood == pytest.approx(b.log_likelihood, rel=1e-12)
+        assert a.entropy is not None
+        assert a.entropy == pytest.approx(b.entropy, rel=1e-10)
+
+
+def test_float32_does_not_lose_what_cancels(family: Family):
+    """Clusters 1000 of their deviations apart: in float32 the terms of a logit cancel to nothing."""
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(600, 2, generator=draw, dtype=torch.float64) * 0.01
+    x += torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64).repeat(200, 1)
+    wide, narrow = (prepare_rows(x, family, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    centres, one = wide.affine.inner(x[:3]), torch.ones(3, dtype=torch.float64) / 3
+    spread = wide.affine.inverse_congruence(torch.eye(2, dtype=torch.float64).expand(3, 2, 2) * 1e-4)
+    p = family.from_moments(one, centres, spread)
+    expected, actual = (run_pass(data, family, [p])[0] for data in (wide, narrow))
+    assert actual.mean_log_likelihood == pytest.approx(expected.mean_log_likelihood, abs=1e-3)
+    torch.testing.assert_close(actual.counts, expected.counts, rtol=1e-6, atol=0)

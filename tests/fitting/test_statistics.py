@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmcli.errors import NumericalError
-from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, log_likelihood_bound
+from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics
 
 BOUND = 1000.0  # 2¹⁰ is the first power of 2 above it, so the exponent is 11
 UNIT = 2.0 ** (11 - 62 - 40)  # of the low limb
@@ -138,16 +138,3 @@ def test_sums_are_reduced_as_integers():
 def test_mean_log_likelihood_is_by_weight():
     nothing = torch.zeros(1, dtype=torch.float64)
     assert SufficientStatistics(nothing, nothing, nothing, -12.0, 8.0).mean_log_likelihood == -1.5
-
-
-def test_bound_holds_for_every_subset_of_rows():
-    rng = torch.Generator().manual_seed(0)
-    linear = torch.randn(3, 4, generator=rng, dtype=torch.float64)
-    quad = torch.randn(3, 6, generator=rng, dtype=torch.float64)
-    z = 2 * torch.rand(3, 500, generator=rng, dtype=torch.float64) - 1
-    features = torch.cat([torch.ones(1, 500, dtype=torch.float64), z])
-    quads = torch.stack([z[i] * z[j] for i in range(3) for j in range(i, 3)])
-    w = torch.rand(500, generator=rng, dtype=torch.float64)
-    log_p = (linear @ features + quad @ quads).logsumexp(0)
-    bound = log_likelihood_bound(linear, quad, features.abs().amax(1), quads.abs().amax(1), float(w.sum()))
-    assert float((w * log_p.abs()).sum()) <= bound
