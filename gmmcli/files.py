@@ -9,6 +9,9 @@ import shutil
 import stat
 from typing import BinaryIO
 
+from gmmcli.errors import UsageError
+from gmmcli.names import one_line
+
 STDOUT = (None, "-", "/dev/stdout")
 
 
@@ -22,6 +25,25 @@ def is_direct(target: str | None) -> bool:
         return not stat.S_ISREG(os.stat(target).st_mode)
     except OSError:
         return False
+
+
+def check_place(target: str, example: str) -> None:
+    """Raises UsageError where a file cannot be written: a folder, no such folder, no permission.
+
+    example: of a name, for the message. Standard output, pipes and devices are good as they are.
+    """
+    shown = one_line(target)
+    if target in STDOUT:
+        return
+    if not os.path.basename(target) or os.path.isdir(target):
+        raise UsageError(f"{shown}: this is a folder: name a file in it, such as {example}")
+    if is_direct(target):
+        return
+    folder = os.path.dirname(os.path.realpath(target))
+    if not os.path.isdir(folder):
+        raise UsageError(f"{shown}: there is no folder {one_line(folder)}: create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{shown}: no permission to write in {one_line(folder)}: name another folder")
 
 
 class PendingFile:

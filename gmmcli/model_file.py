@@ -20,10 +20,10 @@ from typing import IO, Any, TypeVar
 
 import torch
 
-from gmmcli.errors import GmmError, InputError, UsageError
+from gmmcli.errors import GmmError, InputError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Parameters
-from gmmcli.files import PendingFile, is_direct
+from gmmcli.files import PendingFile, check_place, is_direct
 from gmmcli.mixture import GaussianMixture
 from gmmcli.model_inspection import (
     FORMAT_VERSION,
@@ -34,8 +34,8 @@ from gmmcli.model_inspection import (
     check_tensor,
     inspect,
     refuse,
-    shown_name,
 )
+from gmmcli.names import one_line
 from gmmcli.version import __version__
 
 AnyPath = str | os.PathLike[str]
@@ -68,24 +68,15 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
     except BrokenPipeError:
         raise  # its reader has gone: not a failure of ours
     except InputError as error:
-        raise InputError(f"{shown_name(target)}: not written: {error}") from error
+        raise InputError(f"{one_line(target)}: not written: {error}") from error
     except OSError as error:
         why = error.strerror or error
-        raise GmmError(f"{shown_name(target)}: cannot be written ({why}): name another file") from error
+        raise GmmError(f"{one_line(target)}: cannot be written ({why}): name another file") from error
 
 
 def check_model_target(path: AnyPath) -> None:
     """Raises UsageError where a model file could not be written: no such folder, a folder, no permission."""
-    target = os.fspath(path)
-    folder = os.path.dirname(os.path.realpath(target))
-    if not os.path.basename(target) or os.path.isdir(target):
-        raise UsageError(f"{shown_name(target)}: this is a folder: name a model file in it, such as model.pt")
-    if is_direct(target):
-        return
-    if not os.path.isdir(folder):
-        raise UsageError(f"{shown_name(target)}: there is no folder {shown_name(folder)}: create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{shown_name(target)}: no permission to write in {shown_name(folder)}: name another folder")
+    check_place(os.fspath(path), "model.pt")
 
 
 def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:
@@ -174,7 +165,7 @@ def read_metadata(path: AnyPath) -> dict[str, Any]:
 
 
 def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
-    shown = shown_name(os.fspath(path))
+    shown = one_line(os.fspath(path))
     try:
         opened = open(path, "rb")  # noqa: SIM115
     except OSError as error:

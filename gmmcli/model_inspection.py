@@ -16,6 +16,7 @@ from typing import IO, Any, NoReturn
 import torch
 from torch import Tensor
 
+from gmmcli.names import one_line
 from gmmcli.version import __version__
 
 FORMAT_VERSION = 1
@@ -97,11 +98,6 @@ def refuse(why: str) -> NoReturn:
     raise Refusal(why)
 
 
-def shown_name(name: str) -> str:
-    """The name as a line of text may hold it, escaped where it has line ends and the like."""
-    return name if name.isprintable() else repr(name)
-
-
 def brief(name: str) -> str:
     """A name that comes from the file, cut when very long."""
-    return shown_name(name if len(name) <= _BRIEF else name[: _BRIEF - 1] + "…")
+    return one_line(name, _BRIEF)

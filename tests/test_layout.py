@@ -18,10 +18,11 @@ LAYERS = (
     ("cli", "__main__"),
     ("api", "__init__"),
     ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed"),
+    ("starts",),
     ("mixture",),
     ("frames",),
     ("families",),
-    ("blocks", "draws", "errors", "files", "threads", "version"),
+    ("blocks", "draws", "errors", "files", "names", "threads", "version"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

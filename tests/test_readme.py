@@ -53,13 +53,14 @@ def run(command: str, folder: Path, bin_folder: Path) -> str:
 
 
 def assert_same(got: str, shown: str) -> None:
-    """The same words, and numbers that agree to three digits or to 1e-6."""
+    """The same words and whole numbers; others as printed, or, where they hang on rounding, to 1e-6 of themselves."""
     for pattern, replacement in VARIABLE:
         got, shown = pattern.sub(replacement, got), pattern.sub(replacement, shown)
     words = [re.sub(r" +", " ", NUMBER.sub("#", text)).strip() for text in (got, shown)]
     assert words[0] == words[1]
     for a, b in zip(NUMBER.findall(got), NUMBER.findall(shown), strict=True):
-        assert math.isclose(float(a), float(b), rel_tol=2e-3, abs_tol=1e-6), f"{a} is shown as {b}"
+        same = a == b or ("." in a and "." in b and math.isclose(float(a), float(b), rel_tol=1e-6))
+        assert same, f"{a} is shown as {b}"
 
 
 @pytest.fixture

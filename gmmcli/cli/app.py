@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")
         try:
             code = _run(arguments)
-            sys.stdout.flush()  # what is still buffered may meet a closed pipe or a full disk
+            console.flush()  # what is still buffered may meet a closed pipe or a full disk
         except BaseException as error:
             code, message = explain(error)
             if debug and code not in (CLOSED_PIPE, INTERRUPTED):
@@ -111,9 +113,30 @@ def explain(error: BaseException) -> tuple[int, str]:
     if usage is not None:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "gmm"
-        said = str(usage()).replace("Value error, ", "").rstrip(".")  # pydantic's words, which tell nobody anything
+        said = _refused_value(error) or str(usage()).replace("Value error, ", "").rstrip(".")  # words of pydantic's
         return 2, f"{said}: see {where} --help" if said else ""  # nothing is said where help was printed instead
     return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
+
+
+def _refused_value(error: BaseException) -> str:
+    """`--samples 0: must be at least 1`, for a number that typer has pydantic refuse; empty for other errors."""
+    option, details = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
+    if option is None or details is None:
+        return ""
+    first = details()[0]
+    limits = first.get("ctx", {})
+    match str(first["type"]):
+        case "greater_than_equal":
+            reason = f"must be at least {limits['ge']}"
+        case "less_than_equal":
+            reason = f"must be at most {limits['le']}"
+        case kind if kind.startswith("int_"):
+            reason = "must be a whole number"
+        case kind if kind.startswith("float_"):
+            reason = "must be a number"
+        case _:
+            return ""
+    return f"{option.opts[0]} {first['input']}: {reason}"
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -121,12 +144,23 @@ def _run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+class _Closed(io.RawIOBase):
+    """Standard output where there is none."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object, /) -> int:
+        raise OSError(errno.EBADF, "it is closed", console.STDOUT)
+
+
 @contextmanager
 def _streams():
     """Stands in for streams that were closed before the start: no input, and a write to stdout is an OSError."""
     kept = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull) as empty, open(os.devnull, "w") as void:
-        sys.stdin, sys.stdout, sys.stderr = kept[0] or empty, kept[1] or empty, kept[2] or void
+        closed = io.TextIOWrapper(_Closed(), write_through=True)  # pyright: ignore[reportArgumentType]
+        sys.stdin, sys.stdout, sys.stderr = kept[0] or empty, kept[1] or closed, kept[2] or void
         try:
             yield
         finally:

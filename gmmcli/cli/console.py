@@ -1,8 +1,8 @@
 """All that the commands print: notes, warnings and errors on stderr, reports and JSON on stdout.
 
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
-- `table`: numbers in columns.
-- `write`, `write_json`: to stdout. `error`: the line that a failing command ends with.
+- `Table`: numbers in columns, none of which is ever folded.
+- `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
 
 Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
 passed on to the terminal.
@@ -13,18 +13,22 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
-from rich.console import RenderableType
+from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-UNLIMITED = 10_000  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
+from gmmcli.names import one_line
+
+UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
 REFRESHES = 5  # a second
+GAP = 2  # spaces between the columns of a table
+STDOUT = "standard output"
 
 
 class Console:
@@ -55,47 +59,120 @@ class Console:
 
 def error(text: str) -> None:
     """The last line of a command that failed."""
-    _show(_stderr(), Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)))
+    _show(_stderr(), Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)), wrap=False)
 
 
 def write(text: str | Table = "") -> None:
     """A line or a table on standard output."""
-    _show(_rich(stderr=False), text)
+    with _naming_stdout():
+        _show(_rich(stderr=False), text)
 
 
 def write_json(value: Any) -> None:
     """A value as JSON on standard output; NaN and infinity, which JSON has not, as null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with _naming_stdout():
+        sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
-    """Rows of cells without lines around them, the first column to the left, the others to the right."""
-    made = Table(
-        title=None if title is None else Text(one_line(title)),
-        title_justify="left",
-        title_style="",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        show_header=any(header),
-        header_style="dim",
-    )
-    for place, name in enumerate(header):
-        made.add_column(Text(one_line(name)), justify="right" if place else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(one_line(cell)) for cell in row))
-    return made
+def flush() -> None:
+    """Sends what is still buffered for standard output on its way."""
+    with _naming_stdout():
+        sys.stdout.flush()
 
 
-def one_line(text: str) -> str:
-    """The text on one line, control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+class Table:
+    """Rows of cells without lines around them, as wide as what it is shown on.
+
+    header: names of the columns, each of one line or, with a newline in it, of several; none is shown when all are
+    empty. left: places of the columns of words, the others, of numbers, being flush right. Where the columns do
+    not fit side by side they come in several tables one under another, each beginning with the first column; only a
+    name that is too wide by itself is cut. With split=False the lines are cut instead.
+    """
+
+    def __init__(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        title: str = "",
+        left: Collection[int] = (0,),
+        split: bool = True,
+    ):
+        self._title = one_line(title)
+        self._names = [[one_line(line) for line in name.split("\n")] for name in header]
+        columns = list(zip(*rows, strict=True)) or [()] * len(header)
+        self._cells = [[one_line(cell) for cell in column] for column in columns]
+        self._left = left
+        self._split = split
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
+        """Its lines, for rich to print."""
+        for line in self.lines(options.max_width):
+            line.no_wrap, line.overflow = True, "ignore"
+            yield line
+
+    def lines(self, width: int) -> list[Text]:
+        """What is printed where lines have this many characters."""
+        lines = [Text(self._title)] if self._title else []
+        if not self._split:
+            lines += self._part([self._column(place) for place in range(len(self._names))])
+            for line in lines:
+                line.truncate(width, overflow="ellipsis")
+            return lines
+        first = self._column(0)
+        room = width - cell_len(first[0]) - GAP
+        part, used = [first], 0
+        for place in range(1, len(self._names)):
+            column = self._column(place, room)
+            if used and used + cell_len(column[0]) > room:
+                lines += [*self._part(part), Text()]
+                part, used = [first], 0
+            part.append(column)
+            used += cell_len(column[0]) + GAP
+        return lines + self._part(part)
+
+    def _column(self, place: int, room: int = UNLIMITED) -> list[str]:
+        """Its lines, all of one width: the name's at the foot of the header, then the cells; a name cut to `room`."""
+        cells = self._cells[place]
+        room = max(room, *map(cell_len, cells), 1)
+        names = [_cut(name, room) for name in self._names[place]]
+        height = max(map(len, self._names)) if any(any(lines) for lines in self._names) else 0
+        lines = ([""] * (height - len(names)) + names if height else []) + cells
+        widest = max(map(cell_len, lines), default=0)
+        padding = [" " * (widest - cell_len(line)) for line in lines]
+        return [line + pad if place in self._left else pad + line for line, pad in zip(lines, padding, strict=True)]
+
+    def _part(self, columns: Sequence[Sequence[str]]) -> list[Text]:
+        lines = [Text((" " * GAP).join(cells).rstrip()) for cells in zip(*columns, strict=True)]
+        for line in lines[: len(lines) - len(self._cells[0])]:
+            line.stylize("dim")
+        return lines
 
 
-def _show(console: RichConsole, what: str | Text | Table) -> None:
+def _cut(text: str, width: int) -> str:
+    cut = Text(text)
+    cut.truncate(width, overflow="ellipsis")
+    return cut.plain
+
+
+@contextmanager
+def _naming_stdout() -> Iterator[None]:
+    """Puts the name of standard output into an error of the system's, which has none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, STDOUT) from None
+
+
+def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:
+    """Prints text, wrapped between words where lines end, so that no number is folded, or as one line; or a table."""
     if isinstance(what, str):
         what = Text(one_line(what))
-    console.print(what, soft_wrap=not isinstance(what, Table), highlight=False)
+    console.print(what, soft_wrap=isinstance(what, Table) or not wrap, highlight=False)
 
 
 def _stderr() -> RichConsole:

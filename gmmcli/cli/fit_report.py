@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.inputs import column_names
 from gmmcli.cli.tables import component_table, count, number
-from gmmcli.data.columns import listing, printable
 from gmmcli.fitting.stopping import LEFT_BEHIND
+from gmmcli.names import listing, one_line, printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gmmcli.data import Selection, SourceBlocks
     from gmmcli.fitting.result import FitResult
 
 SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
 SHOWN_COMPONENTS = 8
 SHOWN_COLUMNS = 12
+COLLINEAR = 1e-9  # an eigenvalue of the correlation matrix below this is a linear relation between columns
+TAKES_PART = 0.01  # least coefficient of a column in such a relation, between standardised columns
 REMEDY = "lower --components, raise --variance-floor or choose another --family"
 
 
@@ -28,7 +34,7 @@ def columns_report(console: Console, selection: Selection, weights: str | None) 
         if name != weights:
             by_reason.setdefault(reason, []).append(name)
     if by_reason:
-        parts = (f"{listing(names)} ({printable(reason)})" for reason, names in by_reason.items())
+        parts = (f"{listing(names)} ({one_line(reason)})" for reason, names in by_reason.items())
         console.note(f"left out: {'; '.join(parts)}")
     if weights is not None:
         console.note(f"row weights: {printable(weights)}")
@@ -68,9 +74,9 @@ def fit_report(
     where = "" if result.device == "cpu" else f" on {result.device} in {result.precision}"
     console.note(f"{printable(output)}: written after {result.seconds:.1f} s, {result.passes} passes in all{where}")
     if not result.converged and not strict:
-        console.warn(f"not converged: {result.stop.remedy}")
+        console.warn(f"not converged: {result.stop.remedy or result.stop.prose}")
     if result.unsound is not None:
-        console.warn(f"this fit is not to be trusted: {result.unsound}: {REMEDY}")
+        console.warn(f"this fit is not to be trusted: {result.unsound}: {_remedy(result)}")
 
 
 def _restarts_report(console: Console, result: FitResult) -> None:
@@ -86,3 +92,25 @@ def _restarts_report(console: Console, result: FitResult) -> None:
         )
     if failed:
         console.warn(f"{count(len(failed), 'restart')} failed: {failed[0].failure}")
+
+
+def _remedy(result: FitResult) -> str:
+    """What to do about an unsound fit. It is kept only where all restarts are, so that the data may be at fault."""
+    names = collinear_columns(result.survey.covariance, column_names(result.model))
+    if not names:
+        return REMEDY
+    return f"the columns {listing(names)} may be collinear: leave some out with --exclude, or lower --components"
+
+
+def collinear_columns(
+    covariance: Tensor,  # (D, D)
+    names: Sequence[str],
+) -> list[str]:
+    """The columns that take part in a linear relation that holds in all rows, nearly; none where there is none."""
+    import torch
+
+    std = covariance.diagonal().sqrt()
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    values, vectors = torch.linalg.eigh((covariance / (std[:, None] * std)).fill_diagonal_(1))
+    related = vectors[:, values < COLLINEAR].abs().amax(1) if bool((values < COLLINEAR).any()) else 0 * std
+    return [name for name, share in zip(names, related.tolist(), strict=True) if share > TAKES_PART]

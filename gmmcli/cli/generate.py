@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -11,7 +12,9 @@ from gmmcli.cli.inputs import column_names, rows_report
 from gmmcli.cli.options import OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
+from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
+from gmmcli.names import printable
 
 EXAMPLES = """\
 $ gmm generate --samples 500 --components 3 --labels -o data.csv
@@ -74,16 +77,14 @@ def generate(
     between 0.3 and 1.5. Columns are called x1, x2, and so on. The same options
     give the same rows.
     """
-    from gmmcli.data import open_sink, printable
-    from gmmcli.model_file import check_model_target, save_model
+    from gmmcli.data import open_sink
+    from gmmcli.model_file import save_model
     from gmmcli.synthetic import random_mixture
 
     console = Console(common.quiet)
     sink = open_sink(output, output_format)
     if truth is not None:
-        check_model_target(truth)
-        if truth == output:
-            raise UsageError(f"--truth and --output are both {truth}: give them different names")
+        _check_truth(truth, output)
     chosen = {"radius": radius, "separation": separation, "variance": variance, "seed": seed}
     mixture = random_mixture(components=components, dims=dims, family=family, **chosen)
     if truth is not None:
@@ -92,3 +93,14 @@ def generate(
     label = "true_component" if labels else None
     write_rows(mixture, column_names(mixture), samples, seed, label, sink)
     rows_report(console, output, sink)
+
+
+def _check_truth(truth: str, output: str | None) -> None:
+    """Raises UsageError where no model can be written, and where the rows are to go."""
+    from gmmcli.model_file import check_model_target
+
+    if truth == "-" or format_of_path(truth) is not None:
+        raise UsageError(f"--truth {printable(truth)}: a model cannot go there: name a file such as truth.pt")
+    check_model_target(truth)
+    if output is not None and output != "-" and os.path.realpath(truth) == os.path.realpath(output):
+        raise UsageError(f"--truth and --output are both {printable(output)}: give them different names")

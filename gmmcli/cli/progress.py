@@ -1,24 +1,31 @@
 """How a fit is followed while it runs: a picture on a terminal, or plain lines with --log-every.
 
-Both are listeners of the fit's loop, called after every step of every restart.
+Both are listeners of the fit's loop, called after every step and at the end of every restart.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import ConsoleOptions
 from rich.text import Text
 
-from gmmcli.cli.console import Console, table
+from gmmcli.cli.console import Console, Table
+from gmmcli.cli.tables import count
+from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:
     from gmmcli.fitting.loop import Listener, Run
 
 SHOWN = 12  # restarts in the picture
+HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
+WIDE = 68  # columns of a terminal that has room for all of them
+NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
 
 
 @contextmanager
@@ -35,7 +42,7 @@ def follow(console: Console, log_every: int | None) -> Iterator[Listener | None]
 
 
 class _Lines:
-    """A line for every so many passes of a restart, and for its last."""
+    """A line for every so many passes of a restart, and for its end."""
 
     def __init__(self, console: Console, every: int):
         self._console = console
@@ -43,45 +50,76 @@ class _Lines:
         self._shown: dict[int, int] = {}
 
     def __call__(self, run: Run, elapsed: float) -> None:
-        record = run.history[-1]
-        due = record.passes // self._every > self._shown.get(run.restart, 0)
-        if due or run.stop is not None:
-            self._shown[run.restart] = record.passes // self._every
-            self._console.note(
-                f"restart {run.restart}  pass {record.passes}  "
-                f"log-likelihood {record.log_likelihood:.6f} per row  gain {record.gain:.2e}  "
-                f"remaining {record.remaining:.2e}  elapsed {elapsed:.1f} s"
-                + (f"  stopped: {run.stop.name}" if run.stop is not None else "")
-            )
+        passes = _passes(run)
+        due = passes // self._every > self._shown.get(run.restart, 0)
+        if due or run.stop is not None or run.failure is not None:
+            self._shown[run.restart] = passes // self._every
+            parts = [f"restart {run.restart}", f"pass {passes}"]
+            if run.history:
+                record = run.history[-1]
+                parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
+                parts += [f"gain {record.gain:.2e}", f"remaining {record.remaining:.2e}"]
+            parts.append(f"elapsed {elapsed:.1f} s")
+            if run.failure is not None:
+                parts.append(f"failed: {run.failure}")
+            elif run.stop is not None:
+                parts.append(f"stopped: {run.stop.name}")
+            self._console.note("  ".join(parts))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A restart in the picture. rank: the less the likelier it is shown where there are many."""
+
+    rank: tuple[int, float]
+    failed: bool
+    cells: tuple[str, ...]
 
 
 class _Picture:
     """The newest step of each restart. Remembers only; rich draws it from a thread of its own."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[float, tuple[str, ...]]] = {}
+        self._rows: dict[int, _Row] = {}
         self._begin = time.monotonic()
 
     def __call__(self, run: Run, elapsed: float) -> None:
-        record = run.history[-1]
-        self._rows[run.restart] = (
-            record.log_likelihood,
-            (
-                str(run.restart),
-                str(record.passes),
-                f"{record.log_likelihood:.6f}",
-                f"{record.gain:.1e}",
-                f"{record.remaining:.1e}",
-                "running" if run.stop is None else run.stop.name,
-            ),
-        )
+        numbers = ("", "", "")
+        log_likelihood = -math.inf
+        if run.history:
+            record = run.history[-1]
+            log_likelihood = record.log_likelihood
+            numbers = (f"{log_likelihood:.6f}", f"{record.gain:.1e}", f"{record.remaining:.1e}")
+        failed = run.failure is not None
+        if failed:
+            state = f"failed: {str(run.failure).partition(': ')[0]}"  # what follows is detail and remedy
+        else:
+            state = "running" if run.stop is None else run.stop.name
+        hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
+        cells = (str(run.restart), str(_passes(run)), *numbers, state)
+        self._rows[run.restart] = _Row((hopeless, -log_likelihood), failed, cells)
 
-    def __rich__(self) -> Group:
-        elapsed = Text(f"elapsed {time.monotonic() - self._begin:.1f} s", style="dim")
+    def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
         rows = self._rows.copy()
-        if not rows:
-            return Group(Text("reading the data"), elapsed)
-        best = sorted(sorted(rows, key=lambda restart: -rows[restart][0])[:SHOWN])
-        header = ["restart", "pass", "log-likelihood per row", "gain", "remaining", ""]
-        more = [Text(f"and {len(rows) - SHOWN} more restarts", style="dim")] if len(rows) > SHOWN else []
-        return Group(table(header, [rows[restart][1] for restart in best]), *more, elapsed)
+        if rows:
+            shown = sorted(sorted(rows, key=lambda restart: rows[restart].rank)[:SHOWN])
+            places = range(len(HEADER)) if options.max_width >= WIDE else NARROW
+            table = Table(
+                [HEADER[place] for place in places],
+                [[rows[restart].cells[place] for place in places] for restart in shown],
+                left=(0, len(places) - 1),
+                split=False,
+            )
+            yield from table.lines(options.max_width)
+            hidden = [row for restart, row in rows.items() if restart not in shown]
+            if hidden:
+                failed = sum(row.failed for row in hidden)
+                more = f"and {count(len(hidden), 'more restart')}" + (f", {failed} failed" if failed else "")
+                yield Text(more, style="dim")
+        else:
+            yield Text("reading the data")
+        yield Text(f"elapsed {time.monotonic() - self._begin:.1f} s", style="dim")
+
+
+def _passes(run: Run) -> int:
+    return run.history[-1].passes if run.history else round(run.passes)

@@ -86,7 +86,7 @@ def score(
     if as_json:
         console.write_json({"model": model, "data": source.label, **report})
         return
-    console.write(console.table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+    console.write(console.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
 def _summarise(mixture: GaussianMixture, blocks: SourceBlocks) -> dict[str, Any]:

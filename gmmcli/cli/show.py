@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from gmmcli.cli import console
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Json, Model
-from gmmcli.cli.tables import component_table, correlation_tables, count, deviation_table, number
+from gmmcli.cli.tables import (
+    component_table,
+    correlation_table,
+    count,
+    covariance_count,
+    deviation_table,
+    number,
+)
 
 if TYPE_CHECKING:
     from gmmcli.mixture import GaussianMixture
@@ -40,11 +47,12 @@ def show(*, model: Model, as_json: Json = False, common: Common) -> None:
         console.write(component_table(mixture, metadata.get("weight")))
         console.write()
         console.write(deviation_table(mixture))
-        shared = 1 if mixture.kind.shared else mixture.components
-        if shared * mixture.dims**2 <= SHOWN_CORRELATIONS:
-            for table in correlation_tables(mixture):
+        pairs = mixture.dims * (mixture.dims - 1) // 2
+        if covariance_count(mixture) * pairs <= SHOWN_CORRELATIONS:
+            correlations = correlation_table(mixture)
+            if correlations is not None:
                 console.write()
-                console.write(table)
+                console.write(correlations)
     console.write()
     for line in _history(metadata):
         console.write(line)

@@ -1,14 +1,13 @@
-"""A model's parameters as tables: a row for each column of the data, a column for each component."""
+"""A model's parameters as tables: a row for each component, a column for each column of the data."""
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from gmmcli.cli.console import table
+from gmmcli.cli.console import Table
 from gmmcli.cli.inputs import column_names
-from gmmcli.data.columns import printable
+from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,40 +27,54 @@ def count(n: int, one: str, many: str | None = None) -> str:
 
 def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
     """Weights, shares of the rows where their total weight is known, and means."""
-    header = ["component", *(str(k) for k in range(model.components))]
     weights = model.weights.tolist()
-    rows = [["weight", *(f"{w:.4f}" for w in weights)]]
+    header = ["component", "weight", *_names(model)]
+    rows = [
+        [str(k), f"{w:.4f}", *cells] for k, (w, cells) in enumerate(zip(weights, _cells(model.means), strict=True))
+    ]
     if weight is not None:
-        rows.append(["rows", *(f"{w * weight:.1f}" for w in weights)])
-    rows += [[f"mean {name}", *cells] for name, *cells in _by_column(model, model.means)]
-    return table(header, rows)
+        header.insert(2, "rows")
+        for row, w in zip(rows, weights, strict=True):
+            row.insert(2, f"{w * weight:.1f}")
+    return Table(header, rows, title="weights and means")
 
 
 def deviation_table(model: GaussianMixture) -> Table:
     """Standard deviations, the square roots of the covariances' diagonals."""
-    header = ["standard deviation", *(str(k) for k in range(model.components))]
-    return table(header, _by_column(model, model.covariances.diagonal(dim1=1, dim2=2).sqrt()))
+    std = _covariances(model).diagonal(dim1=1, dim2=2).sqrt()
+    return Table(["component", *_names(model)], _by_component(model, _cells(std)), title="standard deviations")
 
 
-def correlation_tables(model: GaussianMixture) -> list[Table]:
-    """The correlations of each component, or of all where they share one covariance; none where all are 0."""
-    names = [printable(name) for name in column_names(model)]
-    covariances = model.covariances[:1] if model.kind.shared else model.covariances
+def correlation_table(model: GaussianMixture) -> Table | None:
+    """The correlation of every two columns; None where all are 0."""
+    covariances = _covariances(model)
     std = covariances.diagonal(dim1=1, dim2=2).sqrt()
     correlations = covariances / (std[:, :, None] * std[:, None, :])
     if not bool(correlations.tril(-1).any()):
-        return []
-    made = []
-    for k, matrix in enumerate(correlations.tolist()):
-        who = "all components" if model.kind.shared else f"component {k}"
-        rows = [
-            [name, *(f"{value:.3f}" for value in matrix[d][:d]), *[""] * (len(names) - 1 - d)]
-            for d, name in enumerate(names)
-        ]
-        made.append(table([f"correlation, {who}", *names[:-1]], rows[1:]))
-    return made
+        return None
+    pairs = list(combinations(range(model.dims), 2))
+    names = _names(model)
+    cells = [[f"{matrix[d][e]:.3f}" for d, e in pairs] for matrix in correlations.tolist()]
+    header = ["component", *(f"{names[d]}\n{names[e]}" for d, e in pairs)]
+    return Table(header, _by_component(model, cells), title="correlations")
 
 
-def _by_column(model: GaussianMixture, values: Tensor) -> list[list[str]]:
-    names = column_names(model)
-    return [[printable(name), *map(number, row)] for name, row in zip(names, values.mT.tolist(), strict=True)]
+def covariance_count(model: GaussianMixture) -> int:
+    """How many covariances the model has: 1 where the components share it."""
+    return 1 if model.kind.shared else model.components
+
+
+def _covariances(model: GaussianMixture) -> Tensor:
+    return model.covariances[: covariance_count(model)]
+
+
+def _by_component(model: GaussianMixture, cells: list[list[str]]) -> list[list[str]]:
+    return [["all" if model.kind.shared else str(k), *row] for k, row in enumerate(cells)]
+
+
+def _cells(values: Tensor) -> list[list[str]]:
+    return [[number(value) for value in row] for row in values.tolist()]
+
+
+def _names(model: GaussianMixture) -> list[str]:
+    return [printable(name) for name in column_names(model)]

@@ -5,6 +5,22 @@
 - `table_of`, `with_columns`: tensors as columns of tables.
 - `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
 
+What its modules hold, rows in:
+
+- numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
+- columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
+- inputs: files, globs, folders and standard input, to be opened. csv_header: the names of a delimited file.
+- reader: what a reader of a file is. csv_reader, columnar_readers: those of text, and of typed files and JSON.
+- settled_types: the types that text gets in a typed output.
+- source: all files as one. source_blocks: their numbers as blocks for a fit.
+
+Rows out:
+
+- tensors: tensors as columns. text_lines: tables as lines of CSV and JSON. writers: one for each kind of format.
+- output: where bytes go. sink: tables into a file, whole or not at all.
+
+compute is pyarrow's functions, for all of them.
+
 Names are imported when they are first used: pyarrow and torch cost more than a help page may take.
 """
 

@@ -11,34 +11,59 @@ import pyarrow as pa
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
-from gmmcli.data.cells import kind_of
-from gmmcli.data.columns import ColumnKind, printable
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.compute import pc
 from gmmcli.data.csv_header import refuse_duplicates
+from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
+from gmmcli.data.numbers import all_numbers, kind_of, parse
 from gmmcli.data.reader import Pair, Reader, recut
 from gmmcli.errors import InputError
+from gmmcli.names import printable
 
 
 class ColumnarReader(Reader):
-    """A file whose columns have types: what passes through and what a model reads are the same cells."""
+    """A file whose columns have types: what passes through and what a model reads are the same cells.
+
+    But text that a model reads, when all of it is numbers, is parsed: so identifiers come out of typed files that
+    were made of delimited text.
+    """
+
+    _schema: pa.Schema
+    _options: ReadOptions
 
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
         """What the types of the columns say."""
-        return {name: kind_of(self.schema.field(name).type) for name in columns}
+        return {name: kind_of(self._schema.field(name).type) for name in columns}
 
     def details(self, columns: Sequence[str]) -> dict[str, str]:
         """Nothing: the types say it all."""
         return {}
 
-    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The columns in the types they have."""
-        return self.tables(list(columns))
+    def all_numbers(self, name: str) -> bool:
+        """What the type says; of text, whether every cell is a number."""
+        kind = self.kinds([name])[name]
+        if kind is not ColumnKind.TEXT:
+            return kind in (ColumnKind.NUMBER, ColumnKind.EMPTY)
+        return all(all_numbers(table.column(name), self._options) for table in self.tables([name]))
 
-    def pairs(self, columns: Sequence[str]) -> Iterator[Pair]:
+    def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
+        """That of the file."""
+        return self._schema
+
+    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The columns in the types they have, text parsed."""
+        return (self._parsed(table, columns) for table in self.tables(list(columns)))
+
+    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
         """The whole tables, and the columns of them."""
         for table in self.tables(list(self.names)):
-            yield table, table.select(list(columns))
+            yield table, self._parsed(table, columns)
+
+    def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        cells = [table.column(name) for name in columns]
+        cells = [parse(c, self._options) if kind_of(c.type) is ColumnKind.TEXT else c for c in cells]
+        return pa.Table.from_arrays(cells, names=list(columns))
 
     @abstractmethod
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
@@ -48,7 +73,7 @@ class ColumnarReader(Reader):
         self.label = label
         self.names = tuple(schema.names)
         refuse_duplicates(label, self.names)
-        self.schema = schema
+        self._schema = schema
         self.has_rows = has_rows
 
 
@@ -58,8 +83,9 @@ class ParquetReader(ColumnarReader):
     The file is opened for each reading, so that thousands of files need no thousands of handles.
     """
 
-    def __init__(self, source: Input, block_rows: int) -> None:
+    def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
         self._source = source
+        self._options = options
         self._block_rows = block_rows
         with reading(source.label, "parquet"), source.open() as stream:
             file = pq.ParquetFile(stream)
@@ -68,7 +94,7 @@ class ParquetReader(ColumnarReader):
 
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
         """Row group by row group, none of it kept."""
-        schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
+        schema = pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
         with reading(self.label, "parquet"), self._source.open() as stream:
             file = pq.ParquetFile(stream, metadata=self._metadata)
             for group in range(self._metadata.num_row_groups):
@@ -80,8 +106,9 @@ class ParquetReader(ColumnarReader):
 class ArrowReader(ColumnarReader):
     """One Arrow IPC file (Feather version 2) or stream, a record batch at a time."""
 
-    def __init__(self, source: Input, block_rows: int) -> None:
+    def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
         self._source = source
+        self._options = options
         self._block_rows = block_rows
         with reading(source.label, "arrow"), source.open() as stream:
             reader = self._open(stream, None)
@@ -89,9 +116,9 @@ class ArrowReader(ColumnarReader):
 
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
-        schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
+        schema = pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
         # in the order of the file, which is the order of the reader's answer
-        fields = sorted(self.schema.get_field_index(name) for name in columns)
+        fields = sorted(self._schema.get_field_index(name) for name in columns)
         with reading(self.label, "arrow"), self._source.open() as stream:
             reader = self._open(stream, fields)
             yield from recut((b.select(schema.names) for b in _batches(reader)), schema, self._block_rows)
@@ -108,8 +135,9 @@ class ArrowReader(ColumnarReader):
 class JsonReader(ColumnarReader):
     """One file of JSON lines, read whole; types are pyarrow's, but text that looks like a time stays text."""
 
-    def __init__(self, source: Input, block_rows: int) -> None:
+    def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
         self._source = source
+        self._options = options
         self._block_rows = block_rows
         with source.open() as stream:
             if stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
@@ -167,7 +195,7 @@ class JsonReader(ColumnarReader):
     def _explain(self, text: str) -> InputError:
         label = self._source.label
         if text.startswith("Empty"):
-            return InputError(f"{label}: no rows")
+            return InputError(f"{label}: no rows: give data with rows")
         row = re.search(r"in row (\d+)", text)
         where = f" in row {int(row[1]) + 1}" if row else ""
         changed = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+)", text, re.DOTALL)

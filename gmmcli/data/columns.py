@@ -4,22 +4,21 @@
 - `select_columns`: the columns of a fit, from --columns, --exclude and --weights.
 - `match_columns`: the columns a model needs, in new data.
 - `check_free`: whether the names a command adds are free.
-- `printable`: a name as it may be shown on a terminal.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gmmcli.errors import InputError, UsageError
+from gmmcli.names import listing, printable
 
 _OURS = re.compile(r"component|probability(_\d+)?|log_likelihood|true_component|outlier")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_SHOWN_NAMES = 20
-_SHOWN_CHARACTERS = 80
+_SHOWN_REASONS = 20
 
 
 class ColumnKind(StrEnum):
@@ -42,27 +41,13 @@ class Selection:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def printable(name: str) -> str:
-    """The name with control characters escaped, cut when very long, quoted where its ends are unclear."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    if len(shown) > _SHOWN_CHARACTERS:
-        shown = shown[: _SHOWN_CHARACTERS - 1] + "…"
-    return f"'{shown}'" if shown != shown.strip() or not shown or "," in shown else shown
-
-
-def listing(names: Collection[str]) -> str:
-    """The names for a message, joined by commas, the first 20 where there are many."""
-    shown = [printable(name) for name in list(names)[:_SHOWN_NAMES]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
 def select_columns(
     available: Mapping[str, ColumnKind],
     columns: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     weights: str | None = None,
     details: Mapping[str, str] | None = None,
+    all_numbers: Callable[[str], bool] = lambda name: False,
 ) -> Selection:
     """Choose the columns of a fit.
 
@@ -70,7 +55,8 @@ def select_columns(
     write beside the data, and those without a name (row numbers, as a rule). `columns` and `exclude` are
     comma-separated lists, or sequences of such; an item is a column's exact name, else a position from 1,
     else an inclusive range of positions `2:4`. `details` says of a column more exactly why it is not a
-    number.
+    number. all_numbers: whether each cell of a text column is a number all the same, as those of an identifier
+    may be; then it is used where it is named, in `columns` or as `weights`.
 
     Raises InputError for a name that is not there, for a column in `columns` that is not numeric, and when no
     column is left.
@@ -78,7 +64,7 @@ def select_columns(
     details = details or {}
     names = list(available)
     if weights is not None:
-        _check_weights(available, weights, details)
+        _check_weights(available, weights, details, all_numbers)
     excluded = set(_resolve(exclude, names, "--exclude"))
     if columns is None:
         left_out = {n: _reason(n, available[n], details, n == weights, n in excluded) for n in names}
@@ -88,7 +74,7 @@ def select_columns(
         if weights in chosen:
             raise InputError(f"column {printable(weights)} has the weights: take it out of --columns")
         for name in chosen:
-            if name not in excluded and available[name] is not ColumnKind.NUMBER:
+            if name not in excluded and not _is_numeric(name, available[name], all_numbers):
                 raise InputError(not_numeric(name, available[name], details))
         used = tuple(n for n in chosen if n not in excluded)
         left_out = dict.fromkeys(names, "not in --columns") | dict.fromkeys(excluded, "excluded")
@@ -96,7 +82,7 @@ def select_columns(
         left_out[weights] = "the weights"
     left_out = {n: reason for n, reason in left_out.items() if reason and n not in used}
     if not used:
-        reasons = "; ".join(f"{printable(n)}: {r}" for n, r in list(left_out.items())[:_SHOWN_NAMES])
+        reasons = "; ".join(f"{printable(n)}: {r}" for n, r in list(left_out.items())[:_SHOWN_REASONS])
         raise InputError(f"no numeric column left ({reasons or 'there are no columns'})")
     return Selection(used, left_out)
 
@@ -136,10 +122,19 @@ def check_free(names: Sequence[str], existing: Collection[str]) -> None:
         raise InputError(f"column{plural} {listing(taken)} already in the data: use --prefix for another name")
 
 
-def _check_weights(available: Mapping[str, ColumnKind], weights: str, details: Mapping[str, str]) -> None:
+def _is_numeric(name: str, kind: ColumnKind, all_numbers: Callable[[str], bool]) -> bool:
+    return kind is ColumnKind.NUMBER or (kind is ColumnKind.TEXT and all_numbers(name))
+
+
+def _check_weights(
+    available: Mapping[str, ColumnKind],
+    weights: str,
+    details: Mapping[str, str],
+    all_numbers: Callable[[str], bool],
+) -> None:
     if weights not in available:
         raise InputError(f"weights column {printable(weights)} not found: the data have {listing(available)}")
-    if available[weights] is not ColumnKind.NUMBER:
+    if not _is_numeric(weights, available[weights], all_numbers):
         raise InputError("weights " + not_numeric(weights, available[weights], details))
 
 

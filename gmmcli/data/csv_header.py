@@ -8,10 +8,10 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gmmcli.data.columns import listing
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.errors import InputError
+from gmmcli.names import listing
 
 _FIRST_BYTES = 1 << 16
 
@@ -43,7 +43,7 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
             refuse_duplicates(source.label, head.names)
             return head
         if complete:
-            raise InputError(f"{source.label}: no rows, nor a header")
+            raise InputError(f"{source.label}: no rows, nor a header: give a table that has both")
         size *= 16
 
 

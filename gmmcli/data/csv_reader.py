@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from gmmcli.data.cells import kind_of
-from gmmcli.data.columns import ColumnKind, printable
-from gmmcli.data.compute import pc
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.csv_header import bad_encoding, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
+from gmmcli.data.numbers import convert, kind_of, may_mislead, needs_text, stray_cells, text_facts
 from gmmcli.data.reader import Pair, Reader
-from gmmcli.data.settle import not_numbers
+from gmmcli.data.settled_types import SettledTypes
 from gmmcli.errors import InputError
+from gmmcli.names import printable
 
 _PARSE_BYTES = 1 << 20
 _LONGEST_PARSE_BYTES = (1 << 31) - 1
@@ -28,32 +28,44 @@ class CsvReader(Reader):
 
     Numbers are pyarrow's own inference over the whole file (its streaming reader settles on the first block
     and fails on a late `1.5`), parsed once and kept. What passes through is parsed again, every cell as a
-    string.
+    string, and so is a column of which the numbers do not tell whether it is an identifier.
     """
 
-    def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
+    def __init__(self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> None:
         self._source = source
         self._options = options
         self._block_rows = block_rows
+        self._settled = settled
         self._delimiter = options.delimiter_of(source.format)
         self._head = read_head(source, options, self._delimiter)
-        self._typed: dict[str, pa.ChunkedArray | None] = {}  # None for a column that holds no numbers
+        self._typed: dict[str, pa.ChunkedArray | None] = {}  # None for a column with other cells
         self._kinds: dict[str, ColumnKind] = {}
         self._details: dict[str, str] = {}
         self.label = source.label
         self.names = self._head.names
         self.has_rows = self._head.has_rows
-        self.schema = pa.schema([(name, pa.string()) for name in self.names])
+        settled.add(self._strings)
 
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
-        """What pyarrow infers from all cells of the columns."""
+        """What pyarrow infers from all cells of the columns, but text for identifiers."""
         self._load(columns)
         return {name: self._kinds[name] for name in columns}
 
     def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """How many cells of a column of numbers are text, and the first of them."""
+        """How many cells of a column of numbers are text, and the first of them; what makes it an identifier."""
         self._load(columns)
         return {name: self._details[name] for name in columns if name in self._details}
+
+    def all_numbers(self, name: str) -> bool:
+        """Whether pyarrow could parse it, and it is not in hexadecimal."""
+        self._load([name])
+        return self._typed[name] is not None
+
+    def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
+        """Strings, or the types settled over all text files of the source."""
+        if typed:
+            return self._settled.schema(self.names, used)
+        return pa.schema([(name, pa.string()) for name in self.names])
 
     def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Slices of the parsed columns."""
@@ -63,63 +75,86 @@ class CsvReader(Reader):
         for first in range(0, table.num_rows, self._block_rows):
             yield table.slice(first, self._block_rows)
 
-    def pairs(self, columns: Sequence[str]) -> Iterator[Pair]:
-        """Slices of the strings, and the same rows of the parsed columns."""
-        self._load(columns)
+    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
+        """Slices of the strings in their types, and the same rows of the parsed columns."""
+        schema = self.schema(typed, columns)
         numbers = self.numbers(columns)
-        strings = self.strings()
+        strings = self._strings()
         for first in range(0, strings.num_rows, self._block_rows):
             piece = strings.slice(first, self._block_rows)
-            yield piece, next(numbers) if columns else piece.select([])
+            cells = [convert(c, f.type, self._options) for c, f in zip(piece.columns, schema, strict=True)]
+            yield pa.Table.from_arrays(cells, schema=schema), next(numbers) if columns else piece.select([])
 
-    def strings(self) -> pa.Table:
+    def _strings(self, columns: Sequence[int] | None = None) -> pa.Table:
         """All cells as written. A cell with nothing in it is null, one of two quotes the empty string."""
-        convert = pacsv.ConvertOptions(
-            column_types={str(d): pa.string() for d in range(len(self.names))},
+        places = range(len(self.names)) if columns is None else columns
+        options = pacsv.ConvertOptions(
+            include_columns=[str(d) for d in places],
+            column_types={str(d): pa.string() for d in places},
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             null_values=[""],
         )
-        return self._read(convert).rename_columns(list(self.names))
+        return self._read(options).rename_columns([self.names[d] for d in places])
 
     def _load(self, columns: Sequence[str]) -> None:
         """Parse those of the columns that are not parsed yet, and note what each is."""
         wanted = [d for d, name in enumerate(self.names) if name in set(columns) and name not in self._kinds]
         if not wanted:
             return
-        convert = pacsv.ConvertOptions(
+        options = pacsv.ConvertOptions(
             include_columns=[str(d) for d in wanted],
             null_values=list(self._options.null_values),
             decimal_point=self._options.decimal,
         )
-        table = self._read(convert)
+        table = self._read(options)
         if wanted[-1] == len(self.names) - 1:
             self._refuse_open_quote(table.column(table.num_columns - 1))
         self.has_rows = table.num_rows > 0
+        unclear: list[int] = []
         for d, column in zip(wanted, table.columns, strict=True):
             name = self.names[d]
             kind = kind_of(column.type)
             if kind is ColumnKind.BINARY:  # what pyarrow makes of text that is not UTF-8
                 raise self._bad_encoding(f" in column {printable(name)}")
-            if kind is ColumnKind.TEXT and (detail := self._stray_text(column)):
+            if kind is ColumnKind.TEXT and (detail := stray_cells(column, self._options, _SAMPLE_ROWS)):
                 self._details[name] = detail
             self._kinds[name] = kind
             self._typed[name] = column if kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) else None
+            if kind is ColumnKind.NUMBER and needs_text(column):
+                unclear.append(d)
+        if unclear:
+            self._look_for_identifiers(unclear)
 
-    def _read(self, convert: pacsv.ConvertOptions) -> pa.Table:
+    def _look_for_identifiers(self, unclear: Sequence[int]) -> None:
+        strings = self._strings(unclear)
+        for name, column in zip(strings.column_names, strings.columns, strict=True):
+            typed = self._typed[name]
+            if typed is not None and not may_mislead(column, typed):
+                continue
+            facts = text_facts(column, self._options)
+            if facts.kind is ColumnKind.NUMBER:
+                continue
+            self._kinds[name] = ColumnKind.TEXT
+            self._details[name] = facts.detail
+            if not facts.numbers:  # hexadecimal, which pyarrow reads and nobody else
+                self._typed[name] = None
+                self._details[name] = stray_cells(column, self._options, _SAMPLE_ROWS) or "numbers in hexadecimal"
+
+    def _read(self, cells: pacsv.ConvertOptions) -> pa.Table:
         size = _PARSE_BYTES
         while True:
             try:
-                return self._parse(convert, size)
+                return self._parse(cells, size)
             except pa.ArrowInvalid as error:
                 if "straddling" in str(error) and size < _LONGEST_PARSE_BYTES:  # a record longer than a block
                     size = min(size * 16, _LONGEST_PARSE_BYTES)
                     continue
-                raise self._explain(error, convert, size) from None
+                raise self._explain(error, cells, size) from None
             except UnicodeError:
                 raise self._bad_encoding("") from None
 
-    def _parse(self, convert: pacsv.ConvertOptions, size: int, threads: bool = True) -> pa.Table:
+    def _parse(self, cells: pacsv.ConvertOptions, size: int, threads: bool = True) -> pa.Table:
         read = pacsv.ReadOptions(
             # numbers for names: the true ones may be anything
             column_names=[str(d) for d in range(len(self.names))],
@@ -138,17 +173,17 @@ class CsvReader(Reader):
         )
         with self._source.open() as stream:
             try:
-                return pacsv.read_csv(stream, read, parse, convert)
+                return pacsv.read_csv(stream, read, parse, cells)
             except OSError as error:
                 with reading(self.label, self._source.format):
                     raise error
 
-    def _explain(self, error: pa.ArrowInvalid, convert: pacsv.ConvertOptions, size: int) -> InputError:
+    def _explain(self, error: pa.ArrowInvalid, cells: pacsv.ConvertOptions, size: int) -> InputError:
         """The error for the user; the file is parsed once more by one thread, which knows the row."""
         if "UTF8" in str(error):
             return self._bad_encoding("")
         try:
-            self._parse(convert, size, threads=False)
+            self._parse(cells, size, threads=False)
         except pa.ArrowInvalid as exact:
             error = exact
         text = " ".join(str(error).splitlines()[:1])
@@ -180,17 +215,3 @@ class CsvReader(Reader):
         text = end.decode(self._options.encoding, errors="replace").rstrip("\r\n")
         if not text.endswith(self._options.quote):
             raise InputError(f"{self.label}: a quote is opened in row {len(column)} and never closed: see --quote")
-
-    def _stray_text(self, column: pa.ChunkedArray) -> str:
-        """Why a column of text is none of numbers, when it is mostly numbers; else empty."""
-        sample = column.slice(0, _SAMPLE_ROWS)
-        options = self._options
-        if 2 * pc.sum(not_numbers(sample, options)).as_py() >= len(sample):
-            return ""
-        strays = not_numbers(column, options)
-        count = pc.sum(strays).as_py()
-        if count == 0:
-            return ""
-        row = pc.index(strays, True).as_py()
-        verb = "cell is not a number" if count == 1 else "cells are not numbers"
-        return f"{count} {verb}, the first '{printable(column[row].as_py())}' in row {row + 1}"

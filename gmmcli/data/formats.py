@@ -102,7 +102,8 @@ class ReadOptions:
     """What the user says about an input; all but `format` matter to delimited text only.
 
     format: a name as parse_format takes it, which wins over suffix and content; None tells by those.
-    delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, in TSV a tabulator.
+    delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, beside a decimal comma a
+    semicolon, in TSV a tabulator.
     quote: the quoting character; empty where quotes have no meaning.
     decimal: the decimal point, "." or ",".
     header: False when the first line is data; the columns are then called x1 to xD.
@@ -135,9 +136,7 @@ class ReadOptions:
             character = getattr(self, name)
             if character and ord(character) > 127:
                 raise UsageError(f"{name} {character!r}: give an ASCII character")
-        if self.decimal == self.delimiter or (
-            self.decimal == "," and self.delimiter is None and self.format == "csv"
-        ):
+        if self.decimal == self.delimiter:
             raise UsageError("decimal and delimiter are both a comma: give another delimiter, as --delimiter ';'")
         try:
             codecs.lookup(self.encoding)

@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.data.columns import printable
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -29,6 +28,7 @@ from gmmcli.data.formats import (
     sniff_compression,
 )
 from gmmcli.errors import InputError, UsageError
+from gmmcli.names import printable
 
 STDIN = "-"
 _HEAD_BYTES = 4096
@@ -107,7 +107,7 @@ def _files(argument: str) -> list[str]:
         found = [os.path.join(argument, name) for name in names if format_of_path(name)]
         found = [path for path in found if not os.path.isdir(path)]
         if not found:
-            raise InputError(f"{label}: no data files in this folder")
+            raise InputError(f"{label}: no data files in this folder: name the files, whatever their suffix")
         return found
     if os.path.exists(argument):
         return [argument]
@@ -115,8 +115,8 @@ def _files(argument: str) -> list[str]:
         found = sorted(path for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
         if found:
             return found
-        raise InputError(f"{label}: no file matches")
-    raise InputError(f"{label}: no such file")
+        raise InputError(f"{label}: no file matches: check the pattern and the folder")
+    raise InputError(f"{label}: no such file: check the name and the folder")
 
 
 def _read_stdin(options: ReadOptions, stdin: BinaryIO | None) -> Input:
@@ -139,13 +139,13 @@ def _describe_input(label: str, path: str | None, content: pa.Buffer | None, opt
     with _open(place, content, None) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
-        raise InputError(f"{label}: the file is empty")
+        raise InputError(f"{label}: the file is empty: give one with a header and rows")
     compression = sniff_compression(head)
     if compression is not None:
         with reading(label, compression), _open(place, content, compression) as stream:
             head = stream.read(_HEAD_BYTES)
         if not head:
-            raise InputError(f"{label}: the file is empty")
+            raise InputError(f"{label}: the file is empty: give one with a header and rows")
     told = parse_format(options.format) if options.format else format_of_path(path) if path else None
     name = told.name if told else sniff(head)
     binary = sniff_binary(head)

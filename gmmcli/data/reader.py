@@ -16,14 +16,12 @@ class Reader(ABC):
     """One file, to be read any number of times.
 
     label: its name for messages. names: of its columns, each once. has_rows: False when it is known to have
-    none. schema: the types of the rows that pass through. Every error of a file is an InputError that names
-    it.
+    none. Every error of a file is an InputError that names it.
     """
 
     label: str
     names: tuple[str, ...]
     has_rows: bool
-    schema: pa.Schema
 
     @abstractmethod
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
@@ -34,12 +32,23 @@ class Reader(ABC):
         """For those of the columns that nearly are numbers, what keeps them from it."""
 
     @abstractmethod
-    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The columns, of kind number or empty, one piece for each block and none without rows."""
+    def all_numbers(self, name: str) -> bool:
+        """Whether each cell of the column, whatever its kind, is a number or missing: `numbers` may be asked for."""
 
     @abstractmethod
-    def pairs(self, columns: Sequence[str]) -> Iterator[Pair]:
-        """The same pieces with all columns as they pass through, and beside each the columns' numbers."""
+    def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
+        """The types of the rows that pass through.
+
+        typed: whether text is given types; its columns `used` as numbers then have a type of numbers.
+        """
+
+    @abstractmethod
+    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The columns as numbers, one piece for each block and none without rows."""
+
+    @abstractmethod
+    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
+        """The same pieces with all columns, in the schema of `columns` used, and beside each the columns' numbers."""
 
 
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

@@ -12,12 +12,12 @@ import os
 
 import pyarrow as pa
 
-from gmmcli.data.columns import printable
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
 from gmmcli.data.output import Output
 from gmmcli.data.writers import Writer, make_writer
 from gmmcli.errors import InputError, UsageError
-from gmmcli.files import STDOUT, is_direct
+from gmmcli.files import STDOUT, check_place, is_direct
+from gmmcli.names import printable
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:
@@ -39,14 +39,9 @@ def output_format(target: str | None, name: str | None = None) -> FileFormat:
 
 
 def check_target(target: str | None) -> None:
-    """Raise UsageError when the target's folder is absent or the target is a folder."""
-    if target in STDOUT or target is None:
-        return
-    folder = os.path.dirname(os.path.realpath(target))
-    if not target or os.path.isdir(target):
-        raise UsageError(f"output {printable(target)}: this is a folder: name a file in it")
-    if not os.path.isdir(folder):
-        raise UsageError(f"output {printable(target)}: there is no folder {printable(os.path.dirname(target))}")
+    """Raise UsageError where no file can be written: a folder, no such folder, no permission."""
+    if target is not None:
+        check_place(target, "out.csv")
 
 
 def open_sink(

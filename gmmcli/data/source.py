@@ -15,25 +15,18 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import BLOCK_ROWS
-from gmmcli.data.cells import float_table
 from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
-from gmmcli.data.columns import (
-    ColumnKind,
-    Selection,
-    listing,
-    match_columns,
-    not_numeric,
-    printable,
-    select_columns,
-)
+from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
+from gmmcli.data.numbers import float_table
 from gmmcli.data.reader import Reader
-from gmmcli.data.settle import TextFacts, convert, settled_type, text_facts
-from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad
-from gmmcli.data.text import strings
+from gmmcli.data.settled_types import SettledTypes
+from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
+from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, UsageError
+from gmmcli.names import listing, printable
 
 
 class Rows(NamedTuple):
@@ -67,16 +60,17 @@ class Source:
     ) -> None:
         self._options = options or ReadOptions()
         inputs = expand(paths, self._options, stdin)
-        self._readers = [_open_reader(one, self._options, block_rows) for one in inputs]
-        self._facts: dict[str, TextFacts] | None = None
+        settled = SettledTypes(self._options)
+        self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
-        self.by_position = not self._options.header and all(one.format in DELIMITED for one in inputs)
+        self._delimited = all(one.format in DELIMITED for one in inputs)
+        self.by_position = not self._options.header and self._delimited
         for reader in self._readers[1:]:
             _check_same_columns(first, reader)
         if not any(reader.has_rows for reader in self._readers):
-            raise self._no_rows()
+            raise no_rows(self.label)
 
     @property
     def kinds(self) -> dict[str, ColumnKind]:
@@ -97,7 +91,7 @@ class Source:
         """The columns of a fit, as select_columns chooses them; errors name the input."""
         kinds, details = self.kinds, self.details
         try:
-            return select_columns(kinds, columns, exclude, weights, details)
+            return select_columns(kinds, columns, exclude, weights, details, self._all_numbers)
         except InputError as error:
             raise InputError(f"{self.label}: {error}{self._delimiter_hint()}") from None
 
@@ -113,7 +107,7 @@ class Source:
 
         missing: what is done with a row that has a missing, NaN or infinite cell: "error", "drop" (left out),
         or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). Raises InputError for
-        a column that is not numeric.
+        a column that is not numeric; text is, where every cell is a number.
         """
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"missing is {missing!r}: give error, drop or keep")
@@ -123,16 +117,16 @@ class Source:
     def tables(self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep") -> Iterator[Rows]:
         """All rows in order, in pieces as large as blocks, every column as it was read.
 
-        Delimited text comes as strings exactly as written, with `typed` as the types of `schema`; other
-        formats as their own types. missing: whether a missing, NaN or infinite cell in `columns` is an
+        Delimited text comes as strings exactly as written, with `typed` in the types of `schema`; other
+        formats in their own types. missing: whether a missing, NaN or infinite cell in `columns` is an
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
         missing cell is NaN in x.
         """
         self._require_numbers(columns)
-        schema = self.schema(typed)
+        schema = self.schema(typed, columns)
         first_row = 0
         for reader in self._readers:
-            for table, numbers in reader.pairs(columns):
+            for table, numbers in reader.pairs(columns, typed):
                 cells = float_table(numbers, columns)
                 if (
                     np.isinf(cells).any()
@@ -141,55 +135,44 @@ class Source:
                 ):
                     bad = count_bad(self._readers, tuple(columns)).message(unobserved=missing == "error")
                     raise InputError(f"{self.label}: {bad}: use --missing drop")
-                yield Rows(self._fit_schema(reader, table, schema), torch.from_numpy(cells), first_row)
+                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells), first_row)
                 first_row += table.num_rows
         if not first_row:
-            raise self._no_rows()
+            raise no_rows(self.label)
 
-    def schema(self, typed: bool = False) -> pa.Schema:
-        """The schema of `tables`. Settling types for delimited text takes a reading of all of it."""
-        schemas = [self._schema_of(reader, typed) for reader in self._readers]
-        if all(schema.equals(schemas[0], check_metadata=False) for schema in schemas):
-            return schemas[0]
-        fields = []
-        for name in self.names:
-            parts = [pa.schema([pa.field(name, _plain(s.field(name).type))]) for s in schemas]
-            try:
-                fields += pa.unify_schemas(parts, promote_options="permissive")
-            except pa.ArrowException:
-                types = listing(dict.fromkeys(str(s.field(name).type) for s in schemas))
-                raise InputError(f"{self.label}: column {printable(name)} has types {types} in the files") from None
-        return pa.schema(fields)
+    def schema(self, typed: bool = False, used: Sequence[str] = ()) -> pa.Schema:
+        """The schema of `tables` for the columns `used`, which is that of the files where they agree.
 
-    def _schema_of(self, reader: Reader, typed: bool) -> pa.Schema:
-        if not typed and any(isinstance(other, CsvReader) for other in self._readers):
-            return pa.schema([(name, pa.string()) for name in self.names])
-        if isinstance(reader, CsvReader):
-            facts = self._text_facts()
-            return pa.schema([(name, settled_type(facts[name])) for name in self.names])
-        return pa.schema([reader.schema.field(name) for name in self.names], reader.schema.metadata)
+        Where types differ, the wider of them; where no type is, text, but with `typed` an InputError. Settling
+        types for delimited text takes a reading of all of it.
+        """
+        schemas = [reader.schema(typed, used).remove_metadata() for reader in self._readers]
+        if all(schema.equals(schemas[0]) for schema in schemas):
+            return self._readers[0].schema(typed, used)
+        return pa.schema([self._common(name, schemas, typed) for name in self.names])
 
-    def _text_facts(self) -> dict[str, TextFacts]:
-        if self._facts is None:
-            facts = dict.fromkeys(self.names, TextFacts())
-            for reader in self._readers:
-                if isinstance(reader, CsvReader):
-                    table = reader.strings()
-                    facts = {n: f.merge(text_facts(table.column(n), self._options)) for n, f in facts.items()}
-            self._facts = facts
-        return self._facts
+    def _common(self, name: str, schemas: Sequence[pa.Schema], typed: bool) -> pa.Field:
+        parts = [pa.schema([pa.field(name, _plain(schema.field(name).type))]) for schema in schemas]
+        try:
+            return pa.unify_schemas(parts, promote_options="permissive").field(0)
+        except pa.ArrowException:
+            if not typed:
+                return pa.field(name, pa.string())
+        types = listing(dict.fromkeys(str(schema.field(name).type) for schema in schemas))
+        raise InputError(
+            f"{self.label}: column {printable(name)} has types {types} in the files: "
+            "write CSV, which has no types, or give files of the same types"
+        )
 
-    def _fit_schema(self, reader: Reader, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    def _fitted(self, reader: Reader, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        """The reader's table in the schema that the columns have over all files."""
         if table.schema.equals(schema, check_metadata=False):
             return table
         columns = []
         for field in schema:
             column = table.column(field.name)
-            if isinstance(reader, CsvReader):
-                column = convert(column, settled_type(self._text_facts()[field.name]), self._options)
-            elif pa.types.is_string(field.type):
-                column = strings(column, field.name)
             try:
+                column = strings(column, field.name) if pa.types.is_string(field.type) else column
                 columns.append(column.cast(field.type))
             except pa.ArrowException as error:
                 raise InputError(
@@ -197,6 +180,9 @@ class Source:
                     f"that it has over all files: {printable(' '.join(str(error).splitlines()[:1]))}"
                 ) from None
         return pa.Table.from_arrays(columns, schema=schema)
+
+    def _all_numbers(self, name: str) -> bool:
+        return all(reader.all_numbers(name) for reader in self._readers)
 
     def _kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
         merged = dict.fromkeys(columns, ColumnKind.EMPTY)
@@ -224,25 +210,22 @@ class Source:
             if name not in self.names:
                 raise InputError(f"{self.label}: no column {printable(name)}: there are {listing(self.names)}")
         for name, kind in self._kinds(columns).items():
-            if kind not in (ColumnKind.NUMBER, ColumnKind.EMPTY):
+            usable = kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) or self._all_numbers(name)
+            if not usable:
                 raise InputError(f"{self.label}: {not_numeric(name, kind, self._details(columns))}")
 
     def _delimiter_hint(self) -> str:
-        if len(self.names) > 1 or not isinstance(self._readers[0], CsvReader):
+        if len(self.names) > 1 or not self._delimited:
             return ""
         found = next((c for c in ";\t|," if c in "".join(self.names)), "")
         return f": perhaps --delimiter {'tab' if found == chr(9) else repr(found)}" if found else ""
 
-    def _no_rows(self) -> InputError:
-        return InputError(f"{self.label}: no rows")
 
-
-def _open_reader(source: Input, options: ReadOptions, block_rows: int) -> Reader:
+def _open_reader(source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> Reader:
     if source.format in DELIMITED:
-        return CsvReader(source, options, block_rows)
-    if source.format == "parquet":
-        return ParquetReader(source, block_rows)
-    return JsonReader(source, block_rows) if source.format == "json" else ArrowReader(source, block_rows)
+        return CsvReader(source, options, block_rows, settled)
+    kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
+    return kind(source, options, block_rows)
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from gmmcli.blocks import Block
-from gmmcli.data.cells import BadCells, float_table
-from gmmcli.data.columns import printable
+from gmmcli.data.bad_cells import BadCells
+from gmmcli.data.numbers import float_table
 from gmmcli.data.reader import Reader
 from gmmcli.errors import InputError
+from gmmcli.names import printable
 
 Missing = Literal["error", "drop", "keep"]
 
@@ -58,7 +59,7 @@ class SourceBlocks:
         self.rows_dropped = first_row - kept
         label = self._label
         if not first_row:
-            raise InputError(f"{label}: no rows")
+            raise no_rows(label)
         if not kept:
             raise InputError(f"{label}: no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
@@ -97,6 +98,11 @@ class SourceBlocks:
         if self._missing != "drop" and any(parts[: 1 + (self._weights is not None)]):
             remedy = ": use --missing drop"
         return InputError(f"{self._label}: {', '.join(part for part in parts if part)}{remedy}")
+
+
+def no_rows(label: str) -> InputError:
+    """The error for data without a row."""
+    return InputError(f"{label}: no rows: give data with rows, or --no-header where the first line of text is one")
 
 
 def count_bad(readers: Sequence[Reader], columns: tuple[str, ...]) -> BadCells:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.text import csv_header, csv_lines, json_lines
+from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 
 ROW_GROUP_ROWS = 1 << 17
 

@@ -113,12 +113,17 @@ def _race(
     limits = Limits(options.passes, options.tolerance)
     if len(runs) > FINALISTS:
         run_all(engine, runs, evaluate, limits, listener, begin, pause=options.short_passes)
-        places = rank(runs, [_unsound(run, evaluate, options) for run in runs])
-        for run in (runs[place] for place in places[FINALISTS:] if not runs[place].ended):
+    places = rank(runs, [_unsound(run, evaluate, options) for run in runs])
+    for first in range(0, len(places), FINALISTS):  # the next few have their turn when none of these ends sound
+        batch = [runs[place] for place in places[first : first + FINALISTS]]
+        run_all(engine, batch, evaluate, limits, listener, begin)
+        if any(run.failure is None and _unsound(run, evaluate, options) is None for run in batch):
+            break
+    for run in runs:
+        if not run.ended:
             run.stop = LEFT_BEHIND
             if listener is not None:
                 listener(run, time.monotonic() - begin)
-    run_all(engine, runs, evaluate, limits, listener, begin)
 
 
 def _unsound(run: Run, evaluate: Evaluator, options: FitOptions) -> str | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.loop import Run
+from gmmcli.fitting.stopping import LEFT_BEHIND
 
 EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the largest, in the fit's coordinates
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
@@ -41,9 +42,13 @@ def unsound_reason(family: Family, p: Parameters, floor: float, rows: int) -> st
 
 
 def rank(runs: Sequence[Run], unsound: Sequence[str | None]) -> list[int]:
-    """Places of the runs that did not fail, the best first."""
+    """Places of the runs that did not fail, the best first; one that was left behind comes after those that ended."""
     alive = [i for i, run in enumerate(runs) if run.failure is None]
-    return sorted(alive, key=lambda i: (unsound[i] is not None, -runs[i].state.log_likelihood, i))
+
+    def key(i: int) -> tuple[bool, bool, float, int]:
+        return runs[i].stop is LEFT_BEHIND, unsound[i] is not None, -runs[i].state.log_likelihood, i
+
+    return sorted(alive, key=key)
 
 
 def heaviest_first(p: Parameters) -> Tensor:

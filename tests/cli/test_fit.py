@@ -87,6 +87,7 @@ def test_log_every_prints_plain_lines(here: Path) -> None:
         said = ok("fit", FAITHFUL, "-k", "3", *QUICK, option, "2", "-o", "m.pt").stderr
         line = r"restart \d+  pass \d+  log-likelihood -\d\S+ per row  gain \S+  remaining \S+  elapsed \S+ s"
         assert len(re.findall(line, said)) >= 4
+        assert len(re.findall(line + "  stopped: converged$", said, re.M)) == 2
 
 
 def test_a_start_from_a_model_takes_its_components_family_and_columns(here: Path) -> None:
@@ -165,11 +166,21 @@ def test_an_unsound_fit_is_warned_of(here: Path) -> None:
     assert re.search("gmm: warning: this fit is not to be trusted: component . .*: lower --components", said)
 
 
+def test_collinear_columns_are_named_with_a_remedy(here: Path) -> None:
+    rows = [[float(cell) for cell in line.split(",")] for line in Path(FAITHFUL).read_text().splitlines()[1:]]
+    Path("c.csv").write_text("a,b,c\n" + "".join(f"{a!r},{b!r},{a - 2 * b!r}\n" for a, b in rows))
+    said = ok("fit", "c.csv", "-k", "2", *QUICK, "-o", "m.pt").stderr
+    assert re.search(
+        "gmm: warning: .*columns a, b, c may be collinear: leave some out with --exclude, or lower", said
+    )
+    assert "collinear" not in ok("fit", "c.csv", "--exclude", "c", "-k", "2", *QUICK, "-o", "m.pt").stderr
+
+
 def test_show_tells_a_person(here: Path) -> None:
     shown = ok("show", "penguins.pt").out
-    for words in ("family full, 3 components, 4 columns, 44 parameters", "weight", "mean bill_depth_mm"):
+    for words in ("family full, 3 components, 4 columns, 44 parameters", "weights and means"):
         assert words in shown
-    for words in ("standard deviation", "correlation, component 2", "342 rows", "method: em"):
+    for words in ("standard deviations", "correlations", "342 rows", "method: em"):
         assert words in shown
     assert "converged: the estimated remaining gain fell below the tolerance" in shown
 

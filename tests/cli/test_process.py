@@ -53,18 +53,20 @@ def test_a_closed_pipe_is_silent(command: str, here: Path) -> None:
     assert not done.stderr
 
 
-@pytest.mark.parametrize("command", ["show faithful.pt", "generate"])
+@pytest.mark.parametrize("command", ["show faithful.pt", "show faithful.pt --json", "generate", "--version"])
 def test_a_full_disk_is_an_error_of_one_line(command: str, here: Path) -> None:
     done = shell(f"gmm {command} > /dev/full")
     assert done.code == 1
-    assert re.fullmatch(r"gmm: error: .*No space left on device\n", done.stderr)
+    assert done.stderr == "gmm: error: standard output: No space left on device\n"
 
 
 def test_closed_streams(here: Path) -> None:
-    assert shell("gmm fit -k 2 -o m.pt <&-").code in (2, 3)
+    assert shell("gmm fit -k 2 -o m.pt <&-").code == 3
     assert shell(f"gmm assign faithful.pt {FAITHFUL} -o a.csv >&- 2>&-").code == 0
     assert len(Path("a.csv").read_text().splitlines()) == 273
-    assert shell("gmm show faithful.pt >&-").code == 1
+    for command in (f"assign faithful.pt {FAITHFUL}", "show faithful.pt", "show faithful.pt --json", "--version"):
+        closed = shell(f"gmm {command} >&-")
+        assert (closed.code, closed.stderr) == (1, "gmm: error: standard output: it is closed\n")
 
 
 def test_ctrl_c_leaves_nothing(here: Path) -> None:
@@ -83,15 +85,16 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
     assert new_files(here) == {"big.parquet"}
 
 
-def on_terminal(*arguments: str, **environment: str) -> str:
-    """What `gmm` shows on a terminal of 100 columns."""
+def on_terminal(*arguments: str, columns: int = 100, **environment: str) -> str:
+    """What `gmm` shows on a terminal of so many columns."""
     master, slave = pty.openpty()
     running = subprocess.Popen(
         [*EXECUTABLE, *arguments],
         stdin=subprocess.DEVNULL,
+        stdout=slave,
         stderr=slave,
         env={k: v for k, v in ENVIRONMENT.items() if k != "NO_COLOR"}
-        | {"TERM": "xterm-256color", "COLUMNS": "100", **environment},
+        | {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment},
     )
     os.close(slave)
     shown = b""
@@ -108,13 +111,50 @@ def on_terminal(*arguments: str, **environment: str) -> str:
     return shown.decode()
 
 
-def test_a_terminal_shows_progress_and_the_summary(here: Path) -> None:
-    shell("gmm generate --samples 100000 --dims 3 -o big.parquet")
-    shown = on_terminal("fit", "big.parquet", "-k", "7", "--iterations", "30", "-o", "m.pt")
-    for word in ("restart", "log-likelihood per row", "gain", "elapsed", "running", "BIC", "m.pt: written"):
-        assert word in shown
-    quiet = on_terminal("fit", "big.parquet", "-k", "7", "--iterations", "5", "-q", "-o", "m.pt")
-    assert not quiet
+def lines_on_terminal(*arguments: str, columns: int) -> list[str]:
+    """All lines that stood there at some time, none of which is longer than the terminal is wide."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(*arguments, columns=columns))
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
+    assert max(map(len, lines)) <= columns
+    return lines
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_terminal_shows_progress_and_the_summary(columns: int, here: Path) -> None:
+    shell("gmm generate --samples 50000 --dims 5 --radius 2 -o big.parquet")
+    arguments = ["fit", "big.parquet", "-k", "7", "--iterations", "30", "--restarts", "5"]
+    lines = lines_on_terminal(*arguments, "-o", "m.pt", columns=columns)
+    gain = "" if columns == 60 else r" +(?:inf|\d\.\de[-+]\d\d)"
+    row = re.compile(rf"(\d) +(\d+) +-\d+\.\d{{6}}{gain} +(?:inf|\d\.\de[-+]\d\d)  ([a-z ]+)")
+    states: dict[str, list[tuple[int, str]]] = {}
+    heading = [place for place, line in enumerate(lines) if line.split()[:2] == ["restart", "pass"]]
+    assert heading
+    for place in heading:
+        assert lines[place - 1].split() == ["log-likelihood"]
+        for line in lines[place + 1 :]:
+            if line.startswith("elapsed"):
+                break
+            told = row.fullmatch(line)
+            assert told is not None, line
+            states.setdefault(told[1], []).append((int(told[2]), told[3]))
+    ends = []
+    for told in states.values():
+        assert told == sorted(told, key=lambda state: state[0])
+        assert all(state == "running" for passes, state in told[:-1] if (passes, state) != told[-1])
+        ends.append(told[-1][1])
+    assert sorted(ends) == ["iteration limit"] * 3 + ["left behind"] * 2
+    assert {len(line.split()) for line in table_rows(lines)} <= set(range(2, 9))
+    assert sum(len(line.split()) - 1 for line in table_rows(lines)) == 7 * 7
+    assert any(line.startswith("BIC ") for line in lines)
+    assert any(line.startswith("m.pt: written after ") for line in lines)
+    shown = lines_on_terminal("show", "m.pt", columns=columns)
+    assert sum(len(line.split()) - 1 for line in table_rows(shown)) == 7 * (7 + 5)
+    assert not on_terminal(*arguments, "-q", "-o", "m.pt")
+
+
+def table_rows(lines: list[str]) -> list[str]:
+    """Rows of the tables of components, whose cells are plain numbers."""
+    return [line for line in lines if re.fullmatch(r"\d+(?: +-?\d+(?:\.\d+)?(?:e[-+]\d\d)?)+", line)]
 
 
 def test_no_color(here: Path) -> None:

@@ -94,6 +94,8 @@ def test_delimiter_of_each_format():
     assert ReadOptions().delimiter_of("tsv") == "\t"
     assert ReadOptions(delimiter="tab").delimiter_of("csv") == "\t"
     assert ReadOptions(decimal=",").delimiter_of("csv") == ";"
+    assert ReadOptions(decimal=",", format="csv").delimiter_of("csv") == ";"
+    assert ReadOptions(decimal=",", format="tsv").delimiter_of("tsv") == "\t"
     assert ReadOptions(delimiter="|").delimiter_of("tsv") == "|"
 
 

@@ -321,6 +321,12 @@ def test_formats_of_targets(tmp_path):
         output_format("a.csv", "xls")
 
 
+def test_a_folder_without_permission_is_a_usage_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root, who runs some tests, has them all
+    with pytest.raises(UsageError, match=r"no permission to write in .*: name another folder"):
+        check_target(str(tmp_path / "new.csv"))
+
+
 def test_targets_that_cannot_be(tmp_path):
     check_target(None)
     check_target("-")
@@ -328,7 +334,7 @@ def test_targets_that_cannot_be(tmp_path):
     check_target("new.csv")
     with pytest.raises(UsageError, match="there is no folder"):
         check_target(str(tmp_path / "absent" / "new.csv"))
-    with pytest.raises(UsageError, match="this is a folder"):
+    with pytest.raises(UsageError, match=r"this is a folder: name a file in it, such as out\.csv"):
         check_target(str(tmp_path))
     with pytest.raises(UsageError, match="there is no folder"):
         open_sink(str(tmp_path / "absent" / "new.csv"))

@@ -43,9 +43,10 @@ def test_kinds_are_settled_over_the_whole_file():
 
 def test_kinds_of_a_csv():
     source = stdin(b"n,t,b,d,e,s\n1,x,true,2020-01-01,NA,1e3\n-.5,1,False,2020-01-02,,99999999999999999999\n")
-    kinds = {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": ColumnKind.TIME, "e": EMPTY, "s": NUMBER}
+    kinds = {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": ColumnKind.TIME, "e": EMPTY, "s": TEXT}
     assert source.kinds == kinds
-    assert source.select().used == ("n", "s")
+    assert source.select().used == ("n",)
+    assert source.details == {"s": "numbers that float64 does not hold, such as 99999999999999999999"}
 
 
 def test_kinds_of_typed_files(tmp_path):
@@ -91,6 +92,70 @@ def test_mostly_text_is_text():
     assert stdin(b"a,b\nx,1\ny,2\n3,3\n").select().left_out == {"a": "text"}
 
 
+# ---- what counts as a number in text: the fit, the types written and the files written agree
+
+
+NUMBERS = ["0", "7,0", "0.5,1", "-0.5,2", "00.5,1.25", "-0,3", "+5,6", "1e3,2", ".5,5.", "inf,1", "0.0,1.5", "0,NA"]
+IDENTIFIERS = ["007", "8,007", "00", "1.5,007", "-012,3", "007,NA", "1E5,012", " 07 ,1"]
+TOO_WIDE = ["99999999999999999999", "1.5,9007199254740993", "1e999,1", "1e-999,1"]
+NO_NUMBERS = ["0x1F,0x2A", "abc,1"]
+
+
+@pytest.mark.parametrize("text", NUMBERS + IDENTIFIERS + TOO_WIDE + NO_NUMBERS)
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".jsonl"])
+def test_a_column_is_of_the_same_kind_where_it_is_read_and_where_it_was_written(text, suffix, copy):
+    source = stdin(b"a,b\n" + b"".join(b"%s,1\n" % cell.encode() for cell in text.split(",")))
+    assert source.kinds["a"] is (NUMBER if text in NUMBERS else TEXT)
+    again = Source([copy(source, suffix)])
+    if not (suffix == ".jsonl" and "inf" in text):  # which JSON has not
+        assert again.kinds["a"] is source.kinds["a"]
+        assert again.select().used == source.select().used
+    if text in NO_NUMBERS:
+        for one in (source, again):
+            with pytest.raises(InputError, match="column a is not numeric: text"):
+                one.select(columns="a")
+            with pytest.raises(InputError, match="column a is not numeric: text"):
+                one.blocks(["a"])
+    elif "inf" not in text and "1e999" not in text:
+        for one in (source, again):
+            assert one.select(columns="a").used == ("a",)
+        found = cells(source, ["a"], missing="drop")
+        assert cells(again, ["a"], missing="drop") == found
+        assert [x for r in again.tables(["a"]) for x in r.x.flatten().tolist() if x == x] == [x for (x,) in found]
+
+
+def test_identifiers_are_left_out_unless_they_are_named(tmp_path):
+    rows = 3000
+    source = stdin(b"id,x\n" + b"".join(b"%05d,%d.5\n" % (i, i) for i in range(rows)), block_rows=1000)
+    assert source.select().left_out == {"id": "text: numbers with leading zeros, such as 00000"}
+    assert source.select(columns="id,x").used == ("id", "x")
+    assert source.select(weights="id").left_out == {"id": "the weights"}
+    assert cells(source, ["id"]) == [[i] for i in range(rows)]
+    # a column that the model uses is written as numbers, one that passes through as it was
+    assert passed(source, ["id"], typed=True).schema.types == [pa.int64(), pa.float64()]
+    assert passed(source, ["x"], typed=True).schema.types == [pa.string(), pa.float64()]
+    pq.write_table(passed(source, ["x"], typed=True), tmp_path / "ids.parquet")
+    typed = Source([str(tmp_path / "ids.parquet")])
+    assert typed.select().left_out == {"id": "text"}
+    assert cells(typed, typed.select(columns="id").used) == [[i] for i in range(rows)]
+
+
+def test_an_identifier_in_one_of_several_files(tmp_path):
+    paths = [write(tmp_path, name, text) for name, text in (("a.csv", "x,y\n1,1\n"), ("b.csv", "x,y\n2,007\n"))]
+    source = Source(paths)
+    assert source.select().used == ("x",)
+    assert "numbers with leading zeros, such as 007 of " in source.select().left_out["y"]
+    assert cells(source, ["y"]) == [[1], [7]]
+
+
+def test_text_that_is_all_numbers_in_a_decimal_comma(tmp_path):
+    pq.write_table(pa.table({"x": ["1,5", None, "NA", "2"]}), tmp_path / "x.parquet")
+    path = str(tmp_path / "x.parquet")
+    assert cells(Source([path], ReadOptions(decimal=",")), ["x"], missing="drop") == [[1.5], [2]]
+    with pytest.raises(InputError, match="column x is not numeric: text"):
+        cells(Source([path]), ["x"])
+
+
 # ---- the readings of delimited text
 
 
@@ -106,6 +171,7 @@ def test_mostly_text_is_text():
         (b'a,b\n"1","2"\n 3, 4\n', {}, [[1, 2], [3, 4]]),
         (b"a;b\n1,0;2\n3;4,0\n", {"delimiter": ";", "decimal": ","}, [[1, 2], [3, 4]]),
         (b"a;b\n1,0;2\n3;4,0\n", {"decimal": ","}, [[1, 2], [3, 4]]),
+        (b"a;b\n1,0;2\n3;4,0\n", {"decimal": ",", "format": "csv"}, [[1, 2], [3, 4]]),
         (b"a\tb\n1\t2\n3\t4\n", {"format": "tsv"}, [[1, 2], [3, 4]]),
         (b"a\tb\n1\t2\n3\t4\n", {"delimiter": "tab"}, [[1, 2], [3, 4]]),
         (b"1,2\n3,4", {"header": False}, [[1, 2], [3, 4]]),
@@ -163,9 +229,9 @@ def test_line_ends_in_quotes_across_parse_blocks():
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (b"", {}, "stdin: the file is empty"),
+        (b"", {}, "stdin: the file is empty: give one with a header and rows"),
         (b"\n\n", {}, "no rows"),
-        (b"a,b\n", {}, "stdin: no rows"),
+        (b"a,b\n", {}, "stdin: no rows: give data with rows, or --no-header"),
         (b"a,b", {}, "stdin: no rows"),
         (b"a,b\n\n\n", {}, "stdin: no rows"),
         (b"a,b\n1,2\n3\n", {}, "stdin: 1 cell in row 2 where the header has 2"),
@@ -430,7 +496,9 @@ def test_a_file_whose_name_looks_like_a_glob(tmp_path):
     assert cells(Source([write(tmp_path, "a[1].csv", "x\n1\n")])) == [[1]]
 
 
-@pytest.mark.parametrize(("name", "message"), [("no.csv", "no such file"), ("no*.csv", "no file matches")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("no.csv", "no such file: check"), ("no*.csv", "no file matches: check")]
+)
 def test_absent_files_are_named(tmp_path, name, message):
     with pytest.raises(InputError, match=f"no.*csv: {message}"):
         Source([str(tmp_path / name)])
@@ -474,8 +542,9 @@ def test_typed_files_that_disagree(tmp_path):
         pq.write_table(pa.table({"x": column}), tmp_path / f"{name}.parquet")
     a, b, c = (str(tmp_path / f"{name}.parquet") for name in "abc")
     assert passed(Source([a, b])).column("x").to_pylist() == [1.0, 2.5]
-    with pytest.raises(InputError, match="column x has types int64, string"):
-        passed(Source([a, c]))
+    with pytest.raises(InputError, match="column x has types int64, string in the files: write CSV"):
+        passed(Source([a, c]), typed=True)
+    assert passed(Source([a, c])).column("x").to_pylist() == ["1", "t"]  # as CSV is written, where all is text
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from gmmcli.data.cells import kind_of
-from gmmcli.data.columns import ColumnKind, printable
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.compute import pc
+from gmmcli.data.numbers import kind_of
 from gmmcli.errors import InputError
+from gmmcli.names import printable
 
 _LARGE = pa.large_string()  # a batch of long cells may pass the 2 GiB of plain strings
 _CONTROL = r"[\x00-\x1f]"
