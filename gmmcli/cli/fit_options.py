@@ -99,7 +99,8 @@ class Fitting:
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Starts, of which the best is kept. Default: {RESTARTS}; 1 when --init is a file.",
+            help="Starts. After a short run of each the best three go on, and the best of these is kept. "
+            f"Default: {RESTARTS}; 1 when --init is a file.",
             rich_help_panel=METHOD,
         ),
     ] = None
