@@ -18,6 +18,11 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
     """
     summary = result.survey
     return {
+        "family": result.model.family,
+        "components": result.model.components,
+        "dims": result.model.dims,
+        "columns": None if result.model.columns is None else list(result.model.columns),
+        "parameters": result.parameter_count,
         "rows": result.rows,
         "weight": result.weight,
         "log_likelihood": result.log_likelihood,

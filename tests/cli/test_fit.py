@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -205,3 +206,10 @@ def test_the_same_bits_for_any_number_of_threads(here: Path) -> None:
 def test_only_the_model_is_left_behind(here: Path) -> None:
     ok("fit", FAITHFUL, "-k", "2", *QUICK, "-o", "m.pt")
     assert new_files(here) == {"m.pt"}
+
+
+def test_the_report_as_json_tells_what_was_fitted(here: Path) -> None:
+    told = report(FAITHFUL, "--family", "tied", "-k", "2")
+    assert (told["family"], told["components"], told["dims"], told["parameters"]) == ("tied", 2, 2, 8)
+    assert told["columns"] == ["eruptions", "waiting"]
+    assert told["bic"] == pytest.approx(-2 * told["log_likelihood"] + 8 * math.log(272), rel=1e-12)
