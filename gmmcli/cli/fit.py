@@ -13,6 +13,7 @@ from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
 from gmmcli.cli.fit_report import columns_report, fit_report
+from gmmcli.cli.inputs import check_model_option
 from gmmcli.cli.options import (
     OUTPUT,
     REPORT,
@@ -26,9 +27,7 @@ from gmmcli.cli.options import (
     Weights,
 )
 from gmmcli.cli.progress import follow
-from gmmcli.data.columns import printable
-from gmmcli.data.formats import format_of_path
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection, Source
@@ -91,7 +90,7 @@ def fit(
     from gmmcli.metadata import describe
     from gmmcli.model_file import save_model
 
-    _check_target(output)
+    check_model_option("--output", output, "model.pt")
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet)
     source = Source(data or [], read_options)
@@ -137,15 +136,6 @@ def _named(label: str) -> Iterator[None]:
     except InputError as error:
         message = str(error)
         raise InputError(message if message.startswith((label, "--")) else f"{label}: {message}") from None
-
-
-def _check_target(output: str) -> None:
-    """Raises UsageError where no model could be written, and where data would be overwritten by one."""
-    from gmmcli.model_file import check_model_target
-
-    if output == "-" or format_of_path(output) is not None:
-        raise UsageError(f"--output {printable(output)}: a model cannot go there: name a file such as model.pt")
-    check_model_target(output)
 
 
 def _select(

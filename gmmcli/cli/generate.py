@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from gmmcli.cli.console import Console
-from gmmcli.cli.inputs import column_names, rows_report
+from gmmcli.cli.inputs import check_model_option, column_names, rows_report
 from gmmcli.cli.options import OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
-from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
 
@@ -97,10 +96,6 @@ def generate(
 
 def _check_truth(truth: str, output: str | None) -> None:
     """Raises UsageError where no model can be written, and where the rows are to go."""
-    from gmmcli.model_file import check_model_target
-
-    if truth == "-" or format_of_path(truth) is not None:
-        raise UsageError(f"--truth {printable(truth)}: a model cannot go there: name a file such as truth.pt")
-    check_model_target(truth)
+    check_model_option("--truth", truth, "truth.pt")
     if output is not None and output != "-" and os.path.realpath(truth) == os.path.realpath(output):
         raise UsageError(f"--truth and --output are both {printable(output)}: give them different names")

@@ -1,4 +1,4 @@
-"""What `score`, `assign`, `sample` and `show` have in common: opening the model, and adding columns to data."""
+"""What commands have in common: opening a model, where one may be written, and adding columns to data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Console
+from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
+from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,3 +79,12 @@ def rows_report(console: Console, output: str | None, sink: Sink, empty: int = 0
         console.note(
             f"{empty} of {sink.rows_written} rows have missing or infinite cells: their added cells are empty"
         )
+
+
+def check_model_option(option: str, path: str, example: str) -> None:
+    """Raises UsageError where no model could be written, and where data would be overwritten by one."""
+    from gmmcli.model_file import check_model_target
+
+    if path == "-" or format_of_path(path) is not None:
+        raise UsageError(f"{option} {printable(path)}: a model cannot go there: name a file such as {example}")
+    check_model_target(path)

@@ -175,8 +175,7 @@ def _starts(
                 f"the starting means are {start.shape[0]} rows of {start.shape[1]} columns: "
                 f"the fit is of {options.components} components of {data.dims}"
             )
-        std = data.summary.variances.sqrt()
-        centres = (start.double() - data.summary.mean) / torch.where(std > 0, std, torch.ones_like(std))
+        centres = data.summary.scores(start.double())
         return [initialise.from_centres(sample, family, centres, scale, options.floor)]
     make = initialise.STARTS[options.init]
     return [

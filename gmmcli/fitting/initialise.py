@@ -64,8 +64,7 @@ def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sampl
         weights.append(torch.ones(len(z[-1]), dtype=torch.float64))
         rows.append(-1 - torch.arange(len(z[-1])))
     all_z = torch.cat(z)
-    std = data.summary.variances.sqrt()
-    scores = (data.affine.outer(all_z) - data.summary.mean) / torch.where(std > 0, std, torch.ones_like(std))
+    scores = data.summary.scores(data.affine.outer(all_z))
     return Sample(all_z, scores, torch.cat(weights), torch.cat(rows))
 
 

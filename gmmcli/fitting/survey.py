@@ -45,6 +45,14 @@ class Survey:
         """(D,) with divisor N."""
         return self.covariance.diagonal()
 
+    def scores(
+        self,
+        x: Tensor,  # (B, D)
+    ) -> Tensor:
+        """Rows in data units as z-scores by column, (B, D); 0 in a column that is constant."""
+        std = self.variances.sqrt()
+        return (x - self.mean) / torch.where(std > 0, std, torch.ones_like(std))
+
 
 def weighted_rows(block: Block) -> tuple[Tensor, Tensor | None]:
     """The block's rows of positive weight and their weights; a row of weight 0 is as if it were not there."""
