@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -104,12 +105,16 @@ class Family(ABC):
         """Q, the number of quadratic features."""
 
     @abstractmethod
-    def quad(
+    def quad_filler(
         self,
         z: Tensor,  # (D, B)
-        out: Tensor | None = None,  # (Q, B)
-    ) -> Tensor:
-        """Quadratic features of B rows held as columns; non-decreasing in every |z_i|. Returns (Q, B)."""
+        out: Tensor,  # (Q, B)
+    ) -> Callable[[], None]:
+        """A function that writes the quadratic features of what z holds by then into `out`.
+
+        Features of B rows held as columns, non-decreasing in every |z_i|, ‖quad(z)‖ ≤ ‖z‖². The pass binds its
+        buffers once and calls it for every chunk: taking views would cost as much as the products.
+        """
 
     @abstractmethod
     def quad_coefficients(self, scale: Tensor) -> Tensor:
@@ -162,6 +167,25 @@ class Family(ABC):
         """Σ as (J, D, D)."""
 
     @abstractmethod
+    def scale_trils(self, scale: Tensor, dims: int) -> Tensor:
+        """The lower Cholesky factors of the covariances, (J, D, D)."""
+
+    @abstractmethod
+    def marginal_scale(
+        self,
+        scale: Tensor,
+        columns: Tensor,  # (D',) int64
+    ) -> Tensor:
+        """The scale of the marginal distribution of these columns, in their order."""
+
+    @abstractmethod
+    def quad_of_products(
+        self,
+        products: Tensor,  # (K, D, D)
+    ) -> Tensor:
+        """Σ r quad(x) as (K, Q) from Σ r x xᵀ, of which only the lower triangle is looked at."""
+
+    @abstractmethod
     def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Smallest and largest eigenvalue of each covariance, (J,) and (J,)."""
 
@@ -196,6 +220,16 @@ class Family(ABC):
     def sharing(self, components: int) -> int:
         """J: the number of covariances of a mixture of K components."""
         return 1 if self.shared else components
+
+    @final
+    def quad(
+        self,
+        z: Tensor,  # (D, B)
+    ) -> Tensor:
+        """Quadratic features (Q, B) of B rows held as columns."""
+        out = z.new_empty(self.quad_size(len(z)), *z.shape[1:])
+        self.quad_filler(z, out)()
+        return out
 
     @final
     def quad_bound(
@@ -263,6 +297,15 @@ class Family(ABC):
         scale = self.scale_from_scatter(scatter, weight, previous.dims, floor)
         keep = keep.reshape(-1, *[1] * (scale.ndim - 1))
         return Parameters(counts / total, means, torch.where(keep, scale, previous.scale))
+
+    @final
+    def marginal(
+        self,
+        p: Parameters,
+        columns: Tensor,  # (D',) int64
+    ) -> Parameters:
+        """The mixture of these columns alone, the others integrated out."""
+        return Parameters(p.weights, p.means[:, columns], self.marginal_scale(p.scale, columns))
 
     @final
     def hold(self, p: Parameters, floor: float) -> Parameters:

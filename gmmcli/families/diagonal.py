@@ -5,6 +5,8 @@ The scale is `variances`, (J, D). The quadratic features are the squares x_i².
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,11 @@ class DiagonalFamily(VarianceFamily):
     def quad_size(self, dims: int) -> int:
         return dims
 
-    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
-        return torch.mul(z, z, out=out)
+    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
+        def fill() -> None:
+            torch.mul(z, z, out=out)
+
+        return fill
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale
@@ -51,6 +56,12 @@ class DiagonalFamily(VarianceFamily):
 
     def covariances(self, scale: Tensor, dims: int) -> Tensor:
         return scale.diag_embed()
+
+    def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
+        return scale[:, columns]
+
+    def quad_of_products(self, products: Tensor) -> Tensor:
+        return products.diagonal(dim1=-2, dim2=-1)
 
     def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
         return scale.amin(-1), scale.amax(-1)

@@ -6,6 +6,8 @@ quadratic features are the products x_i x_j with i ≤ j, row by row of the uppe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,15 +33,16 @@ class FullFamily(Family):
     def quad_size(self, dims: int) -> int:
         return dims * (dims + 1) // 2
 
-    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
-        dims = z.shape[0]
-        if out is None:
-            out = z.new_empty(self.quad_size(dims), *z.shape[1:])
-        start = 0
-        for i in range(dims):
-            torch.mul(z[i:], z[i], out=out[start : start + dims - i])
-            start += dims - i
-        return out
+    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
+        dims = len(z)
+        parts = out.split([dims - i for i in range(dims)])
+        steps = [(z[i:], z[i], part) for i, part in enumerate(parts)]
+
+        def fill() -> None:
+            for rest, own, part in steps:
+                torch.mul(rest, own, out=part)
+
+        return fill
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         precision = torch.cholesky_inverse(scale)
@@ -71,6 +74,17 @@ class FullFamily(Family):
 
     def covariances(self, scale: Tensor, dims: int) -> Tensor:
         return scale @ scale.mT
+
+    def scale_trils(self, scale: Tensor, dims: int) -> Tensor:
+        return scale
+
+    def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
+        rows = scale[:, columns]
+        return _cholesky(rows @ rows.mT)
+
+    def quad_of_products(self, products: Tensor) -> Tensor:
+        rows, columns = torch.triu_indices(products.shape[-1], products.shape[-1], device=products.device)
+        return products[:, columns, rows]
 
     def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
         singular = torch.linalg.svdvals(scale)

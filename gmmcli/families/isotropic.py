@@ -5,6 +5,8 @@ The scale is `variances`, (J,). The one quadratic feature is ‖x‖².
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,14 @@ class IsotropicFamily(VarianceFamily):
     def quad_size(self, dims: int) -> int:
         return 1
 
-    def quad(self, z: Tensor, out: Tensor | None = None) -> Tensor:
-        return torch.sum(z * z, 0, keepdim=True, out=out)
+    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
+        squares = torch.empty_like(z)
+
+        def fill() -> None:
+            torch.mul(z, z, out=squares)
+            torch.sum(squares, 0, keepdim=True, out=out)
+
+        return fill
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale[:, None]
@@ -51,6 +59,12 @@ class IsotropicFamily(VarianceFamily):
 
     def covariances(self, scale: Tensor, dims: int) -> Tensor:
         return scale[:, None].expand(-1, dims).diag_embed()
+
+    def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
+        return scale
+
+    def quad_of_products(self, products: Tensor) -> Tensor:
+        return products.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
 
     def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
         return scale, scale

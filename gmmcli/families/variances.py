@@ -15,6 +15,9 @@ class VarianceFamily(Family):
     def project(self, scale: Tensor, floor: float) -> Tensor:
         return scale.clamp_min(floor)
 
+    def scale_trils(self, scale: Tensor, dims: int) -> Tensor:
+        return self.covariances(scale, dims).sqrt()
+
     def to_raw(self, scale: Tensor) -> Tensor:
         return scale.log()
 

@@ -6,6 +6,7 @@ pass reads contiguous memory and no file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -36,19 +37,31 @@ class PreparedBlock:
         weights = None if self.weights is None else self.weights[index]
         return PreparedBlock(self.z[:, index], weights, self.rows[index])
 
+    def cut(self, rows: int) -> Iterator[PreparedBlock]:
+        """The block in parts of at most so many rows, as views."""
+        if rows >= self.z.shape[1]:
+            yield self
+            return
+        for first in range(0, self.z.shape[1], rows):
+            part = slice(first, first + rows)
+            yield PreparedBlock(
+                self.z[:, part], None if self.weights is None else self.weights[part], self.rows[part]
+            )
+
 
 @dataclass
 class PreparedData:
     """All rows of positive weight, conditioned.
 
     blocks: in the order of the data; affine: the coordinates of the fit; summary: of the data in original units;
-    bound: (1 + D,) upper bounds of |[1, z]| over all rows.
+    bound: (1 + D,) upper bounds of |[1, z]| over all rows; radius: of ‖z‖.
     """
 
     blocks: list[PreparedBlock]
     affine: Affine
     summary: Survey
     bound: Tensor  # (1+D,)
+    radius: float
     _quads: dict[str, Tensor] = field(default_factory=dict)
     _whole: PreparedBlock | None = None
 
@@ -92,9 +105,8 @@ class PreparedData:
         """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
             total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound))
-            parts = map_blocks(lambda block: total.encode(_block_quads(block, family)), self.blocks, threads)
-            for part in parts:
-                total = total.merge(part)
+            for part in map_blocks(lambda block: _block_quads(block, family), self.blocks, threads):
+                total.add_(part)
             self._quads[family.name] = total.reduced(reduce).decode()[None]
         return self._quads[family.name]
 
@@ -126,7 +138,12 @@ def prepare(
     reach = affine.inner_bound(summary.minimum, summary.maximum)
     bound = torch.cat([reach.new_ones(1), reach * (1 + 1e-6)])  # the bound's own rounding
     by_row = sorted((block for block in kept if block is not None), key=lambda block: int(block.rows[0]))
-    return PreparedData(by_row, affine, summary, bound)
+    farthest = max(map_blocks(lambda block: float(block.z[1:].square().sum(0).max()), by_row, threads))
+    data = PreparedData(by_row, affine, summary, bound, math.sqrt(farthest) * (1 + 1e-6))
+    if device.type != "cpu":
+        data.whole()  # few large launches in place of many small ones
+        data.blocks = [data.whole()]
+    return data
 
 
 def _block_quads(block: PreparedBlock, family: Family) -> Tensor:

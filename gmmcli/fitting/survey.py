@@ -85,9 +85,8 @@ def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads
     dims = len(low)
     size = 1 + dims + (dims * dims if covariances else dims)
     total = FixedPoint.zeros(torch.full((size,), rows * heaviest, dtype=torch.float64))
-    moments = map_blocks(lambda block: total.encode(_moments(block, middle, half, covariances)), blocks, threads)
-    for part in moments:
-        total = total.merge(part)
+    for part in map_blocks(lambda block: _moments(block, middle, half, covariances), blocks, threads):
+        total.add_(part)
     sums = total.decode()
     weight = float(sums[0])
     mean = sums[1 : dims + 1] / weight

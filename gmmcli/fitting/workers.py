@@ -7,14 +7,16 @@ thread a worker keeps the bits of a block the same whatever their number.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+W = TypeVar("W", bound=Callable[[Any], None])
 
 
 def default_threads() -> int:
@@ -44,3 +46,42 @@ def map_blocks(function: Callable[[T], R], blocks: Iterable[T], threads: int) ->
     finally:
         for future in pending:
             future.cancel()
+
+
+def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> list[W]:
+    """Gives every block to one of up to `threads` workers, each made by `new`, and returns them all.
+
+    A worker keeps what it sums; which blocks it is given depends on timing, so its sums must not depend on who
+    adds. The calling thread is one of the workers. Raises the first error of any of them.
+    """
+    if threads <= 1 or (isinstance(blocks, Sized) and len(blocks) <= 1):
+        worker = new()
+        for block in blocks:
+            worker(block)
+        return [worker]
+    shared, lock, stop = iter(blocks), threading.Lock(), threading.Event()
+
+    def work() -> W:
+        worker = new()
+        try:
+            while not stop.is_set():
+                with lock:
+                    block = next(shared, _END)
+                if block is _END:
+                    break
+                worker(block)
+        except BaseException:
+            stop.set()  # the others leave their next block alone
+            raise
+        return worker
+
+    helpers = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    try:
+        workers = [work()]
+    except BaseException:
+        stop.set()
+        raise
+    return [*workers, *(helper.result() for helper in helpers)]
+
+
+_END = object()

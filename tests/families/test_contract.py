@@ -103,11 +103,14 @@ def test_coefficients_times_features_are_the_log_joint(family: Family, component
     assert_close(joint, family.log_joint(p, x), rtol=0, atol=bound)
 
 
-def test_quad_writes_into_a_given_tensor_and_bounds_itself(family: Family):
-    z = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 30)))
+def test_the_quad_filler_follows_its_buffer_and_bounds_itself(family: Family):
+    z = torch.zeros(4, 30, dtype=torch.float64)
     out = torch.full((family.quad_size(4), 30), torch.nan, dtype=torch.float64)
-    assert family.quad(z, out=out).data_ptr() == out.data_ptr()
+    fill = family.quad_filler(z, out)
+    z.copy_(torch.from_numpy(np.random.default_rng(0).normal(size=(4, 30))))
+    fill()
     assert torch.equal(out, family.quad(z))
+    assert bool((out.norm(dim=0) <= z.square().sum(0) * (1 + 1e-14)).all())
     bound = family.quad_bound(torch.cat([torch.ones(1, dtype=torch.float64), z.abs().amax(1)]))
     assert bool((out.abs() <= bound[:, None]).all())
 

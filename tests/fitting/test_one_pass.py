@@ -15,9 +15,10 @@ from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
-from gmmcli.fitting import one_pass
 from gmmcli.fitting.em import EM, maximise
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.kernels import choice
+from gmmcli.fitting.kernels.base import CHUNK_BYTES
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
@@ -93,7 +94,7 @@ def test_chunks_smaller_than_a_block(family: Family, monkeypatch: pytest.MonkeyP
     data = prepare_rows(x, family, w)
     p = inner_mixture(family, 4, 3)
     whole = run_pass(data, family, [p])[0]
-    monkeypatch.setattr("gmmcli.fitting.one_pass.CHUNK_NUMBERS", 1)  # 64 rows, and 16 in the last
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", 1)  # 64 rows, and 16 in the last
     chunked = run_pass(data, family, [p], entropy=True)[0]
     assert_naive(chunked, family, p, inner_rows(data), w)
     assert_close(chunked.sums, whole.sums, rtol=1e-12, atol=1e-12)
@@ -246,7 +247,7 @@ def test_same_bits_for_any_threads_and_order_of_blocks(family: Family):
             data = prepare_rows(x, family, w, block_rows=64, order=order, threads=threads)
             passes.append(run_pass(data, family, mixtures, threads=threads, entropy=True))
             shuffled = [data.blocks[i] for i in np.random.default_rng(1).permutation(count)]
-            shuffled_data = PreparedData(shuffled, data.affine, data.summary, data.bound)
+            shuffled_data = PreparedData(shuffled, data.affine, data.summary, data.bound, data.radius)
             passes.append(run_pass(shuffled_data, family, mixtures, threads=threads, entropy=True))
     for other in passes[1:]:
         for a, b in zip(passes[0], other, strict=True):
@@ -276,7 +277,7 @@ def test_what_other_processes_hold_is_added_by_reduce(family: Family):
     data = prepare_rows(x, family, row_weights(len(x)), block_rows=50)
     p = inner_mixture(family, 3, 3)
     whole = run_pass(data, family, [p], entropy=True)[0]
-    halves = [PreparedData(data.blocks[i::2], data.affine, data.summary, data.bound) for i in (0, 1)]
+    halves = [PreparedData(data.blocks[i::2], data.affine, data.summary, data.bound, data.radius) for i in (0, 1)]
     sent: list[Tensor] = []
 
     def first(limbs: Tensor) -> Tensor:
@@ -366,7 +367,7 @@ def test_route_from_differences_equals_the_one_from_features(family: Family, mon
     data = prepare_rows(x, family, w)
     mixtures = [inner_mixture(family, 4, 3, seed) for seed in (0, 1)]
     by_features = run_pass(data, family, mixtures, entropy=True)
-    monkeypatch.setattr(one_pass, "ROUNDING_LIMIT", 0.0)
+    monkeypatch.setattr(choice, "ROUNDING_LIMIT", 0.0)
     by_differences = run_pass(data, family, mixtures, entropy=True)
     for a, b in zip(by_features, by_differences, strict=True):
         assert_near(a.counts, b.counts)

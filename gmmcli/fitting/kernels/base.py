@@ -1,0 +1,135 @@
+"""The contract of a kernel: what turns chunks of rows into sums, for several mixtures of the same size at once.
+
+The sums of M mixtures are one float64 vector: what the kernel itself defines (`statistics_size` numbers), then the
+M log-likelihoods, then, when asked for, the M entropies of the responsibilities.
+
+Alphabet: M mixtures, K components, D columns, P features, B rows of a chunk.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters
+
+CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
+LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
+
+Add = Callable[[Tensor, Tensor | None], None]  # adds a chunk (1 + D, B) with row weights (B,) or None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Σ w r (K,), Σ w r z (K, D) and Σ w r quad(z) (K, Q) of one mixture, float64 on the host."""
+
+    counts: Tensor  # (K,)
+    sums: Tensor  # (K, D)
+    quads: Tensor | None  # (K, Q), None where the kernel leaves them to a constant of the data
+
+
+class Kernel(ABC):
+    """Evaluates M mixtures of K components each, in one precision, on one device.
+
+    dtype: of the products; background: (M,) log of weight times density of a uniform background component for each
+    mixture, or None. entropy: whether entropies are summed as well.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        mixtures: Sequence[Parameters],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        entropy: bool,
+        background: Tensor | None = None,
+    ):
+        self.family = family
+        self.mixtures = mixtures
+        self.dtype = dtype
+        self.device = device
+        self.entropy = entropy
+        self.background = None if background is None else background.to(device, dtype)
+
+    @property
+    @abstractmethod
+    def numbers_a_row(self) -> int:
+        """Numbers that a chunk's buffers hold for each of its rows."""
+
+    @property
+    @abstractmethod
+    def statistics_size(self) -> int:
+        """Numbers of the sums other than log-likelihoods and entropies."""
+
+    @abstractmethod
+    def statistics_bound(self, bound: Tensor) -> Tensor:
+        """What the absolute values of each of those numbers add up to at most for a row of weight 1, (size,).
+
+        bound: (1 + D,) upper bounds of |[1, z]|.
+        """
+
+    @abstractmethod
+    def plan(
+        self,
+        rows: int,
+        total: Tensor,  # float64
+    ) -> Add:
+        """A function that adds the sums of a chunk of so many rows to `total`.
+
+        It binds buffers and views of them once: in chunks that fit the cache the arithmetic takes no longer than
+        allocating and slicing would.
+        """
+
+    @abstractmethod
+    def moments(self, values: Tensor) -> list[Moments]:
+        """The moments of each mixture from the sums, (size,) float64 on the host."""
+
+    @final
+    @property
+    def components(self) -> int:
+        """K."""
+        return self.mixtures[0].components
+
+    @final
+    @property
+    def dims(self) -> int:
+        """D."""
+        return self.mixtures[0].dims
+
+    @final
+    @property
+    def scalars(self) -> int:
+        """Numbers at the end of the sums: log-likelihoods and entropies."""
+        return len(self.mixtures) * (2 if self.entropy else 1)
+
+    @final
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk, a multiple of 64: a matter of the sizes of the problem, precision and device alone."""
+        kind = "cpu" if self.device.type == "cpu" else "cuda"
+        rows = CHUNK_BYTES[kind] // (self.numbers_a_row * torch.finfo(self.dtype).bits // 8)
+        return min(MOST_ROWS[kind], max(LEAST_ROWS, rows // 64 * 64))
+
+    @final
+    def worker(self, total: Tensor) -> Add:
+        """A function, with buffers of its own, that adds the sums of a chunk of any size to `total`."""
+        plans: dict[int, Add] = {}
+
+        def add(z: Tensor, weights: Tensor | None) -> None:
+            rows = z.shape[1]
+            if rows not in plans:
+                plans[rows] = self.plan(rows, total)
+            plans[rows](z, weights)
+
+        return add
+
+    @final
+    def stack(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors of each mixture one after another, in the kernel's precision and on its device."""
+        return torch.cat(list(tensors)).to(self.device, self.dtype)

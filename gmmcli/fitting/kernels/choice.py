@@ -1,0 +1,84 @@
+"""Which kernel serves a mixture: the cheapest one whose rounding is bearable, both known before the pass.
+
+Rounding. Terms of a logit of the feature route may cancel: its error is at most eps/2 · Σ |η| |φ|. Over
+ROUNDING_LIMIT the centred route takes the mixture, whose own error is about eps/2 · ‖z‖ ‖W‖ ‖u‖; where that is over
+the limit too, the centred route in float64.
+
+Cost, per row, of the two routes that sum about the origin: building P features against squaring and weighting K D
+differences, and the products of either. The constants are measured on a CPU with AVX-512 in float64; only their
+ratios matter, and those are about the same in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.kernels.base import Kernel
+from gmmcli.fitting.kernels.centred import CentredKernel
+from gmmcli.fitting.kernels.features import FeatureKernel
+from gmmcli.fitting.kernels.triangular import BLOCK, TriangularKernel
+from gmmcli.fitting.kernels.whitening import whitening
+
+ROUNDING_LIMIT = 1e-2  # nats: how far a logit may be off by cancellation, in a worst case that rows do not reach
+BUILD = 0.5  # ns to build a feature
+TOUCH = 0.7  # ns to square, sum and weight a difference
+FLOP = 0.0135  # ns of a floating-point operation within a matrix product
+
+
+def largest_terms(family: Family, p: Parameters, bound: Tensor, radius: float) -> float:
+    """A bound of Σ |η| |φ| over components and rows, nats: what may cancel in a logit, and what a logit may be.
+
+    By columns or, as Cauchy and Schwarz have it, by ‖z‖ ≤ radius, whichever is less: ‖quad(z)‖ ≤ ‖z‖² in all
+    families.
+    """
+    eta = family.coefficients(p)
+    by_column = eta.linear.abs() @ bound + eta.quad.abs() @ family.quad_bound(bound)
+    by_radius = (
+        eta.linear[:, 0].abs() + eta.linear[:, 1:].norm(dim=1) * radius + eta.quad.norm(dim=1) * radius * radius
+    )
+    return float(torch.minimum(by_column, by_radius).max())
+
+
+def centred_error(family: Family, p: Parameters, radius: float) -> float:
+    """‖z − μ‖ ‖W‖ ‖u‖ at its largest over components, for rows a few deviations from theirs, or as far as they lie
+    when the component is outside the data."""
+    size = whitening(family, p)[:, :, 1:].norm(dim=(1, 2))
+    away = p.means.norm(dim=1)
+    typical = (size * (away - radius)).clamp_min(math.sqrt(p.dims) + 6)
+    return float((size * (radius + away) * typical).max())
+
+
+def features_are_cheaper(family: Family, outputs: int, dims: int) -> bool:
+    """Whether the feature route takes less time than the triangular one; outputs: components of all mixtures."""
+    width = 1 + dims + family.quad_size(dims)
+    features = width * BUILD + 4 * outputs * width * FLOP
+    share = (1 + min(1.0, BLOCK / dims)) / 2  # of the square that the blocks of its triangle cover
+    return features <= outputs * dims * TOUCH + 4 * outputs * dims * dims * share * FLOP
+
+
+def kernel_type(
+    family: Family, p: Parameters, terms: float, radius: float, dtype: torch.dtype, outputs: int, linear_only: bool
+) -> tuple[type[Kernel], torch.dtype]:
+    """The kernel for one of several mixtures that have so many components together, and its precision.
+
+    linear_only: whether the feature route may leave out the quadratic term, which then nothing beats.
+    """
+    eps = torch.finfo(dtype).eps / 2
+    if eps * terms <= ROUNDING_LIMIT:
+        return (
+            FeatureKernel if linear_only or features_are_cheaper(family, outputs, p.dims) else TriangularKernel
+        ), dtype
+    if dtype == torch.float64 or eps * centred_error(family, p, radius) <= ROUNDING_LIMIT:
+        return CentredKernel, dtype
+    return CentredKernel, torch.float64
+
+
+def runs_of_mixtures(places: Sequence[int], components: int, most: int = 256) -> list[list[int]]:
+    """Places in runs of mixtures that are worked as one, of no more than `most` components together."""
+    size = max(1, most // components)
+    return [list(places[i : i + size]) for i in range(0, len(places), size)]
