@@ -20,7 +20,7 @@ from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.stopping import CONVERGED, SCHEDULE_END
 from tests import reference
-from tests.conftest import ask, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
+from tests.conftest import ask, assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
 
 NO_FLOOR = 1e-9
 NEVER = -1.0
@@ -375,8 +375,10 @@ def test_runs_side_by_side_share_their_batches(family: Family):
     together = run_engine(engine, [start, other], evaluate, Limits(3, NEVER))
     for start_, run in zip((start, other), together, strict=True):
         alone, _ = run_one(engine, data, family, start_, 3, batches=4)
-        assert alone.history == run.history
-        assert torch.equal(alone.state.parameters.means, run.state.parameters.means)
+        assert [record.passes for record in alone.history] == [record.passes for record in run.history]
+        for a, b in zip(alone.history, run.history, strict=True):  # one product for both may round otherwise
+            assert a.log_likelihood == pytest.approx(b.log_likelihood, rel=1e-12)
+        assert_near(alone.state.parameters.means, run.state.parameters.means)
 
 
 def to_tensors(family: Family, p: Parameters) -> list[Tensor]:
