@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.choice import kernel_type, largest_terms, runs_of_mixtures
+from gmmcli.fitting.kernels.choice import Reach, kernel_type, runs_of_mixtures
 from gmmcli.fitting.kernels.features import FeatureKernel
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
@@ -104,7 +105,9 @@ def _stacked(
 ) -> list[_Stack]:
     """The mixtures in stacks of one kernel each."""
     store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
-    terms = [largest_terms(family, p, data.bound, data.radius) for p in mixtures]
+    reach = Reach(data.bound, family.quad_bound(data.bound), data.radius)
+    etas = [family.coefficients(p) for p in mixtures]
+    terms = [reach.largest_terms(eta) for eta in etas]
     places_by_kind: dict[tuple[int, type[Kernel], torch.dtype], list[int]] = {}
     together = sum(p.components for p in mixtures)
     for place, p in enumerate(mixtures):
@@ -113,12 +116,10 @@ def _stacked(
     found = []
     for (components, kind, dtype), alike in places_by_kind.items():
         for places in runs_of_mixtures(alike, components):
-            chosen = [mixtures[i] for i in places]
-            device = data.device if dtype == data.dtype else store
-            options = {"dtype": dtype, "device": device, "entropy": entropy}
-            if linear_only and kind is FeatureKernel:
-                options["linear_only"] = True
-            kernel = kind(family, chosen, **options)
+            options: dict[str, Any] = {"device": data.device if dtype == data.dtype else store}
+            if kind is FeatureKernel:
+                options |= {"linear_only": linear_only, "etas": [etas[i] for i in places]}
+            kernel = kind(family, [mixtures[i] for i in places], dtype=dtype, entropy=entropy, **options)
             scalars = torch.tensor([terms[i] + math.log(components) for i in places], dtype=torch.float64)
             bound = [kernel.statistics_bound(data.bound), *[scalars] * (2 if entropy else 1)]
             found.append(_Stack(kernel, places, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))

@@ -183,15 +183,15 @@ def test_rounding_decides_before_cost(spread: float, dtype: torch.dtype, expecte
     p = Parameters(p.weights, p.means, p.scale * spread)
     bound, radius = torch.full((5,), 5.0, dtype=torch.float64), 6.0
     bound[0] = 1
-    terms = choice.largest_terms(full, p, bound, radius)
+    terms = choice.Reach(bound, full.quad_bound(bound), radius).largest_terms(full.coefficients(p))
     assert choice.kernel_type(full, p, terms, radius, dtype, 3, False) == expected
 
 
 def test_largest_terms_bound_every_logit(family: Family):
     p = mixtures_of(family, 1, 3, 4)[0]
     z = rows_of(4, 300)
-    terms = choice.largest_terms(family, p, z.abs().amax(1), float(z[1:].norm(dim=0).max()))
-    eta = family.coefficients(p)
+    bound, eta = z.abs().amax(1), family.coefficients(p)
+    terms = choice.Reach(bound, family.quad_bound(bound), float(z[1:].norm(dim=0).max())).largest_terms(eta)
     worst = (eta.linear.abs() @ z.abs() + eta.quad.abs() @ family.quad(z[1:].abs())).max()
     assert float(worst) <= terms * (1 + 1e-12)
     assert terms <= 20 * float(worst)  # and is of use

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Family, Parameters
+from gmmcli.families.base import Coefficients, Family, Parameters
 from gmmcli.fitting.kernels.base import Kernel
 from gmmcli.fitting.kernels.centred import CentredKernel
 from gmmcli.fitting.kernels.features import FeatureKernel
@@ -30,18 +31,26 @@ TOUCH = 0.7  # ns to square, sum and weight a difference
 FLOP = 0.0135  # ns of a floating-point operation within a matrix product
 
 
-def largest_terms(family: Family, p: Parameters, bound: Tensor, radius: float) -> float:
-    """A bound of Σ |η| |φ| over components and rows, nats: what may cancel in a logit, and what a logit may be.
+@dataclass(frozen=True)
+class Reach:
+    """How far the rows lie from the origin of the coordinates of the fit.
 
-    By columns or, as Cauchy and Schwarz have it, by ‖z‖ ≤ radius, whichever is less: ‖quad(z)‖ ≤ ‖z‖² in all
-    families.
+    bound: (1 + D,) upper bounds of |[1, z]|, quad_bound: (Q,) of |quad(z)|, radius: of ‖z‖.
     """
-    eta = family.coefficients(p)
-    by_column = eta.linear.abs() @ bound + eta.quad.abs() @ family.quad_bound(bound)
-    by_radius = (
-        eta.linear[:, 0].abs() + eta.linear[:, 1:].norm(dim=1) * radius + eta.quad.norm(dim=1) * radius * radius
-    )
-    return float(torch.minimum(by_column, by_radius).max())
+
+    bound: Tensor  # (1+D,)
+    quad_bound: Tensor  # (Q,)
+    radius: float
+
+    def largest_terms(self, eta: Coefficients) -> float:
+        """A bound of Σ |η| |φ| over components and rows, nats: what may cancel in a logit, and what a logit may be.
+
+        By columns or, as Cauchy and Schwarz have it, by ‖z‖ ≤ radius and ‖quad(z)‖ ≤ ‖z‖², whichever is less.
+        """
+        linear, quad, radius = eta.linear.abs(), eta.quad.abs(), self.radius
+        by_column = linear @ self.bound + quad @ self.quad_bound
+        slope, curve = (torch.linalg.vector_norm(t, dim=1) for t in (linear[:, 1:], quad))
+        return float(torch.minimum(by_column, linear[:, 0] + slope * radius + curve * radius * radius).max())
 
 
 def centred_error(family: Family, p: Parameters, radius: float) -> float:

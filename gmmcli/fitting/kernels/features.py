@@ -7,22 +7,29 @@ its rows, the product that sums over the chunk runs up to twice as fast as the o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gmmcli.families.base import Coefficients
 from gmmcli.fitting.kernels.base import Add, Kernel, Moments
 from gmmcli.fitting.kernels.softmax import Softmax
 
 
 class FeatureKernel(Kernel):
-    """linear_only: leave out the quadratic term. It serves families with a shared covariance, over all the data."""
+    """linear_only: leave out the quadratic term. It serves families with a shared covariance, over all the data.
 
-    def __init__(self, *args: Any, linear_only: bool = False, **options: Any):
+    etas: the coefficients of the mixtures, where they are known already.
+    """
+
+    def __init__(
+        self, *args: Any, linear_only: bool = False, etas: Sequence[Coefficients] | None = None, **options: Any
+    ):
         super().__init__(*args, **options)
         self.linear_only = linear_only
-        etas = [self.family.coefficients(p) for p in self.mixtures]
+        etas = [self.family.coefficients(p) for p in self.mixtures] if etas is None else etas
         whole = [torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas]
         self._eta = self.stack([eta.linear for eta in etas] if linear_only else whole)  # (M K, P)
 
