@@ -23,7 +23,8 @@ Answer = SufficientStatistics | NumericalError
 class Evaluator:
     """The data, and how passes over it are made.
 
-    batches: number of batches an epoch is cut into; seed: of the order of their rows; reduce: see one_pass.
+    batches: number of batches an epoch is cut into; seed: of the order of their rows; reduce: see one_pass; share:
+    of all rows that these are, what a pass over them counts as.
     """
 
     data: PreparedData
@@ -32,6 +33,7 @@ class Evaluator:
     seed: int = 0
     batches: int = 1
     reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
+    share: float = 1.0
     _epoch: int = -1
     _order: list[Tensor] = field(default_factory=list)
 
@@ -51,6 +53,16 @@ class Evaluator:
             )
             answers.update(zip(places, results, strict=True))
         return [answers[i] for i in range(len(requests))]
+
+    def cost(self, request: Request) -> float:
+        """Passes over all rows that answering it counts as."""
+        return self.share if request.batch is None else self.share / self.batches
+
+    def sample(self, share: float) -> Evaluator:
+        """An evaluator of about this share of the rows, without batches; a larger sample holds all smaller ones."""
+        data = self.data.sample(self.seed, share)
+        actual = data.summary.rows / self.data.summary.rows
+        return Evaluator(data, self.family, self.threads, self.seed, reduce=self.reduce, share=actual)
 
     def _rows(self, batch: Batch) -> list[PreparedBlock]:
         """The rows of a batch: an epoch's order is by a hash of row number, cut into parts that differ by one row."""

@@ -22,19 +22,18 @@ from gmmcli.fitting.device import pass_dtype, resolve_device
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import Limits, Listener, Run, run_all
+from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
-from gmmcli.fitting.selection import heaviest_first, rank, unsound_reason
+from gmmcli.fitting.selection import heaviest_first, rank
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND
 from gmmcli.fitting.survey import Survey, survey
 from gmmcli.fitting.workers import default_threads
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
-
-FINALISTS = 3  # restarts that are carried beyond their short run
 
 
 @dataclass(frozen=True)
@@ -97,38 +96,12 @@ def fit_blocks(
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
         starts = _starts(data, family, options, start, scale)
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
-        engine = _engine(family, options, evaluate.batches, data.dtype)
-        runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
-        _race(engine, runs, evaluate, options, listener, begin)
-        return _result(runs, evaluate, coordinates, options, summary, names, begin)
-
-
-def _race(
-    engine: Engine, runs: list[Run], evaluate: Evaluator, options: FitOptions, listener: Listener | None, begin: float
-) -> None:
-    """Short runs from every start, then full ones of the most promising, as Biernacki, Celeux & Govaert (2003).
-
-    "Choosing starting values for the EM algorithm", Computational Statistics & Data Analysis 41, 561-575.
-    """
-    limits = Limits(options.passes, options.tolerance)
-    if len(runs) > FINALISTS:
-        run_all(engine, runs, evaluate, limits, listener, begin, pause=options.short_passes)
-    places = rank(runs, [_unsound(run, evaluate, options) for run in runs])
-    for first in range(0, len(places), FINALISTS):  # the next few have their turn when none of these ends sound
-        batch = [runs[place] for place in places[first : first + FINALISTS]]
-        run_all(engine, batch, evaluate, limits, listener, begin)
-        if any(run.failure is None and _unsound(run, evaluate, options) is None for run in batch):
-            break
-    for run in runs:
-        if not run.ended:
-            run.stop = LEFT_BEHIND
-            if listener is not None:
-                listener(run, time.monotonic() - begin)
-
-
-def _unsound(run: Run, evaluate: Evaluator, options: FitOptions) -> str | None:
-    p, rows = run.state.parameters, evaluate.data.summary.rows
-    return None if run.failure else unsound_reason(evaluate.family, p, options.floor, rows)
+        race = Race(
+            lambda rows: _engine(family, options, rows.batches, data.dtype), options.floor, options.short_passes,
+            family.parameter_count(components, dims), Limits(options.passes, options.tolerance), listener, begin,
+        )  # fmt: skip
+        runs = race.run(starts, evaluate, samples=start is None)
+        return _result(runs, race, evaluate, coordinates, options, names)
 
 
 def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
@@ -193,17 +166,16 @@ def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: T
 
 def _result(
     runs: list[Run],
+    race: Race,
     evaluate: Evaluator,
     coordinates: Coordinates,
     options: FitOptions,
-    summary: Survey,
     names: Sequence[str],
-    begin: float,
 ) -> FitResult:
     """Evaluates what every restart ended with in one closing pass, and keeps the best."""
-    family, data = evaluate.family, evaluate.data
+    family, data, summary = evaluate.family, evaluate.data, evaluate.data.summary
     final = _closing_pass(runs, evaluate)
-    unsound = [_unsound(run, evaluate, options) for run in runs]
+    unsound = [race.unsound(run, evaluate) for run in runs]
     best = runs[rank(runs, unsound)[0]]
     order = heaviest_first(best.state.parameters)
     p = coordinates.to_model(family, best.state.parameters.order(order))
@@ -226,15 +198,17 @@ def _result(
         history=best.history,
         stop=best.stop,
         restart=best.restart,
-        restarts=[_summary(run, final.get(run.restart), unsound[run.restart], offset) for run in runs],
+        restarts=[
+            _summary(run, final.get(run.restart), unsound[run.restart], offset, summary.weight) for run in runs
+        ],
         rows=summary.rows,
         weight=summary.weight,
         log_likelihood=final[best.restart].log_likelihood - offset,
         entropy=final[best.restart].entropy or 0.0,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
-        passes=sum(round(run.passes) for run in runs) + len(final) + 2,
-        seconds=time.monotonic() - begin,
+        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 2,
+        seconds=time.monotonic() - race.begin,
         device=str(data.device),
         precision=str(data.dtype).removeprefix("torch."),
         survey=summary,
@@ -242,8 +216,11 @@ def _result(
 
 
 def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, SufficientStatistics]:
-    """Evaluates what each restart ended with, entropy included, by restart; raises NumericalError if none is left."""
-    alive = [run for run in runs if run.failure is None]
+    """Evaluates what each restart ended with, entropy included, by restart; raises NumericalError if none is left.
+
+    Those that were left behind were so on what is known of them, and are not looked at again.
+    """
+    alive = [run for run in runs if run.failure is None and run.stop is not LEFT_BEHIND]
     answers = evaluate([Request(run.state.parameters) for run in alive], entropy=True) if alive else []
     final: dict[int, SufficientStatistics] = {}
     for run, answer in zip(alive, answers, strict=True):
@@ -257,11 +234,16 @@ def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, Suffici
     return final
 
 
-def _summary(run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float) -> RestartResult:
+def _summary(
+    run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float, weight: float
+) -> RestartResult:
+    log_likelihood = math.nan if final is None else final.log_likelihood - offset
+    if final is None and run.history:
+        log_likelihood = run.history[-1].log_likelihood * weight
     return RestartResult(
         restart=run.restart,
-        log_likelihood=math.nan if final is None else final.log_likelihood - offset,
-        passes=round(run.passes),
+        log_likelihood=log_likelihood,
+        passes=run.whole_passes,
         stop="failed" if run.stop is None else run.stop.name,
         unsound=unsound,
         failure=None if run.failure is None else str(run.failure),

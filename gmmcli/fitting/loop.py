@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from gmmcli.errors import NumericalError
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, StopReason
+from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
 
+ROUNDING = 1e-6  # of a sum of parts of passes
 PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance
 
 
@@ -21,15 +23,19 @@ PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance
 class PassRecord:
     """One step in the history of a fit. Log-likelihood, gain and remaining gain are in nats per row."""
 
-    passes: int  # full passes so far, this step's included
+    passes: int  # so far, this step's included; those over samples count as the share of the rows that they are
     log_likelihood: float
     gain: float  # over the step before
     remaining: float  # estimated
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
-    """One fit from one start. state: the newest; stop: why it ended; failure: why it was given up, if it was."""
+    """One fit from one start.
+
+    state: the newest; history: of its steps on all rows; passes: over all rows, or as many rows; stop: why it ended;
+    failure: why it was given up, if it was.
+    """
 
     restart: int
     state: State
@@ -38,6 +44,11 @@ class Run:
     stop: StopReason | None = None
     failure: NumericalError | None = None
     patience: int = 0
+
+    @property
+    def whole_passes(self) -> int:
+        """Passes, a part of one counted as one."""
+        return math.ceil(self.passes - ROUNDING)
 
     @property
     def ended(self) -> bool:
@@ -68,13 +79,16 @@ def run_all(
     listener: Listener | None = None,
     begin: float = 0.0,
     pause: int | None = None,
+    beaten: Callable[[Run], bool] = lambda run: False,
 ) -> None:
     """Steps every run until it has ended, in place; a failure ends that run only.
 
-    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: passes after
-    which a run is left as it is, to be given again and go on as if never paused.
+    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: passes over the
+    evaluator's rows after which a run is left as it is, to be given again and go on as if never paused. beaten:
+    asked after every step whether the run cannot win any more, and is left behind.
     """
     by_restart = {run.restart: run for run in runs}
+    due = {run.restart: math.inf if pause is None else run.passes + pause * evaluate.share for run in runs}
     steps: dict[int, Step] = {}
     requests: dict[int, Request] = {}
     offset = evaluate.data.affine.log_det()  # log-likelihoods are shown in the units of the data
@@ -83,7 +97,7 @@ def run_all(
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
-            while not run.ended and (pause is None or round(run.passes) < pause):
+            while not run.ended and run.passes < due[run.restart] - ROUNDING:
                 try:
                     if run.restart in steps:
                         requests[run.restart] = steps[run.restart].send(_sound(answer))
@@ -94,6 +108,8 @@ def run_all(
                 except StopIteration as end:
                     del steps[run.restart]
                     _record(run, end.value, limits, offset)
+                    if beaten(run):
+                        run.stop = LEFT_BEHIND
                     if listener is not None:
                         listener(run, time.monotonic() - begin)
         except NumericalError as error:
@@ -113,7 +129,7 @@ def run_all(
         asked = list(requests)
         answers = evaluate([requests[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
-            by_restart[i].passes += 1.0 if requests[i].batch is None else 1 / evaluate.batches
+            by_restart[i].passes += evaluate.cost(requests[i])
             advance(by_restart[i], answer)
 
 
@@ -128,11 +144,11 @@ def _record(run: Run, state: State, limits: Limits, offset: float) -> None:
     """Takes in the state after a step and decides whether the run has stopped."""
     gain = state.log_likelihood - run.state.log_likelihood
     run.state = state
-    run.history.append(PassRecord(round(run.passes), state.log_likelihood - offset, gain, state.remaining))
+    run.history.append(PassRecord(run.whole_passes, state.log_likelihood - offset, gain, state.remaining))
     run.patience = run.patience + 1 if state.remaining < limits.tolerance else 0
     if run.patience >= PATIENCE or (run.patience and state.stop is not None):
         run.stop = CONVERGED
     elif state.stop is not None:
         run.stop = state.stop
-    elif round(run.passes) >= limits.iterations:
+    elif run.passes >= limits.iterations - ROUNDING:
         run.stop = ITERATION_LIMIT

@@ -7,13 +7,14 @@ pass reads contiguous memory and no file.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from gmmcli.blocks import Block
+from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.statistics import FixedPoint
@@ -89,15 +90,27 @@ class PreparedData:
         """All rows as one block, for picking rows at random; the blocks become views of it, not copies."""
         if self._whole is None:
             sizes = [len(block.rows) for block in self.blocks]
-            weights = [block.weights for block in self.blocks if block.weights is not None]
-            self._whole = PreparedBlock(
-                torch.cat([block.z for block in self.blocks], 1),
-                torch.cat(weights) if weights else None,
-                torch.cat([block.rows for block in self.blocks]),
-            )
+            self._whole = _joined(self.blocks)
             parts = zip(self._whole.z.split(sizes, 1), self.blocks, strict=True)
             self.blocks = [PreparedBlock(z, block.weights, block.rows) for z, block in parts]
         return self._whole
+
+    def sample(self, seed: int, share: float) -> PreparedData:
+        """About this share of the rows, chosen by a hash of their numbers: a larger sample holds all smaller ones."""
+        together = math.ceil(1 / share)  # blocks whose rows make one: small ones would cost more than their rows
+        taken = []
+        for first in range(0, len(self.blocks), together):
+            parts = []
+            for block in self.blocks[first : first + together]:
+                chosen = row_uniforms(seed, "sample", block.rows.cpu()) < share
+                parts.append(block.take(chosen.nonzero()[:, 0].to(block.z.device)))
+            taken.append(_joined(parts))
+        taken = [block for block in taken if len(block.rows)]
+        rows = sum(len(block.rows) for block in taken)
+        weights = [block.weights.double().sum() for block in taken if block.weights is not None]
+        weight = float(sum(weights)) if weights else float(rows)
+        summary = replace(self.summary, rows=rows, weight=weight)
+        return PreparedData(taken, self.affine, summary, self.bound, self.radius)
 
     def total_quads(
         self, family: Family, threads: int, reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
@@ -144,6 +157,15 @@ def prepare(
         data.whole()  # few large launches in place of many small ones
         data.blocks = [data.whole()]
     return data
+
+
+def _joined(blocks: Sequence[PreparedBlock]) -> PreparedBlock:
+    weights = [block.weights for block in blocks if block.weights is not None]
+    return PreparedBlock(
+        torch.cat([block.z for block in blocks], 1),
+        torch.cat(weights) if weights else None,
+        torch.cat([block.rows for block in blocks]),
+    )
 
 
 def _block_quads(block: PreparedBlock, family: Family) -> Tensor:

@@ -15,7 +15,11 @@ from gmmcli.mixture import GaussianMixture
 
 @dataclass(frozen=True)
 class RestartResult:
-    """How one restart ended. log_likelihood: nats in total, in data units, NaN when it failed."""
+    """How one restart ended.
+
+    log_likelihood: nats in total, in data units; NaN when it failed or was left behind on a sample. passes: over all
+    rows, or as many rows.
+    """
 
     restart: int
     log_likelihood: float

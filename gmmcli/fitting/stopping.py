@@ -35,7 +35,7 @@ NO_PROGRESS = StopReason(
     "the line search found no better point, although the gradient is not yet small",
     "go on from this model with --method em --init MODEL.pt",
 )
-LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it after a short run")
+LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
 
 
 def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:

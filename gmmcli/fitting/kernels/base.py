@@ -21,6 +21,8 @@ from gmmcli.families.base import Family, Parameters
 CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
 
+PLANS = 4  # that a worker keeps, one for each size of chunk
+
 Add = Callable[[Tensor, Tensor | None], None]  # adds a chunk (1 + D, B) with row weights (B,) or None
 
 
@@ -124,6 +126,8 @@ class Kernel(ABC):
         def add(z: Tensor, weights: Tensor | None) -> None:
             rows = z.shape[1]
             if rows not in plans:
+                if len(plans) == PLANS:
+                    plans.clear()
                 plans[rows] = self.plan(rows, total)
             plans[rows](z, weights)
 

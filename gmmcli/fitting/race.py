@@ -1,0 +1,156 @@
+"""Many starts, few that are followed to the end: short runs first, on a sample where the data is large.
+
+Short runs from every start, then full ones of the most promising (Biernacki, Celeux & Govaert, "Choosing starting
+values for the EM algorithm", Computational Statistics & Data Analysis 41, 2003). On large data this takes place on a
+sample of the rows, and the survivors move on to samples STEP times as large, each until what it still gains is less
+than what the sample leaves undecided, before they see all rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gmmcli.families.base import Parameters
+from gmmcli.fitting.engine import Engine
+from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.loop import Limits, Listener, Run, run_all
+from gmmcli.fitting.selection import rank, unsound_reason
+from gmmcli.fitting.stopping import LEFT_BEHIND
+
+FINALISTS = 3  # restarts that are carried beyond their short run
+SAMPLE_ROWS = 20_000  # of the first sample
+STEP = 8  # times as many rows in every further one
+SAMPLE_PASSES = 200  # of a run on one sample
+UNDECIDED = 0.1  # of params / (2 n), the log-likelihood per row that n rows leave undecided: close enough on a sample
+RIVAL = 1e-2  # nats per row: a survivor that is this far behind the best on a sample is given up
+HOPE = 10  # times the estimated remaining gain that a run is believed to have before it
+TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
+
+
+@dataclass(frozen=True)
+class Race:
+    """What is raced and how.
+
+    engine: makes the engine for an evaluator's rows; floor: of variances, below which a fit is unsound; short: passes
+    of a short run; parameters: number of free parameters of the model.
+    """
+
+    engine: Callable[[Evaluator], Engine]
+    floor: float
+    short: int
+    parameters: int
+    limits: Limits
+    listener: Listener | None
+    begin: float
+
+    def run(self, starts: Sequence[Parameters], evaluate: Evaluator, *, samples: bool) -> list[Run]:
+        """A run of every start; those that did not end were left behind. samples: whether to begin on samples."""
+        engine = self.engine(evaluate)
+        runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
+        rows, size, contenders = evaluate.data.summary.rows, SAMPLE_ROWS, runs
+        while samples and size * STEP // 2 <= rows:
+            contenders = self._on_sample(contenders, evaluate.sample(size / rows), short=size == SAMPLE_ROWS)
+            for run in contenders:
+                run.state = engine.start(run.state.parameters)
+            size *= STEP
+        self._to_the_end(engine, contenders, evaluate, self.limits, self.listener, short=contenders is runs)
+        for run in runs:
+            untold = run not in contenders
+            if not run.ended:
+                run.stop, untold = LEFT_BEHIND, True
+            if untold and self.listener is not None:
+                self.listener(run, time.monotonic() - self.begin)
+        return runs
+
+    def unsound(self, run: Run, evaluate: Evaluator) -> str | None:
+        """Why the mixture of a run is not to be trusted, or None; see selection."""
+        if run.failure is not None:
+            return None
+        return unsound_reason(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows)
+
+    def _to_the_end(
+        self,
+        engine: Engine,
+        runs: list[Run],
+        evaluate: Evaluator,
+        limits: Limits,
+        listener: Listener | None,
+        *,
+        short: bool,
+        most: int | None = None,
+    ) -> list[Run]:
+        """Short runs of all where there are many, then the best few to the end; further ones if none ends sound.
+
+        most: passes after which a run is left as it is. Returns those that went beyond a short run and did not fail.
+        """
+        if short and len(runs) > FINALISTS:
+            run_all(engine, runs, evaluate, limits, listener, self.begin, pause=self.short)
+        places = rank(runs, [self.unsound(run, evaluate) for run in runs])
+        followed: list[Run] = []
+        beaten = _ToBeat(lambda run: self.unsound(run, evaluate) is None)
+        for first in range(0, len(places), FINALISTS):
+            batch = [runs[place] for place in places[first : first + FINALISTS]]
+            run_all(engine, batch, evaluate, limits, listener, self.begin, pause=most, beaten=beaten)
+            followed += [run for run in batch if run.failure is None]
+            if any(run.failure is None and self.unsound(run, evaluate) is None for run in batch):
+                break
+        return followed
+
+    def _on_sample(self, runs: list[Run], evaluate: Evaluator, *, short: bool) -> list[Run]:
+        """The runs to go on with on more rows, each where this sample brings it.
+
+        A fit that is unsound on a sample may be so for want of rows: if it is ahead it goes on from where it began.
+        """
+        engine = self.engine(evaluate)
+        began = {run.restart: run.state.parameters for run in runs}
+        for run in runs:
+            run.state = engine.start(run.state.parameters)
+        undecided = UNDECIDED * self.parameters / (2 * evaluate.data.summary.rows)
+        limits = Limits(self.limits.iterations, max(self.limits.tolerance, undecided))
+        followed = self._to_the_end(engine, runs, evaluate, limits, None, short=short, most=SAMPLE_PASSES)
+        reasons = [self.unsound(run, evaluate) for run in runs]
+        best = [(runs[place], reasons[place]) for place in rank(runs, reasons)]
+        kept = _rivals([run for run, reason in best if reason is None and run in followed])
+        highest = max((run.state.log_likelihood for run in kept), default=-math.inf)
+        ahead = _rivals([run for run, reason in best if reason is not None and run.state.log_likelihood > highest])
+        for run in ahead:
+            run.state = engine.start(began[run.restart])
+        kept = kept[: FINALISTS - min(1, len(ahead))]
+        kept += ahead[: FINALISTS - len(kept)]
+        for run in runs:
+            run.stop, run.patience = None, 0
+            run.history.clear()  # of other rows: not to be compared with what follows
+        return kept
+
+
+class _ToBeat:
+    """Whether a run can still win against those that have ended, of which only sound ones count.
+
+    A run has no hope when HOPE times what it may still gain, by its own estimate, leaves it lower.
+    """
+
+    def __init__(self, sound: Callable[[Run], bool]):
+        self._sound = sound
+        self._highest = -math.inf
+
+    def __call__(self, run: Run) -> bool:
+        level = run.state.log_likelihood
+        if run.ended:
+            if level > self._highest and self._sound(run):
+                self._highest = level
+            return False
+        return level + HOPE * run.state.remaining < self._highest
+
+
+def _rivals(runs: Sequence[Run]) -> list[Run]:
+    """Of runs in order, the best first, those that may still win: near the best, and one of each optimum."""
+    kept: list[Run] = []
+    for run in runs:
+        level = run.state.log_likelihood
+        twin = any(abs(level - other.state.log_likelihood) < TWIN for other in kept)
+        if not twin and level > runs[0].state.log_likelihood - RIVAL:
+            kept.append(run)
+    return kept
