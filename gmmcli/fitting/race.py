@@ -25,7 +25,7 @@ SAMPLE_ROWS = 20_000  # of the first sample
 STEP = 8  # times as many rows in every further one
 SAMPLE_PASSES = 200  # of a run on one sample
 UNDECIDED = 0.1  # of params / (2 n), the log-likelihood per row that n rows leave undecided: close enough on a sample
-RIVAL = 1e-2  # nats per row: a survivor that is this far behind the best on a sample is given up
+RIVAL = 1.5  # nats per row, over √n: a survivor that is this far behind the best on n rows is given up
 HOPE = 10  # times the estimated remaining gain that a run is believed to have before it
 TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
 
@@ -113,9 +113,12 @@ class Race:
         followed = self._to_the_end(engine, runs, evaluate, limits, None, short=short, most=SAMPLE_PASSES)
         reasons = [self.unsound(run, evaluate) for run in runs]
         best = [(runs[place], reasons[place]) for place in rank(runs, reasons)]
-        kept = _rivals([run for run, reason in best if reason is None and run in followed])
+        gap = RIVAL / math.sqrt(evaluate.data.summary.rows)
+        kept = _rivals([run for run, reason in best if reason is None and run in followed], gap)
         highest = max((run.state.log_likelihood for run in kept), default=-math.inf)
-        ahead = _rivals([run for run, reason in best if reason is not None and run.state.log_likelihood > highest])
+        ahead = _rivals(
+            [run for run, reason in best if reason is not None and run.state.log_likelihood > highest], gap
+        )
         for run in ahead:
             run.state = engine.start(began[run.restart])
         kept = kept[: FINALISTS - min(1, len(ahead))]
@@ -145,12 +148,12 @@ class _ToBeat:
         return level + HOPE * run.state.remaining < self._highest
 
 
-def _rivals(runs: Sequence[Run]) -> list[Run]:
-    """Of runs in order, the best first, those that may still win: near the best, and one of each optimum."""
+def _rivals(runs: Sequence[Run], gap: float) -> list[Run]:
+    """Of runs in order, the best first, those that may still win: within `gap` of the best, one of each optimum."""
     kept: list[Run] = []
     for run in runs:
         level = run.state.log_likelihood
         twin = any(abs(level - other.state.log_likelihood) < TWIN for other in kept)
-        if not twin and level > runs[0].state.log_likelihood - RIVAL:
+        if not twin and level > runs[0].state.log_likelihood - gap:
             kept.append(run)
     return kept
