@@ -160,9 +160,10 @@ class Fitting:
         ),
     ] = FitOptions.device
     precision: Annotated[
-        Literal["auto", "float32", "float64"],
+        Literal["auto", "float32", "float64", "tf32"],
         typer.Option(
-            help="Of the passes over the data. auto is float64 on the CPU, float32 elsewhere.",
+            help="Of the passes over the data. auto is float64 where the device is fast in it, float32 elsewhere; "
+            "tf32 is for CUDA, where three digits will do.",
             rich_help_panel=DEVICE,
         ),
     ] = FitOptions.precision

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from gmmcli.errors import UsageError
 
-SLOW_FLOAT64 = {"cuda", "mps"}  # most GPUs do float64 at 1/32 to 1/64 of float32's rate; MPS has none
+# Compute capabilities that do float64 at half of float32's rate; others do 1/32 or 1/64 of it (CUDA C++ Programming
+# Guide, throughput of native arithmetic instructions).
+FAST_FLOAT64 = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -25,9 +30,31 @@ def resolve_device(name: str) -> torch.device:
 
 
 def pass_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """float64 on the CPU, float32 where float64 is slow, unless asked. Raises UsageError for float64 on MPS."""
+    """float64 where the device is fast in it, float32 elsewhere, unless asked.
+
+    Raises UsageError for float64 on MPS, and for tf32 on what is not a CUDA device.
+    """
     if precision == "auto":
-        return torch.float32 if device.type in SLOW_FLOAT64 else torch.float64
+        return torch.float32 if _slow_in_float64(device) else torch.float64
     if precision == "float64" and device.type == "mps":
         raise UsageError("--precision float64: Metal has no float64: use float32 or --device cpu")
-    return torch.float32 if precision == "float32" else torch.float64
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"--precision tf32 is of CUDA devices, not of {device.type}: use float32")
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def _slow_in_float64(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) not in FAST_FLOAT64
+    return device.type == "mps"
+
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """float32 matrix products are exact to float32 inside, or in TF32 when asked for; then as the caller had them."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -18,7 +18,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting import initialise
 from gmmcli.fitting.conditioning import conditioning, standardisation
-from gmmcli.fitting.device import pass_dtype, resolve_device
+from gmmcli.fitting.device import float32_products, pass_dtype, resolve_device
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
@@ -76,7 +76,7 @@ def fit_blocks(
     device = resolve_device(options.device)
     threads = (options.threads or default_threads()) if device.type == "cpu" else 1
     components = options.components
-    with single_intra_op_thread():
+    with single_intra_op_thread(), float32_products(options.precision):
         summary = survey(blocks, distinct=components, covariances=family.coordinates == "whitened", threads=threads)
         dims = len(summary.mean)
         names = list(columns) if columns is not None else [f"x{d + 1}" for d in range(dims)]
@@ -210,7 +210,7 @@ def _result(
         passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 2,
         seconds=time.monotonic() - race.begin,
         device=str(data.device),
-        precision=str(data.dtype).removeprefix("torch."),
+        precision="tf32" if options.precision == "tf32" else str(data.dtype).removeprefix("torch."),
         survey=summary,
     )
 

@@ -15,6 +15,7 @@ RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+PRECISIONS = ("auto", "float32", "float64", "tf32")
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
 
@@ -45,14 +46,14 @@ class FitOptions:
     component_lr: float | None = None
     batch_size: int | None = None
     device: str = "auto"
-    precision: Literal["auto", "float32", "float64"] = "auto"
+    precision: Literal["auto", "float32", "float64", "tf32"] = "auto"
     threads: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError naming the first option that is out of range or does not apply."""
         if self.family not in FAMILIES:
             raise UsageError(f"unknown --family {self.family!r}: choose one of {', '.join(FAMILIES)}")
-        for name, choices in (("method", ("em", "gradient")), ("precision", ("auto", "float32", "float64"))):
+        for name, choices in (("method", ("em", "gradient")), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise UsageError(f"unknown --{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         if self.init not in (*INITS, "given"):
