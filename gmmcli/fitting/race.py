@@ -24,7 +24,8 @@ FINALISTS = 3  # restarts that are carried beyond their short run
 SAMPLE_ROWS = 20_000  # of the first sample
 STEP = 8  # times as many rows in every further one
 SAMPLE_PASSES = 200  # of a run on one sample
-UNDECIDED = 0.1  # of params / (2 n), the log-likelihood per row that n rows leave undecided: close enough on a sample
+UNDECIDED = 1e-3  # of params / (2 n), what n rows leave undecided of the log-likelihood per row: early on, what a fit
+# is estimated to gain may be a hundredth of what it will
 RIVAL = 1.5  # nats per row, over √n: a survivor that is this far behind the best on n rows is given up
 HOPE = 10  # times the estimated remaining gain that a run is believed to have before it
 TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
@@ -153,7 +154,10 @@ def _rivals(runs: Sequence[Run], gap: float) -> list[Run]:
     kept: list[Run] = []
     for run in runs:
         level = run.state.log_likelihood
-        twin = any(abs(level - other.state.log_likelihood) < TWIN for other in kept)
+        twin = any(
+            abs(level - other.state.log_likelihood) < TWIN + 3 * (run.state.remaining + other.state.remaining)
+            for other in kept
+        )
         if not twin and level > runs[0].state.log_likelihood - gap:
             kept.append(run)
     return kept
