@@ -31,9 +31,11 @@ from gmmcli.fitting.selection import heaviest_first, rank
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND
 from gmmcli.fitting.survey import Survey, survey
-from gmmcli.fitting.workers import default_threads
+from gmmcli.fitting.workers import default_threads, map_blocks
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
+
+SIDE_BY_SIDE = 2000  # rows of a sample from which on its starts are worth a worker each
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def fit_blocks(
         if not family.learned:
             given = 1.0 if options.variance is None else options.variance
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
-        starts = _starts(data, family, options, start, scale)
+        starts = _starts(data, family, options, start, scale, threads)
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
         race = Race(
             lambda rows: _engine(family, options, rows.batches, data.dtype), options.floor, options.short_passes,
@@ -133,6 +135,7 @@ def _starts(
     options: FitOptions,
     start: GaussianMixture | Tensor | None,
     scale: Tensor | None,
+    threads: int,
 ) -> list[Parameters]:
     if isinstance(start, GaussianMixture):
         if (start.components, start.dims) != (options.components, data.dims):
@@ -151,10 +154,11 @@ def _starts(
         centres = data.summary.scores(start.double())
         return [initialise.from_centres(sample, family, centres, scale, options.floor)]
     make = initialise.STARTS[options.init]
-    return [
-        make(sample, family, options.components, options.seed + restart, scale, options.floor)
-        for restart in range(options.restart_count)
-    ]
+
+    def one(restart: int) -> Parameters:
+        return make(sample, family, options.components, options.seed + restart, scale, options.floor)
+
+    return list(map_blocks(one, range(options.restart_count), threads if len(sample.rows) > SIDE_BY_SIDE else 1))
 
 
 def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: Tensor | None) -> Parameters:
