@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, open_model, open_output, rows_report
 from gmmcli.cli.options import OUTPUT, Common, Data, MissingCells, Model, Output, OutputFormat, Prefix, Reading
 
@@ -44,9 +45,10 @@ def assign(
     matched to the model by name. Rows, their order and all other columns stay as
     they are.
     """
-    import torch
+    with library_imports():
+        import torch
 
-    from gmmcli.data import Source
+        from gmmcli.data import Source
 
     options = reading.options()
     sink = open_output(output, output_format, options)

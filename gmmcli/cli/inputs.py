@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
     """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
-    from gmmcli.model_file import load_model
+    with library_imports():
+        from gmmcli.model_file import load_model
 
     if path == "-":
         raise UsageError("MODEL cannot be standard input: name a model file")

@@ -8,6 +8,7 @@ import typer
 
 from gmmcli.cli import console
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, column_names, open_model, open_output, rows_report
 from gmmcli.cli.options import (
     OUTPUT,
@@ -62,7 +63,8 @@ def score(
     Columns are matched to the model by name. Rows, their order and all other
     columns stay as they are.
     """
-    from gmmcli.data import Source
+    with library_imports():
+        from gmmcli.data import Source
 
     for name, given, applies in (
         ("--json", as_json, summary),

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import BLOCK_ROWS
-from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
@@ -224,6 +223,9 @@ class Source:
 def _open_reader(source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> Reader:
     if source.format in DELIMITED:
         return CsvReader(source, options, block_rows, settled)
+    # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
+    from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
+
     kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
     return kind(source, options, block_rows)
 
