@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family
-from gmmcli.mixture import GaussianMixture
+from gmmcli.mixture import LEAST_ROWS, GaussianMixture
 from tests import reference
 from tests.conftest import assert_near, to_parameters
 
@@ -91,12 +91,15 @@ def test_no_rows_at_all():
     assert model.sample(0).shape == (0, 2)
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch):
-    model, x = build(), torch.from_numpy(rows(count=100))
+def test_neither_chunks_nor_the_rows_beside_it_show_in_a_row(family: Family, monkeypatch: pytest.MonkeyPatch):
+    model, x = build(family.name), torch.from_numpy(rows(family.name, 1500))
     whole = model.log_prob(x), model.responsibilities(x), model.assign(x)
-    monkeypatch.setattr("gmmcli.mixture.CHUNK_NUMBERS", 7 * 3 * 2)
+    monkeypatch.setattr("gmmcli.mixture.MOST_ROWS", LEAST_ROWS)
     for chunked, expected in zip((model.log_prob(x), model.responsibilities(x), model.assign(x)), whole, strict=True):
         assert torch.equal(chunked, expected)
+    for part in (slice(0, 1), slice(7, 20), slice(333, 1000)):
+        assert torch.equal(model.log_prob(x[part]), whole[0][part])
+        assert torch.equal(model.log_prob(x.mT.contiguous().mT[part]), whole[0][part])
 
 
 def test_aliases():

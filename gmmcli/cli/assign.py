@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,8 +47,6 @@ def assign(
     they are.
     """
     with library_imports():
-        import torch
-
         from gmmcli.data import Source
 
     options = reading.options()
@@ -57,10 +56,12 @@ def assign(
     if soft:
         names += [f"probability_{k}" for k in range(mixture.components)]
 
-    def compute(x: Tensor) -> list[Tensor]:
+    def compute(x: Tensor) -> Sequence[Tensor]:
+        if not soft:
+            return mixture.most_probable(x)
         shares = mixture.responsibilities(x)
-        largest = torch.max(shares, dim=1)
-        return [largest.indices, largest.values, *(shares.unbind(1) if soft else ())]
+        largest = shares.mT.max(0)  # as most_probable has it
+        return [largest.indices, largest.values, *shares.unbind(1)]
 
     source = Source(data or [], options)
     empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)

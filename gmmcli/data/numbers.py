@@ -7,7 +7,7 @@
   and int64 or float64 holds them. With leading zeros, or of more digits than are held, it is an identifier: text.
 - Text whose every cell is a number is used as numbers where the user, or a model, names the column: `all_numbers`
   and `parse`. That makes no difference between an identifier in a CSV and in the Parquet written of it.
-- `float_column`, `float_table`: cells as float64, NaN where missing.
+- `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing.
 - `convert` makes the typed column of text, `stray_cells` tells which cells keep it from being numbers.
 """
 
@@ -217,6 +217,14 @@ def float_table(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (N, D
     cells = np.empty((table.num_rows, len(columns)))
     for d, name in enumerate(columns):
         cells[:, d] = float_column(table.column(name))
+    return cells
+
+
+def float_columns(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (D, N)
+    """The named columns as float64, one row of the result for each column, C-contiguous, NaN where missing."""
+    cells = np.empty((len(columns), table.num_rows))
+    for d, name in enumerate(columns):
+        cells[d] = float_column(table.column(name))
     return cells
 
 

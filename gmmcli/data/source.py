@@ -19,7 +19,7 @@ from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeri
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
-from gmmcli.data.numbers import float_table
+from gmmcli.data.numbers import float_columns
 from gmmcli.data.reader import Reader
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
@@ -31,8 +31,8 @@ from gmmcli.names import listing, printable
 class Rows(NamedTuple):
     """Consecutive rows.
 
-    table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing. first_row: its
-    number.
+    table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing, each contiguous.
+    first_row: its number.
     """
 
     table: pa.Table
@@ -126,7 +126,7 @@ class Source:
         first_row = 0
         for reader in self._readers:
             for table, numbers in reader.pairs(columns, typed):
-                cells = float_table(numbers, columns)
+                cells = float_columns(numbers, columns)
                 if (
                     np.isinf(cells).any()
                     if missing == "keep"
@@ -134,7 +134,7 @@ class Source:
                 ):
                     bad = count_bad(self._readers, tuple(columns)).message(unobserved=missing == "error")
                     raise InputError(f"{self.label}: {bad}: use --missing drop")
-                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells), first_row)
+                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
                 first_row += table.num_rows
         if not first_row:
             raise no_rows(self.label)

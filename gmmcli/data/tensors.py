@@ -24,10 +24,13 @@ def with_columns(
     table: pa.Table,
     names: Sequence[str],
     columns: Sequence[Tensor],  # (M,) each
-    complete: Tensor,  # (N,) bool, true M times
+    complete: Tensor | None = None,  # (N,) bool, true M times; None where all rows are complete
 ) -> pa.Table:
     """The table with columns whose values are those of the complete rows, in order; the other rows get null."""
     for name, values in zip(names, columns, strict=True):
+        if complete is None:
+            table = table.append_column(name, _array(values))
+            continue
         spread = values.new_zeros(len(complete))
         spread[complete] = values
         table = table.append_column(name, _array(spread, complete))
