@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import false, null, pc, text
 from gmmcli.data.formats import ReadOptions
 from gmmcli.names import printable
 
@@ -170,7 +170,7 @@ def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Column:
         return parse(column, options)
     cells = _without_missing(column, options)
     if pa.types.is_boolean(dtype):
-        return pc.equal(pc.utf8_lower(cells), "true")
+        return pc.equal(pc.utf8_lower(cells), text("true"))
     return pc.cast(pc.utf8_trim(cells, " \t"), dtype)
 
 
@@ -262,7 +262,7 @@ def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
 def _not_numbers(column: Column, options: ReadOptions) -> Column:
     """True for each cell that is neither missing nor a number."""
     number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
-    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, False)))
+    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
 
 
 def _is_missing(column: Column, options: ReadOptions) -> Column:
@@ -272,7 +272,7 @@ def _is_missing(column: Column, options: ReadOptions) -> Column:
 
 
 def _without_missing(column: Column, options: ReadOptions) -> Column:
-    return pc.if_else(_is_missing(column, options), pa.scalar(None, pa.string()), column)
+    return pc.if_else(_is_missing(column, options), null(pa.string()), column)
 
 
 def _pattern(pattern: str, options: ReadOptions) -> str:

@@ -77,7 +77,7 @@ class _ParquetWriter:
         self._stream.close()
 
     def _flush(self) -> None:
-        table = pa.concat_tables([self._schema.empty_table(), *self._held])
+        table = pa.concat_tables([pa.Table.from_batches([], self._schema), *self._held])
         if self._writer is None:
             chosen: Any = _repetitive(table)  # names too, which pyarrow's annotation leaves out
             self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen)
