@@ -12,7 +12,16 @@ from gmmcli.data.columns import ColumnKind
 from gmmcli.data.csv_header import bad_encoding, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import convert, kind_of, may_mislead, needs_text, stray_cells, text_facts
+from gmmcli.data.numbers import (
+    TextFacts,
+    convert,
+    kind_of,
+    needs_text,
+    number_facts,
+    parsed_facts,
+    stray_cells,
+    text_facts,
+)
 from gmmcli.data.reader import Pair, Reader
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.errors import InputError
@@ -27,8 +36,8 @@ class CsvReader(Reader):
     """One CSV or TSV file.
 
     Numbers are pyarrow's own inference over the whole file (its streaming reader settles on the first block
-    and fails on a late `1.5`), parsed once and kept. What passes through is parsed again, every cell as a
-    string, and so is a column of which the numbers do not tell whether it is an identifier.
+    and fails on a late `1.5`), parsed once and kept. What passes through as it was written is parsed again, every
+    cell as a string, and so is a column of which the numbers do not tell whether it is an identifier.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> None:
@@ -40,11 +49,13 @@ class CsvReader(Reader):
         self._head = read_head(source, options, self._delimiter)
         self._typed: dict[str, pa.ChunkedArray | None] = {}  # None for a column with other cells
         self._kinds: dict[str, ColumnKind] = {}
+        self._facts: dict[str, TextFacts] = {}
+        self._quotes: bool | None = None  # whether there may be any; None while nobody has looked
         self._details: dict[str, str] = {}
         self.label = source.label
         self.names = self._head.names
         self.has_rows = self._head.has_rows
-        settled.add(self._strings)
+        settled.add(self._all_facts)
 
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
         """What pyarrow infers from all cells of the columns, but text for identifiers."""
@@ -79,15 +90,36 @@ class CsvReader(Reader):
         """Slices of the strings in their types, and the same rows of the parsed columns."""
         schema = self.schema(typed, columns)
         numbers = self.numbers(columns)
-        strings = self._strings()
-        for first in range(0, strings.num_rows, self._block_rows):
-            piece = strings.slice(first, self._block_rows)
-            cells = [convert(c, f.type, self._options) for c, f in zip(piece.columns, schema, strict=True)]
+        ready = {field.name: self._typed[field.name] for field in schema if typed and self._is(field)}
+        strings = self._strings([name for name in self.names if name not in ready])
+        parts = [ready[name] if name in ready else strings.column(name) for name in self.names]
+        table = pa.Table.from_arrays(parts, names=list(self.names))
+        for first in range(0, table.num_rows, self._block_rows):
+            piece = table.slice(first, self._block_rows)
+            cells = [
+                cells if field.name in ready else convert(cells, field.type, self._options)
+                for cells, field in zip(piece.columns, schema, strict=True)
+            ]
             yield pa.Table.from_arrays(cells, schema=schema), next(numbers) if columns else piece.select([])
 
-    def _strings(self, columns: Sequence[int] | None = None) -> pa.Table:
-        """All cells as written. A cell with nothing in it is null, one of two quotes the empty string."""
-        places = range(len(self.names)) if columns is None else columns
+    def _is(self, field: pa.Field) -> bool:
+        """Whether the column, as parsed, has the type of the field."""
+        typed = self._typed[field.name]
+        return typed is not None and typed.type == field.type
+
+    def _all_facts(self, columns: Sequence[str]) -> dict[str, TextFacts]:
+        """What holds for the cells of the columns."""
+        self._load(columns)
+        strings = self._strings([name for name in columns if name not in self._facts])
+        for name, cells in zip(strings.column_names, strings.columns, strict=True):
+            self._facts[name] = text_facts(cells, self._options)
+        return self._facts
+
+    def _strings(self, columns: Sequence[str]) -> pa.Table:
+        """The cells as written. A cell with nothing in it is null, one of two quotes the empty string."""
+        if not columns:
+            return pa.Table.from_arrays([], names=[])
+        places = [d for d, name in enumerate(self.names) if name in set(columns)]
         options = pacsv.ConvertOptions(
             include_columns=[str(d) for d in places],
             column_types={str(d): pa.string() for d in places},
@@ -111,7 +143,7 @@ class CsvReader(Reader):
         if wanted[-1] == len(self.names) - 1:
             self._refuse_open_quote(table.column(table.num_columns - 1))
         self.has_rows = table.num_rows > 0
-        unclear: list[int] = []
+        unclear: list[str] = []
         for d, column in zip(wanted, table.columns, strict=True):
             name = self.names[d]
             kind = kind_of(column.type)
@@ -122,17 +154,17 @@ class CsvReader(Reader):
             self._kinds[name] = kind
             self._typed[name] = column if kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) else None
             if kind is ColumnKind.NUMBER and needs_text(column):
-                unclear.append(d)
-        if unclear:
-            self._look_for_identifiers(unclear)
+                unclear.append(name)
+            elif kind in (ColumnKind.NUMBER, ColumnKind.EMPTY):
+                self._facts[name] = parsed_facts(column)
+        self._look_for_identifiers(unclear)
 
-    def _look_for_identifiers(self, unclear: Sequence[int]) -> None:
+    def _look_for_identifiers(self, unclear: Sequence[str]) -> None:
         strings = self._strings(unclear)
         for name, column in zip(strings.column_names, strings.columns, strict=True):
             typed = self._typed[name]
-            if typed is not None and not may_mislead(column, typed):
-                continue
-            facts = text_facts(column, self._options)
+            assert typed is not None
+            facts = self._facts[name] = number_facts(column, typed, self._options)
             if facts.kind is ColumnKind.NUMBER:
                 continue
             self._kinds[name] = ColumnKind.TEXT
@@ -168,7 +200,7 @@ class CsvReader(Reader):
             delimiter=self._delimiter,
             quote_char=self._options.quote or False,
             double_quote=bool(self._options.quote),
-            newlines_in_values=bool(self._options.quote),
+            newlines_in_values=self._may_quote(),  # without them rows are found in less time, and side by side
             ignore_empty_lines=len(self.names) > 1,
         )
         with self._source.open() as stream:
@@ -177,6 +209,17 @@ class CsvReader(Reader):
             except OSError as error:
                 with reading(self.label, self._source.format):
                     raise error
+
+    def _may_quote(self) -> bool:
+        """Whether a cell may be quoted; told by a look at all bytes, where that is cheap and sure."""
+        if self._quotes is None:
+            quote = self._options.quote.encode("ascii")
+            self._quotes = bool(quote)
+            plain = self._options.quote.encode(self._options.encoding) == quote
+            if quote and plain and self._source.compression is None:
+                with self._source.open() as stream:
+                    self._quotes = any(quote in chunk for chunk in iter(lambda: stream.read(_PARSE_BYTES), b""))
+        return self._quotes
 
     def _explain(self, error: pa.ArrowInvalid, cells: pacsv.ConvertOptions, size: int) -> InputError:
         """The error for the user; the file is parsed once more by one thread, which knows the row."""

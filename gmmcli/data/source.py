@@ -59,7 +59,7 @@ class Source:
     ) -> None:
         self._options = options or ReadOptions()
         inputs = expand(paths, self._options, stdin)
-        settled = SettledTypes(self._options)
+        settled = SettledTypes()
         self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
@@ -121,6 +121,8 @@ class Source:
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
         missing cell is NaN in x.
         """
+        if typed:
+            self._kinds(self.names)  # of all at once, since for text it takes a reading of all of it
         self._require_numbers(columns)
         schema = self.schema(typed, columns)
         first_row = 0

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+
+from gmmcli.data.numbers import flags
 
 _TYPES = {torch.float64: pa.float64(), torch.int64: pa.int64()}
 
@@ -38,5 +39,5 @@ def with_columns(
 
 
 def _array(values: Tensor, valid: Tensor | None = None) -> pa.Array:
-    bits = None if valid is None else pa.py_buffer(np.packbits(valid.numpy(), bitorder="little"))
+    bits = None if valid is None else flags(valid.numpy()).buffers()[1]
     return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [bits, pa.py_buffer(values.contiguous().numpy())])
