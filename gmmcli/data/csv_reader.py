@@ -209,6 +209,8 @@ class CsvReader(Reader):
             except OSError as error:
                 with reading(self.label, self._source.format):
                     raise error
+            finally:
+                pa.default_memory_pool().release_unused()  # while it parses pyarrow holds the text of all rows
 
     def _may_quote(self) -> bool:
         """Whether a cell may be quoted; told by a look at all bytes, where that is cheap and sure."""

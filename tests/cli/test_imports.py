@@ -30,3 +30,17 @@ def test_a_caller_with_torch_keeps_the_collector_as_it_is() -> None:
     with library_imports():
         assert gc.isenabled()
     assert (gc.isenabled(), gc.get_freeze_count()) == before
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.json", "out.parquet", "out.arrow"])
+@pytest.mark.parametrize("command", ["assign faithful.pt data.csv --missing drop", "sample faithful.pt"])
+def test_pyarrow_is_used_in_ways_that_import_no_pandas(command: str, output: str, here: Path) -> None:
+    text = Path("sample_data/penguins.csv").read_text()
+    Path("data.csv").write_text(text.replace("bill_length_mm,bill_depth_mm", "eruptions,waiting"))
+    script = (
+        "import sys; from gmmcli.cli.app import main; "
+        "assert main(sys.argv[1:]) == 0; print('pandas' in sys.modules, file=sys.stderr)"
+    )
+    arguments = [*command.split(), "-q", "-o", output]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, env=ENVIRONMENT, text=True)
+    assert done.stderr == "False\n"

@@ -23,7 +23,8 @@ ODD = [
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(ODD) | st.integers(-(2**65), 2**65).map(str) | st.floats(allow_nan=False).map(repr), min_size=1
+        st.sampled_from(ODD) | st.integers(-(2**65), 2**65).map(str) | st.floats(allow_nan=False).map(repr),
+        min_size=1,
     )
 )
 @example(["0", "-0"])
