@@ -16,8 +16,10 @@ from gmmcli.data.numbers import (
     TextFacts,
     convert,
     kind_of,
+    looks_whole,
     needs_text,
     number_facts,
+    numbers_of,
     parsed_facts,
     stray_cells,
     text_facts,
@@ -129,49 +131,76 @@ class CsvReader(Reader):
         )
         return self._read(options).rename_columns([self.names[d] for d in places])
 
-    def _load(self, columns: Sequence[str]) -> None:
-        """Parse those of the columns that are not parsed yet, and note what each is."""
+    def _load(self, columns: Sequence[str], guess: bool = True) -> None:
+        """Parse those of the columns that are not parsed yet, and note what each is.
+
+        guess: read columns whose first cell is a whole number as text, which shows identifiers; any numbers are
+        made of it here, so that the file need not be parsed a second time.
+        """
         wanted = [d for d, name in enumerate(self.names) if name in set(columns) and name not in self._kinds]
         if not wanted:
             return
+        first = dict(enumerate(self._head.first_row))
+        guess = guess and self._options.decimal == "."  # as numbers_of reads them
+        as_text = [d for d in wanted if guess and looks_whole(first.get(d, ""))]
         options = pacsv.ConvertOptions(
             include_columns=[str(d) for d in wanted],
+            column_types={str(d): pa.string() for d in as_text},
+            strings_can_be_null=True,
             null_values=list(self._options.null_values),
             decimal_point=self._options.decimal,
         )
-        table = self._read(options)
+        try:
+            table = self._read(options)
+        except InputError:
+            if as_text:  # without a guess the error is exact
+                self._load(columns, guess=False)
+            raise
         if wanted[-1] == len(self.names) - 1:
             self._refuse_open_quote(table.column(table.num_columns - 1))
         self.has_rows = table.num_rows > 0
-        unclear: list[str] = []
+        unclear, misjudged = [], []
         for d, column in zip(wanted, table.columns, strict=True):
             name = self.names[d]
-            kind = kind_of(column.type)
-            if kind is ColumnKind.BINARY:  # what pyarrow makes of text that is not UTF-8
-                raise self._bad_encoding(f" in column {printable(name)}")
-            if kind is ColumnKind.TEXT and (detail := stray_cells(column, self._options, _SAMPLE_ROWS)):
-                self._details[name] = detail
-            self._kinds[name] = kind
-            self._typed[name] = column if kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) else None
-            if kind is ColumnKind.NUMBER and needs_text(column):
-                unclear.append(name)
-            elif kind in (ColumnKind.NUMBER, ColumnKind.EMPTY):
-                self._facts[name] = parsed_facts(column)
-        self._look_for_identifiers(unclear)
-
-    def _look_for_identifiers(self, unclear: Sequence[str]) -> None:
+            if d not in as_text:
+                self._note(name, column)
+                if self._kinds[name] is ColumnKind.NUMBER and needs_text(column):
+                    unclear.append(name)
+            elif (numbers := numbers_of(column)) is not None:
+                self._note(name, numbers)
+                self._look_for_identifiers(name, column)
+            else:
+                misjudged.append(name)
+        del table
         strings = self._strings(unclear)
-        for name, column in zip(strings.column_names, strings.columns, strict=True):
-            typed = self._typed[name]
-            assert typed is not None
-            facts = self._facts[name] = number_facts(column, typed, self._options)
-            if facts.kind is ColumnKind.NUMBER:
-                continue
+        for name in unclear:
+            self._look_for_identifiers(name, strings.column(name))
+        self._load(misjudged, guess=False)
+
+    def _note(self, name: str, column: pa.ChunkedArray) -> None:
+        """Takes in a column as parsed."""
+        kind = kind_of(column.type)
+        if kind is ColumnKind.BINARY:  # what pyarrow makes of text that is not UTF-8
+            raise self._bad_encoding(f" in column {printable(name)}")
+        if kind is ColumnKind.TEXT and (detail := stray_cells(column, self._options, _SAMPLE_ROWS)):
+            self._details[name] = detail
+        usable = kind in (ColumnKind.NUMBER, ColumnKind.EMPTY)
+        self._kinds[name] = kind
+        self._typed[name] = column if usable else None
+        if usable:
+            self._facts[name] = parsed_facts(column)
+
+    def _look_for_identifiers(self, name: str, column: pa.ChunkedArray) -> None:
+        """Settles what a parsed column of numbers is by its text."""
+        typed = self._typed[name]
+        assert typed is not None
+        facts = self._facts[name] = number_facts(column, typed, self._options)
+        if facts.kind not in (ColumnKind.NUMBER, ColumnKind.EMPTY):
             self._kinds[name] = ColumnKind.TEXT
             self._details[name] = facts.detail
-            if not facts.numbers:  # hexadecimal, which pyarrow reads and nobody else
-                self._typed[name] = None
-                self._details[name] = stray_cells(column, self._options, _SAMPLE_ROWS) or "numbers in hexadecimal"
+        if not facts.numbers:  # hexadecimal, which pyarrow reads and nobody else
+            self._typed[name] = None
+            self._details[name] = stray_cells(column, self._options, _SAMPLE_ROWS) or "numbers in hexadecimal"
 
     def _read(self, cells: pacsv.ConvertOptions) -> pa.Table:
         size = _PARSE_BYTES

@@ -9,7 +9,7 @@
   and `parse`. That makes no difference between an identifier in a CSV and in the Parquet written of it.
 - `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing.
 - A column that pyarrow has parsed to numbers needs no such look at all of its text: `needs_text`, `parsed_facts`,
-  `number_facts`.
+  `number_facts`. `looks_whole` and `numbers_of` are for columns whose text is read instead.
 - `convert` makes the typed column of text, `stray_cells` tells which cells keep it from being numbers.
 """
 
@@ -178,6 +178,22 @@ def number_facts(column: pa.ChunkedArray, typed: pa.ChunkedArray, options: ReadO
     if extreme.any():
         facts = facts.merge(text_facts(column.filter(flags(extreme)), options))
     return facts
+
+
+def looks_whole(cell: str) -> bool:
+    """Whether a cell is written as a whole number."""
+    return re.fullmatch(r"[ \t]*[+-]?[0-9]+[ \t]*", cell) is not None
+
+
+def numbers_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The column of strings, null where missing, as the numbers that pyarrow would infer; None where it would not."""
+    cells = pc.utf8_trim(column, " \t")
+    for dtype in (pa.int64(), pa.float64()):
+        try:
+            return pc.cast(cells, dtype)
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
 def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Column:

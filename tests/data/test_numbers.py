@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.numbers import kind_of, needs_text, number_facts, parsed_facts, settled_type, text_facts
+from gmmcli.data.source import Source
 
 ODD = [
     "0", "-0", "-0.0", "007", "-01", "00", "0.5", "00.5", ".5", "5.", " 5", "5\t", "0x1F", "1e3", "1e400", "1e-400",
@@ -42,5 +44,32 @@ def test_facts_of_parsed_numbers_are_those_of_their_text(cells: list[str]) -> No
     assert facts.kind == expected.kind
     assert settled_type(facts) == settled_type(expected)
     assert settled_type(facts, named=True) == settled_type(expected, named=True)
-    assert (facts.padded is None, facts.wide is None) == (expected.padded is None, expected.wide is None)
     assert (facts.cells, facts.numbers, facts.integers) == (expected.cells, expected.numbers, expected.integers)
+    if facts.numbers:
+        assert (facts.padded is None, facts.wide is None) == (expected.padded is None, expected.wide is None)
+
+
+def facts_of(source: Source) -> tuple[object, ...]:
+    """All that a source tells of its columns, and their numbers where they have any."""
+    numeric = [name for name, kind in source.kinds.items() if kind is ColumnKind.NUMBER]
+    numbers = [rows.x.tolist() for rows in source.tables(numeric, missing="drop")]
+    return source.kinds, source.details, source.schema(typed=True), repr(numbers)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*ODD, "x", "true", "2020-01-01", "12:30", '"7"', '"a,b"'])
+        | st.integers(-(2**65), 2**65).map(str),
+        min_size=1,
+    )
+)
+@example(["1", "2.5"])
+@example(["1", "true"])
+@example(["7", "x"])
+@example(["7", "99999999999999999999"])
+def test_reading_a_column_as_text_first_tells_the_same_of_it(cells: list[str]) -> None:
+    content = ("a,b\n" + "".join(f"{cell},1.5\n" for cell in cells)).encode()
+    found = facts_of(Source([], stdin=io.BytesIO(content)))
+    with mock.patch("gmmcli.data.csv_reader.looks_whole", return_value=False):
+        assert facts_of(Source([], stdin=io.BytesIO(content))) == found
