@@ -28,6 +28,11 @@ class Wrap:
     kind: str  # "tensor", "numpy" or "pandas"
     index: Any = None
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether the caller can ask for gradients of the results."""
+        return self.kind == "tensor"
+
     def vector(self, values: Tensor, name: str) -> Any:
         """One value a row: Tensor, ndarray or Series called `name`."""
         if self.kind == "tensor":

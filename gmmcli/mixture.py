@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.coordinates import Affine
 from gmmcli.frames import Rows, Wrap, read_table
 
-CHUNK_NUMBERS = 1 << 20  # intermediate numbers (rows × K × D) of a chunk
+CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # rows × K, and rows × D, of a chunk; a CPU's cache holds so many
+LEAST_ROWS, MOST_ROWS = 512, 1 << 14  # of a chunk
+SMALLEST_LOGIT = -80.0  # exp of much less underflows, which costs 15 times the time; e⁻⁸⁰ beside 1 is nothing
 
 
 class GaussianMixture(nn.Module):
@@ -146,17 +147,34 @@ class GaussianMixture(nn.Module):
 
     def log_prob(self, data: Rows) -> Any:
         """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell."""
-        return self._by_row(data, "log_likelihood", lambda joint: joint.logsumexp(1))
+        x, wrap = self._read(data)
+        (log_prob,) = self._map(x, wrap, lambda joint: [self._log_sum(joint)])
+        return wrap.vector(log_prob, "log_likelihood")
+
+    def log_prob_and_entropy(self, data: Rows) -> tuple[Any, Any]:
+        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
+        x, wrap = self._read(data)
+        log_prob, entropy = self._map(x, wrap, lambda joint: [self._log_sum(joint), _entropy(joint)])
+        return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
     def responsibilities(self, data: Rows) -> Any:
         """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K)."""
         x, wrap = self._read(data)
-        joint = self._map(x, lambda joint: joint.softmax(1))
-        return wrap.matrix(joint, [f"probability_{k}" for k in range(self.components)])
+        (shares,) = self._map(x, wrap, lambda joint: [joint.softmax(0)])
+        return wrap.matrix(shares.mT, [f"probability_{k}" for k in range(self.components)])
 
     def assign(self, data: Rows) -> Any:
         """The most probable component of each row, (N,) int64. Raises InputError where a cell is missing."""
-        return self._by_row(data, "component", _most_probable)
+        return self.most_probable(data)[0]
+
+    def most_probable(self, data: Rows) -> tuple[Any, Any]:
+        """The most probable component of each row, (N,) int64, and its probability, (N,)."""
+        x, wrap = self._read(data)
+        probability, component = self._map(x, wrap, lambda joint: joint.softmax(0).max(0))
+        bad = int(probability.isnan().sum())
+        if bad:
+            raise InputError(f"{bad} rows have missing cells: no component can be assigned to them")
+        return wrap.vector(component, "component"), wrap.vector(probability, "probability")
 
     def forward(self, data: Rows) -> Any:
         """Same as `log_prob`."""
@@ -174,27 +192,32 @@ class GaussianMixture(nn.Module):
         """Alias of `log_prob`, scikit-learn's name."""
         return self.log_prob(data)
 
+    @torch.no_grad()
     def score(self, data: Rows) -> float:
         """Mean log-likelihood in nats per row, as scikit-learn's `score`."""
         x, _ = self._read(data)
-        return float(self.log_prob(x).detach().mean())
+        return float(self.log_prob(x).mean())
 
     # ---- information criteria -----------------------------------------------------------------------------
 
+    @torch.no_grad()
     def bic(self, data: Rows) -> float:
         """Bayesian information criterion −2 log L + df log N; the lower the better."""
         x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).detach().sum()) + self.parameter_count * math.log(len(x))
+        return float(-2 * self.log_prob(x).sum()) + self.parameter_count * math.log(len(x))
 
+    @torch.no_grad()
     def aic(self, data: Rows) -> float:
         """Akaike information criterion −2 log L + 2 df; the lower the better."""
         x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).detach().sum()) + 2 * self.parameter_count
+        return float(-2 * self.log_prob(x).sum()) + 2 * self.parameter_count
 
+    @torch.no_grad()
     def icl(self, data: Rows) -> float:
         """Integrated completed likelihood, BIC + 2 Σ_n entropy(r_n): BIC that charges for overlap."""
         x, _ = self._read(data)
-        return self.bic(x) + 2 * float(torch.special.entr(self.responsibilities(x).detach()).sum())
+        log_prob, entropy = self.log_prob_and_entropy(x)
+        return float(2 * (entropy.sum() - log_prob.sum())) + self.parameter_count * math.log(len(x))
 
     # ---- samples and other views --------------------------------------------------------------------------
 
@@ -233,24 +256,34 @@ class GaussianMixture(nn.Module):
             raise InputError(f"data has {x.shape[1]} columns: the model has {self.dims}")
         return x.to(self.weights.device, self.weights.dtype), wrap
 
-    def _by_row(self, data: Rows, name: str, reduce: Callable[[Tensor], Tensor]) -> Any:
-        x, wrap = self._read(data)
-        return wrap.vector(self._map(x, reduce), name)
+    def _map(self, x: Tensor, wrap: Wrap, reduce: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """What `reduce` makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
 
-    def _map(self, x: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """`reduce` of the (B, K) log joint densities, chunk by chunk so that memory stays bounded."""
-        affine = Affine(self.shift, self.std)
-        p, log_det = self.parameters_inner, self.std.log().sum()
-        parts = [reduce(self.kind.log_joint(p, affine.inner(rows)) - log_det) for rows in self._chunks(x)]
-        return torch.cat(parts) if parts else reduce(x.new_zeros(0, self.components))
+        The densities are in the model's inner units. They are worked in chunks that stay in the cache, their rows
+        lying side by side; what will leave torch needs no gradients. No chunk is narrower than LEAST_ROWS, since
+        products of narrow matrices round differently: so a row's numbers do not depend on the rows beside it.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
+            log_joint = self.kind.log_joint_by_row(self.parameters_inner)
+            shift, std = self.shift[:, None], self.std[:, None]
+            parts = []
+            for rows in self._chunks(x):
+                z = nn.functional.pad((rows.mT - shift) / std, (0, max(0, LEAST_ROWS - len(rows)))).contiguous()
+                parts.append(reduce(log_joint(z)[:, : len(rows)]))
+            return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
-        rows = max(1, CHUNK_NUMBERS // (self.components * self.dims))
-        return (x[first : first + rows] for first in range(0, len(x), rows))
+        """The rows in parts of a size that depends on the model alone; one empty part where there are none."""
+        numbers = CHUNK_NUMBERS.get(x.device.type, CHUNK_NUMBERS["cuda"])
+        rows = min(MOST_ROWS, max(LEAST_ROWS, numbers // max(self.components, self.dims)))
+        return (x[first : first + rows] for first in range(0, max(1, len(x)), rows))
+
+    def _log_sum(self, joint: Tensor) -> Tensor:
+        """log p(x), (B,), of log joint densities (K, B) in inner units."""
+        highest = joint.detach().amax(0)
+        total = (joint - highest).clamp(min=SMALLEST_LOGIT).exp().sum(0).log() + highest
+        return torch.where(highest == -math.inf, highest, total) - self.std.log().sum()
 
 
-def _most_probable(joint: Tensor) -> Tensor:
-    bad = int(joint.isnan().any(1).sum())
-    if bad:
-        raise InputError(f"{bad} rows have missing cells: no component can be assigned to them")
-    return joint.argmax(1)
+def _entropy(joint: Tensor) -> Tensor:
+    return torch.special.entr(joint.softmax(0)).sum(0)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family
-from gmmcli.mixture import GaussianMixture
+from gmmcli.mixture import LEAST_ROWS, GaussianMixture
 from tests import reference
 from tests.conftest import assert_near, to_parameters
 
@@ -81,6 +81,51 @@ def test_missing_cells_give_nan_scores_and_refuse_to_be_assigned(family: Family)
         model.assign(torch.from_numpy(x))
 
 
+def test_results_that_are_had_together_are_those_had_one_by_one(family: Family):
+    model, x = build(family.name, columns=["a", "b"]), torch.from_numpy(rows(family.name, 1000))
+    frame = pd.DataFrame(x.numpy(), columns=pd.Index(["a", "b"]), index=pd.RangeIndex(5, 1005))
+    shares = model.responsibilities(x)
+    component, probability = model.most_probable(x)
+    assert torch.equal(component, model.assign(x))
+    assert torch.equal(probability, shares.amax(1))
+    log_prob, entropy = model.log_prob_and_entropy(x)
+    assert torch.equal(log_prob, model.log_prob(x))
+    assert_close(entropy, torch.special.entr(shares).sum(1))
+    for results in (model.most_probable(frame), model.log_prob_and_entropy(frame)):
+        assert all(series.index.equals(frame.index) for series in results)
+
+
+def exact_log_prob(model: GaussianMixture, x: np.ndarray) -> np.ndarray:
+    """log p(x) by forward substitution in extended precision."""
+    p = model.parameters_inner
+    weights, means, scale = (t.detach().numpy().astype(np.longdouble) for t in (p.weights, p.means, p.scale))
+    joint = np.empty((len(x), model.components), np.longdouble)
+    for k in range(model.components):
+        rest = (x.astype(np.longdouble) - means[k]).T
+        for i in range(model.dims):
+            rest[i] = (rest[i] - scale[k, i, :i] @ rest[:i]) / scale[k, i, i]
+        log_det = np.log(np.diagonal(scale[k])).sum()
+        joint[:, k] = (
+            np.log(weights[k]) - log_det - 0.5 * ((rest**2).sum(0) + model.dims * np.log(2 * np.longdouble(np.pi)))
+        )
+    highest = joint.max(1)
+    return highest + np.log(np.exp(joint - highest[:, None]).sum(1))
+
+
+@pytest.mark.skipif(float(np.finfo(np.longdouble).eps) > 1e-18, reason="no extended precision here")
+@pytest.mark.parametrize("apart", [1.0, 1e3, 1e6])
+def test_far_apart_and_ill_conditioned_components_keep_nine_digits(apart: float):
+    draw = np.random.default_rng(5)
+    axes = np.linalg.qr(draw.normal(size=(3, 6, 6))).Q
+    factors = torch.from_numpy(axes * np.geomspace(1e-2, 1e2, 6))  # condition numbers of the covariances: 1e8
+    scale = torch.linalg.cholesky(factors @ factors.mT)
+    means = torch.from_numpy(apart * draw.normal(size=(3, 6)))
+    model = GaussianMixture([0.2, 0.3, 0.5], means, scale)
+    near = torch.cat([model.sample(500, generator=torch.Generator().manual_seed(1)), means + 10 * apart])
+    actual, expected = model.log_prob(near).detach().numpy(), exact_log_prob(model, near.numpy())
+    np.testing.assert_allclose(actual, expected.astype(np.float64), rtol=1e-9, atol=1e-9)
+
+
 def test_no_rows_at_all():
     model = build()
     nothing = torch.empty(0, 2, dtype=torch.float64)
@@ -91,12 +136,15 @@ def test_no_rows_at_all():
     assert model.sample(0).shape == (0, 2)
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch):
-    model, x = build(), torch.from_numpy(rows(count=100))
+def test_neither_chunks_nor_the_rows_beside_it_show_in_a_row(family: Family, monkeypatch: pytest.MonkeyPatch):
+    model, x = build(family.name), torch.from_numpy(rows(family.name, 1500))
     whole = model.log_prob(x), model.responsibilities(x), model.assign(x)
-    monkeypatch.setattr("gmmcli.mixture.CHUNK_NUMBERS", 7 * 3 * 2)
+    monkeypatch.setattr("gmmcli.mixture.MOST_ROWS", LEAST_ROWS)
     for chunked, expected in zip((model.log_prob(x), model.responsibilities(x), model.assign(x)), whole, strict=True):
         assert torch.equal(chunked, expected)
+    for part in (slice(0, 1), slice(7, 20), slice(333, 1000)):
+        assert torch.equal(model.log_prob(x[part]), whole[0][part])
+        assert torch.equal(model.log_prob(x.mT.contiguous().mT[part]), whole[0][part])
 
 
 def test_aliases():

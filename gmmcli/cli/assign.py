@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, open_model, open_output, rows_report
 from gmmcli.cli.options import OUTPUT, Common, Data, MissingCells, Model, Output, OutputFormat, Prefix, Reading
 
@@ -44,9 +46,8 @@ def assign(
     matched to the model by name. Rows, their order and all other columns stay as
     they are.
     """
-    import torch
-
-    from gmmcli.data import Source
+    with library_imports():
+        from gmmcli.data import Source
 
     options = reading.options()
     sink = open_output(output, output_format, options)
@@ -55,10 +56,12 @@ def assign(
     if soft:
         names += [f"probability_{k}" for k in range(mixture.components)]
 
-    def compute(x: Tensor) -> list[Tensor]:
+    def compute(x: Tensor) -> Sequence[Tensor]:
+        if not soft:
+            return mixture.most_probable(x)
         shares = mixture.responsibilities(x)
-        largest = torch.max(shares, dim=1)
-        return [largest.indices, largest.values, *(shares.unbind(1) if soft else ())]
+        largest = shares.mT.max(0)  # as most_probable has it
+        return [largest.indices, largest.values, *shares.unbind(1)]
 
     source = Source(data or [], options)
     empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)

@@ -13,6 +13,7 @@ from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
 from gmmcli.cli.fit_report import columns_report, fit_report
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import check_model_option
 from gmmcli.cli.options import (
     OUTPUT,
@@ -84,11 +85,12 @@ def fit(
     start = read_start(fitting.init, read_options)
     options = fitting.options(start)
     # only now, since a wrong option is told without them
-    from gmmcli.data import Source
-    from gmmcli.fitting.device import pass_dtype, resolve_device
-    from gmmcli.fitting.fit import fit_blocks
-    from gmmcli.metadata import describe
-    from gmmcli.model_file import save_model
+    with library_imports():
+        from gmmcli.data import Source
+        from gmmcli.fitting.device import pass_dtype, resolve_device
+        from gmmcli.fitting.fit import fit_blocks
+        from gmmcli.metadata import describe
+        from gmmcli.model_file import save_model
 
     check_model_option("--output", output, "model.pt")
     pass_dtype(options.precision, resolve_device(options.device))

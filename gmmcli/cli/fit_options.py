@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.options import complete
 from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, VARIANCE_FLOOR, FitOptions
@@ -188,7 +189,8 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     """What --init names when it is a file; None for the name of a random start."""
     if init in INITS or not _names_file(init):
         return None
-    from gmmcli.starts import means_start, model_start
+    with library_imports():
+        from gmmcli.starts import means_start, model_start
 
     if init.endswith(".pt") or zipfile.is_zipfile(init):
         from gmmcli.model_file import load_model

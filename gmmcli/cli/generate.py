@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import check_model_option, column_names, rows_report
 from gmmcli.cli.options import OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
@@ -76,9 +77,10 @@ def generate(
     between 0.3 and 1.5. Columns are called x1, x2, and so on. The same options
     give the same rows.
     """
-    from gmmcli.data import open_sink
-    from gmmcli.model_file import save_model
-    from gmmcli.synthetic import random_mixture
+    with library_imports():
+        from gmmcli.data import open_sink
+        from gmmcli.model_file import save_model
+        from gmmcli.synthetic import random_mixture
 
     console = Console(common.quiet)
     sink = open_sink(output, output_format)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
@@ -13,14 +14,16 @@ from gmmcli.names import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.data import ReadOptions, Sink, Source
+    from gmmcli.data import ReadOptions, Rows, Sink, Source
     from gmmcli.data.source_blocks import Missing
+    from gmmcli.data.writers import Encoded
     from gmmcli.mixture import GaussianMixture
 
 
 def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
     """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
-    from gmmcli.model_file import load_model
+    with library_imports():
+        from gmmcli.model_file import load_model
 
     if path == "-":
         raise UsageError("MODEL cannot be standard input: name a model file")
@@ -52,20 +55,31 @@ def add_columns(
     """Writes all rows of the source with the columns `names`, which `compute` makes of the complete rows (B, D).
 
     Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError.
-    Returns the number of such rows.
+    Returns the number of such rows. Blocks are worked side by side and written in order; how many are held at a
+    time depends on the processors alone, and what is written does not depend on them.
     """
     import torch
 
     from gmmcli.data import check_free, with_columns
+    from gmmcli.fitting.workers import default_threads, map_blocks
+    from gmmcli.threads import single_intra_op_thread
 
     columns = source.match(column_names(model))
     check_free(names, source.names)
-    empty = 0
-    with sink, torch.inference_mode():
-        for rows in source.tables(columns, typed=sink.typed, missing=missing):
+
+    def extended(rows: Rows) -> tuple[Encoded, int]:
+        with torch.inference_mode():  # which is a matter of each thread
             complete = rows.x.isfinite().all(1)
-            sink.write(with_columns(rows.table, names, compute(rows.x[complete]), complete))
-            empty += int((~complete).sum())
+            missed = len(complete) - int(complete.sum())
+            added = compute(rows.x[complete] if missed else rows.x)
+            return sink.encode(with_columns(rows.table, names, added, complete if missed else None)), missed
+
+    empty = 0
+    with sink, single_intra_op_thread():
+        tables = source.tables(columns, typed=sink.typed, missing=missing)
+        for piece, missed in map_blocks(extended, tables, default_threads()):
+            sink.write(piece)
+            empty += missed
     return empty
 
 

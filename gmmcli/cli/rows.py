@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gmmcli.data import Sink
+    from gmmcli.data.writers import Encoded
     from gmmcli.mixture import GaussianMixture
 
 
@@ -15,10 +18,17 @@ def write_rows(
 ) -> None:
     """Draws rows and writes them as they come. label: the name of the column of true components, None for none."""
     from gmmcli.data import check_free, table_of
+    from gmmcli.fitting.workers import default_threads, map_blocks
     from gmmcli.synthetic import generate
+    from gmmcli.threads import single_intra_op_thread
 
     check_free([label] if label else [], names)
     header = [*names, label] if label else list(names)
-    with sink:
-        for _, x, components in generate(model, samples, seed):
-            sink.write(table_of(header, [*x.unbind(1), *([components] if label else [])]))
+
+    def encoded(block: tuple[int, Tensor, Tensor]) -> Encoded:
+        _, x, components = block
+        return sink.encode(table_of(header, [*x.unbind(1), *([components] if label else [])]))
+
+    with sink, single_intra_op_thread():
+        for piece in map_blocks(encoded, generate(model, samples, seed), default_threads()):
+            sink.write(piece)

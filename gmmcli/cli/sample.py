@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model, rows_report
 from gmmcli.cli.options import Common, Labels, Model, Output, OutputFormat, Prefix, Samples, Seed
 from gmmcli.cli.rows import write_rows
@@ -28,7 +29,8 @@ def sample(
 
     The same model, seed and number of rows give the same rows.
     """
-    from gmmcli.data import open_sink
+    with library_imports():
+        from gmmcli.data import open_sink
 
     sink = open_sink(output, output_format)
     mixture, _ = open_model(model)

@@ -8,6 +8,7 @@ import typer
 
 from gmmcli.cli import console
 from gmmcli.cli.console import Console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, column_names, open_model, open_output, rows_report
 from gmmcli.cli.options import (
     OUTPUT,
@@ -25,6 +26,7 @@ from gmmcli.cli.options import (
 from gmmcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from gmmcli.blocks import Block
     from gmmcli.data import SourceBlocks
     from gmmcli.mixture import GaussianMixture
 
@@ -62,7 +64,8 @@ def score(
     Columns are matched to the model by name. Rows, their order and all other
     columns stay as they are.
     """
-    from gmmcli.data import Source
+    with library_imports():
+        from gmmcli.data import Source
 
     for name, given, applies in (
         ("--json", as_json, summary),
@@ -95,15 +98,19 @@ def _summarise(mixture: GaussianMixture, blocks: SourceBlocks) -> dict[str, Any]
 
     import torch
 
-    weight = total = entropy = 0.0
-    rows = 0
-    with torch.inference_mode():
-        for block in blocks:
-            w = torch.ones(len(block.x), dtype=torch.float64) if block.weights is None else block.weights
-            weight += float(w.sum())
-            total += float(w @ mixture.log_prob(block.x))
-            entropy += float(w @ torch.special.entr(mixture.responsibilities(block.x)).sum(1))
-            rows += len(block.x)
+    from gmmcli.fitting.workers import default_threads, map_blocks
+    from gmmcli.threads import single_intra_op_thread
+
+    def sums(block: Block) -> tuple[int, float, float, float]:
+        with torch.inference_mode():  # which is a matter of each thread
+            log_prob, entropy = mixture.log_prob_and_entropy(block.x)
+            w = torch.ones_like(log_prob) if block.weights is None else block.weights
+            return len(w), float(w.sum()), float(w @ log_prob), float(w @ entropy)
+
+    rows, weight, total, entropy = 0, 0.0, 0.0, 0.0
+    with single_intra_op_thread():
+        for part in map_blocks(sums, blocks, default_threads()):  # in order, so that the sums' bits are the same
+            rows, weight, total, entropy = rows + part[0], weight + part[1], total + part[2], entropy + part[3]
     count = mixture.parameter_count
     bic = -2 * total + count * math.log(weight)
     return {

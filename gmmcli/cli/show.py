@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli import console
+from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Json, Model
 from gmmcli.cli.tables import (
@@ -32,7 +33,8 @@ def show(*, model: Model, as_json: Json = False, common: Common) -> None:
 
     With --json all parameters in the units of the data, and everything known of the fit.
     """
-    import torch
+    with library_imports():
+        import torch
 
     mixture, metadata = open_model(model)
     with torch.no_grad():

@@ -19,7 +19,7 @@ Rows out:
 - tensors: tensors as columns. text_lines: tables as lines of CSV and JSON. writers: one for each kind of format.
 - output: where bytes go. sink: tables into a file, whole or not at all.
 
-compute is pyarrow's functions, for all of them.
+compute is pyarrow's functions, and what they lack, for all of them.
 
 Names are imported when they are first used: pyarrow and torch cost more than a help page may take.
 """

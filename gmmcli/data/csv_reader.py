@@ -12,7 +12,18 @@ from gmmcli.data.columns import ColumnKind
 from gmmcli.data.csv_header import bad_encoding, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import convert, kind_of, may_mislead, needs_text, stray_cells, text_facts
+from gmmcli.data.numbers import (
+    TextFacts,
+    convert,
+    kind_of,
+    looks_whole,
+    needs_text,
+    number_facts,
+    numbers_of,
+    parsed_facts,
+    stray_cells,
+    text_facts,
+)
 from gmmcli.data.reader import Pair, Reader
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.errors import InputError
@@ -27,8 +38,8 @@ class CsvReader(Reader):
     """One CSV or TSV file.
 
     Numbers are pyarrow's own inference over the whole file (its streaming reader settles on the first block
-    and fails on a late `1.5`), parsed once and kept. What passes through is parsed again, every cell as a
-    string, and so is a column of which the numbers do not tell whether it is an identifier.
+    and fails on a late `1.5`), parsed once and kept. What passes through as it was written is parsed again, every
+    cell as a string, and so is a column of which the numbers do not tell whether it is an identifier.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> None:
@@ -40,11 +51,13 @@ class CsvReader(Reader):
         self._head = read_head(source, options, self._delimiter)
         self._typed: dict[str, pa.ChunkedArray | None] = {}  # None for a column with other cells
         self._kinds: dict[str, ColumnKind] = {}
+        self._facts: dict[str, TextFacts] = {}
+        self._quotes: bool | None = None  # whether there may be any; None while nobody has looked
         self._details: dict[str, str] = {}
         self.label = source.label
         self.names = self._head.names
         self.has_rows = self._head.has_rows
-        settled.add(self._strings)
+        settled.add(self._all_facts)
 
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
         """What pyarrow infers from all cells of the columns, but text for identifiers."""
@@ -79,15 +92,36 @@ class CsvReader(Reader):
         """Slices of the strings in their types, and the same rows of the parsed columns."""
         schema = self.schema(typed, columns)
         numbers = self.numbers(columns)
-        strings = self._strings()
-        for first in range(0, strings.num_rows, self._block_rows):
-            piece = strings.slice(first, self._block_rows)
-            cells = [convert(c, f.type, self._options) for c, f in zip(piece.columns, schema, strict=True)]
+        ready = {field.name: self._typed[field.name] for field in schema if typed and self._is(field)}
+        strings = self._strings([name for name in self.names if name not in ready])
+        parts = [ready[name] if name in ready else strings.column(name) for name in self.names]
+        table = pa.Table.from_arrays(parts, names=list(self.names))
+        for first in range(0, table.num_rows, self._block_rows):
+            piece = table.slice(first, self._block_rows)
+            cells = [
+                cells if field.name in ready else convert(cells, field.type, self._options)
+                for cells, field in zip(piece.columns, schema, strict=True)
+            ]
             yield pa.Table.from_arrays(cells, schema=schema), next(numbers) if columns else piece.select([])
 
-    def _strings(self, columns: Sequence[int] | None = None) -> pa.Table:
-        """All cells as written. A cell with nothing in it is null, one of two quotes the empty string."""
-        places = range(len(self.names)) if columns is None else columns
+    def _is(self, field: pa.Field) -> bool:
+        """Whether the column, as parsed, has the type of the field."""
+        typed = self._typed[field.name]
+        return typed is not None and typed.type == field.type
+
+    def _all_facts(self, columns: Sequence[str]) -> dict[str, TextFacts]:
+        """What holds for the cells of the columns."""
+        self._load(columns)
+        strings = self._strings([name for name in columns if name not in self._facts])
+        for name, cells in zip(strings.column_names, strings.columns, strict=True):
+            self._facts[name] = text_facts(cells, self._options)
+        return self._facts
+
+    def _strings(self, columns: Sequence[str]) -> pa.Table:
+        """The cells as written. A cell with nothing in it is null, one of two quotes the empty string."""
+        if not columns:
+            return pa.Table.from_arrays([], names=[])
+        places = [d for d, name in enumerate(self.names) if name in set(columns)]
         options = pacsv.ConvertOptions(
             include_columns=[str(d) for d in places],
             column_types={str(d): pa.string() for d in places},
@@ -97,49 +131,76 @@ class CsvReader(Reader):
         )
         return self._read(options).rename_columns([self.names[d] for d in places])
 
-    def _load(self, columns: Sequence[str]) -> None:
-        """Parse those of the columns that are not parsed yet, and note what each is."""
+    def _load(self, columns: Sequence[str], guess: bool = True) -> None:
+        """Parse those of the columns that are not parsed yet, and note what each is.
+
+        guess: read columns whose first cell is a whole number as text, which shows identifiers; any numbers are
+        made of it here, so that the file need not be parsed a second time.
+        """
         wanted = [d for d, name in enumerate(self.names) if name in set(columns) and name not in self._kinds]
         if not wanted:
             return
+        first = dict(enumerate(self._head.first_row))
+        guess = guess and self._options.decimal == "."  # as numbers_of reads them
+        as_text = [d for d in wanted if guess and looks_whole(first.get(d, ""))]
         options = pacsv.ConvertOptions(
             include_columns=[str(d) for d in wanted],
+            column_types={str(d): pa.string() for d in as_text},
+            strings_can_be_null=True,
             null_values=list(self._options.null_values),
             decimal_point=self._options.decimal,
         )
-        table = self._read(options)
+        try:
+            table = self._read(options)
+        except InputError:
+            if as_text:  # without a guess the error is exact
+                self._load(columns, guess=False)
+            raise
         if wanted[-1] == len(self.names) - 1:
             self._refuse_open_quote(table.column(table.num_columns - 1))
         self.has_rows = table.num_rows > 0
-        unclear: list[int] = []
+        unclear, misjudged = [], []
         for d, column in zip(wanted, table.columns, strict=True):
             name = self.names[d]
-            kind = kind_of(column.type)
-            if kind is ColumnKind.BINARY:  # what pyarrow makes of text that is not UTF-8
-                raise self._bad_encoding(f" in column {printable(name)}")
-            if kind is ColumnKind.TEXT and (detail := stray_cells(column, self._options, _SAMPLE_ROWS)):
-                self._details[name] = detail
-            self._kinds[name] = kind
-            self._typed[name] = column if kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) else None
-            if kind is ColumnKind.NUMBER and needs_text(column):
-                unclear.append(d)
-        if unclear:
-            self._look_for_identifiers(unclear)
-
-    def _look_for_identifiers(self, unclear: Sequence[int]) -> None:
+            if d not in as_text:
+                self._note(name, column)
+                if self._kinds[name] is ColumnKind.NUMBER and needs_text(column):
+                    unclear.append(name)
+            elif (numbers := numbers_of(column)) is not None:
+                self._note(name, numbers)
+                self._look_for_identifiers(name, column)
+            else:
+                misjudged.append(name)
+        del table
         strings = self._strings(unclear)
-        for name, column in zip(strings.column_names, strings.columns, strict=True):
-            typed = self._typed[name]
-            if typed is not None and not may_mislead(column, typed):
-                continue
-            facts = text_facts(column, self._options)
-            if facts.kind is ColumnKind.NUMBER:
-                continue
+        for name in unclear:
+            self._look_for_identifiers(name, strings.column(name))
+        self._load(misjudged, guess=False)
+
+    def _note(self, name: str, column: pa.ChunkedArray) -> None:
+        """Takes in a column as parsed."""
+        kind = kind_of(column.type)
+        if kind is ColumnKind.BINARY:  # what pyarrow makes of text that is not UTF-8
+            raise self._bad_encoding(f" in column {printable(name)}")
+        if kind is ColumnKind.TEXT and (detail := stray_cells(column, self._options, _SAMPLE_ROWS)):
+            self._details[name] = detail
+        usable = kind in (ColumnKind.NUMBER, ColumnKind.EMPTY)
+        self._kinds[name] = kind
+        self._typed[name] = column if usable else None
+        if usable:
+            self._facts[name] = parsed_facts(column)
+
+    def _look_for_identifiers(self, name: str, column: pa.ChunkedArray) -> None:
+        """Settles what a parsed column of numbers is by its text."""
+        typed = self._typed[name]
+        assert typed is not None
+        facts = self._facts[name] = number_facts(column, typed, self._options)
+        if facts.kind not in (ColumnKind.NUMBER, ColumnKind.EMPTY):
             self._kinds[name] = ColumnKind.TEXT
             self._details[name] = facts.detail
-            if not facts.numbers:  # hexadecimal, which pyarrow reads and nobody else
-                self._typed[name] = None
-                self._details[name] = stray_cells(column, self._options, _SAMPLE_ROWS) or "numbers in hexadecimal"
+        if not facts.numbers:  # hexadecimal, which pyarrow reads and nobody else
+            self._typed[name] = None
+            self._details[name] = stray_cells(column, self._options, _SAMPLE_ROWS) or "numbers in hexadecimal"
 
     def _read(self, cells: pacsv.ConvertOptions) -> pa.Table:
         size = _PARSE_BYTES
@@ -168,7 +229,7 @@ class CsvReader(Reader):
             delimiter=self._delimiter,
             quote_char=self._options.quote or False,
             double_quote=bool(self._options.quote),
-            newlines_in_values=bool(self._options.quote),
+            newlines_in_values=self._may_quote(),  # without them rows are found in less time, and side by side
             ignore_empty_lines=len(self.names) > 1,
         )
         with self._source.open() as stream:
@@ -177,6 +238,19 @@ class CsvReader(Reader):
             except OSError as error:
                 with reading(self.label, self._source.format):
                     raise error
+            finally:
+                pa.default_memory_pool().release_unused()  # while it parses pyarrow holds the text of all rows
+
+    def _may_quote(self) -> bool:
+        """Whether a cell may be quoted; told by a look at all bytes, where that is cheap and sure."""
+        if self._quotes is None:
+            quote = self._options.quote.encode("ascii")
+            self._quotes = bool(quote)
+            plain = self._options.quote.encode(self._options.encoding) == quote
+            if quote and plain and self._source.compression is None:
+                with self._source.open() as stream:
+                    self._quotes = any(quote in chunk for chunk in iter(lambda: stream.read(_PARSE_BYTES), b""))
+        return self._quotes
 
     def _explain(self, error: pa.ArrowInvalid, cells: pacsv.ConvertOptions, size: int) -> InputError:
         """The error for the user; the file is parsed once more by one thread, which knows the row."""

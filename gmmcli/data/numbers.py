@@ -7,7 +7,9 @@
   and int64 or float64 holds them. With leading zeros, or of more digits than are held, it is an identifier: text.
 - Text whose every cell is a number is used as numbers where the user, or a model, names the column: `all_numbers`
   and `parse`. That makes no difference between an identifier in a CSV and in the Parquet written of it.
-- `float_column`, `float_table`: cells as float64, NaN where missing.
+- `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing.
+- A column that pyarrow has parsed to numbers needs no such look at all of its text: `needs_text`, `parsed_facts`,
+  `number_facts`. `looks_whole` and `numbers_of` are for columns whose text is read instead.
 - `convert` makes the typed column of text, `stray_cells` tells which cells keep it from being numbers.
 """
 
@@ -22,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import false, null, pc, text
 from gmmcli.data.formats import ReadOptions
 from gmmcli.names import printable
 
@@ -31,16 +33,17 @@ Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 _NUMBER = r"^[ \t]*[+-]?(?i:([0-9]+POINT?[0-9]*|POINT[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)[ \t]*$"
 _PADDED = r"^[ \t]*[+-]?0[0-9]+[ \t]*$"
 _INTEGER = r"^[ \t]*(0+|-?0*[1-9][0-9]{0,18})[ \t]*$"
-# float64 holds 15 digits of any integer; a fraction is a measure, whose last digits are rounded anyway
+_HELD_DIGITS = 15  # that float64 holds of any integer; a fraction is a measure, whose last digits are rounded anyway
 _HELD = (
     r"^[ \t]*[+-]?(?i:"
-    r"0*[0-9]{1,15}"
+    rf"0*[0-9]{{1,{_HELD_DIGITS}}}"
     r"|([0-9]+POINT[0-9]*|POINT[0-9]+)(e[+-]?[0-9]{1,3})?"
     r"|[0-9]+e[+-]?[0-9]{1,3}"
     r"|inf|infinity|nan"
     r")[ \t]*$"
 )
 _ZERO = r"^[ \t]*[+-]?(0|POINT)+([eE]|[ \t]*$)"
+_SUSPECT = r"^[ \t+-]*0[0-9xX]|^[ \t]*-0[ \t]*$"
 _BOOLEAN = r"^(?i:true|false)$"
 
 
@@ -152,14 +155,45 @@ def needs_text(column: pa.ChunkedArray) -> bool:
     return any((cells == np.rint(cells)).any() for cells in map(_values, column.chunks))
 
 
-def may_mislead(column: pa.ChunkedArray, typed: pa.ChunkedArray) -> bool:
-    """Whether a cell, written and parsed thus, may have leading zeros, be in hexadecimal, or fit no float64."""
-    if pc.any(pc.match_substring_regex(column, r"^[ \t+-]*0[0-9xX]")).as_py():
-        return True
-    if pa.types.is_integer(typed.type):
-        return False
-    parsed = [np.abs(_values(cells)) for cells in typed.chunks]
-    return any(bool(((cells >= 2.0**53) | (cells == 0)).any()) for cells in parsed)
+def parsed_facts(typed: pa.ChunkedArray) -> TextFacts:
+    """The facts of a column of numbers, as parsed, for which no text is needed."""
+    if typed.null_count == len(typed):
+        return TextFacts()
+    return TextFacts(True, integers=pa.types.is_integer(typed.type), booleans=False)
+
+
+def number_facts(column: pa.ChunkedArray, typed: pa.ChunkedArray, options: ReadOptions) -> TextFacts:
+    """The facts of a column of strings that was parsed to numbers; as text_facts, but few cells are looked at.
+
+    These are cells that may have leading zeros, be in hexadecimal or a negative zero, or fit no float64.
+    """
+    facts = parsed_facts(typed)
+    suspects = pc.match_substring_regex(column, _SUSPECT)
+    if pc.any(suspects).as_py():
+        facts = facts.merge(text_facts(column.filter(suspects), options))
+    values = np.abs(float_column(typed))
+    extreme = values >= 10.0**_HELD_DIGITS
+    if not facts.integers:
+        extreme |= values == 0
+    if extreme.any():
+        facts = facts.merge(text_facts(column.filter(flags(extreme)), options))
+    return facts
+
+
+def looks_whole(cell: str) -> bool:
+    """Whether a cell is written as a whole number."""
+    return re.fullmatch(r"[ \t]*[+-]?[0-9]+[ \t]*", cell) is not None
+
+
+def numbers_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The column of strings, null where missing, as the numbers that pyarrow would infer; None where it would not."""
+    cells = pc.utf8_trim(column, " \t")
+    for dtype in (pa.int64(), pa.float64()):
+        try:
+            return pc.cast(cells, dtype)
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
 def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Column:
@@ -170,7 +204,7 @@ def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Column:
         return parse(column, options)
     cells = _without_missing(column, options)
     if pa.types.is_boolean(dtype):
-        return pc.equal(pc.utf8_lower(cells), "true")
+        return pc.equal(pc.utf8_lower(cells), text("true"))
     return pc.cast(pc.utf8_trim(cells, " \t"), dtype)
 
 
@@ -220,6 +254,20 @@ def float_table(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (N, D
     return cells
 
 
+def float_columns(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (D, N)
+    """The named columns as float64, one row of the result for each column, C-contiguous, NaN where missing."""
+    cells = np.empty((len(columns), table.num_rows))
+    for d, name in enumerate(columns):
+        cells[d] = float_column(table.column(name))
+    return cells
+
+
+def flags(values: np.ndarray) -> pa.Array:
+    """Booleans (N,) as an arrow array."""
+    bits = np.packbits(values, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+
+
 def _values(array: pa.Array) -> np.ndarray:  # (N,)
     """A float64 array off its buffers; its to_numpy would import pandas, which takes 0.3 s."""
     validity, values = array.buffers()
@@ -254,7 +302,7 @@ def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
 def _not_numbers(column: Column, options: ReadOptions) -> Column:
     """True for each cell that is neither missing nor a number."""
     number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
-    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, False)))
+    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
 
 
 def _is_missing(column: Column, options: ReadOptions) -> Column:
@@ -264,7 +312,7 @@ def _is_missing(column: Column, options: ReadOptions) -> Column:
 
 
 def _without_missing(column: Column, options: ReadOptions) -> Column:
-    return pc.if_else(_is_missing(column, options), pa.scalar(None, pa.string()), column)
+    return pc.if_else(_is_missing(column, options), null(pa.string()), column)
 
 
 def _pattern(pattern: str, options: ReadOptions) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
 from gmmcli.data.output import Output
-from gmmcli.data.writers import Writer, make_writer
+from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
 from gmmcli.errors import InputError, UsageError
 from gmmcli.files import STDOUT, check_place, is_direct
 from gmmcli.names import printable
@@ -83,7 +84,7 @@ class Sink:
         self._format = format
         self._schema = schema
         self._delimiter = delimiter or ("\t" if format.name == "tsv" else ",")
-        self._decimal = decimal
+        self._encoder = make_encoder(format.name, self._delimiter, decimal)
         self._output: Output | None = None
         self._writer: Writer | None = None
         self.typed = format.name not in DELIMITED
@@ -98,25 +99,40 @@ class Sink:
         else:
             self._abort()
 
-    def write(self, table: pa.Table) -> None:
-        """Write the rows of the table. Raises InputError for cells that the format cannot hold."""
-        try:
+    def encode(self, table: pa.Table) -> Encoded:
+        """The rows made ready for `write`, which for text is most of the work; may be called from any thread.
+
+        Raises InputError for cells that the format cannot hold.
+        """
+        with self._refusing():
+            return self._encoder(table)
+
+    def write(self, piece: pa.Table | Encoded) -> None:
+        """Write the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
+        table = piece.table if isinstance(piece, Encoded) else piece
+        with self._refusing():
             writer = self._writer or self._open(table.schema)
             if self._schema is not None and not table.schema.equals(self._schema, check_metadata=False):
-                table = table.cast(self._schema)
-            writer.write(table)
+                piece = table = table.cast(self._schema)
+            writer.write(piece if isinstance(piece, Encoded) else self._encoder(piece))
+        self.rows_written += table.num_rows
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turns what the writers raise into an OSError or an InputError that names the output."""
+        try:
+            yield
         except OSError as error:
             raise self._named(error) from None
         except (pa.ArrowException, ValueError) as error:
             reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
             raise InputError(f"{self._name()}: cannot be written as {self._format.name}: {reason}") from error
-        self.rows_written += table.num_rows
 
     def _open(self, schema: pa.Schema) -> Writer:
         self._schema = schema
         self._output = Output(self._target)
         stream = self._output.stream(self._format.compression)
-        self._writer = make_writer(self._format.name, stream, schema, self._delimiter, self._decimal)
+        self._writer = make_writer(self._format.name, stream, schema, self._delimiter)
         return self._writer
 
     def _commit(self) -> None:

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import BLOCK_ROWS
-from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
-from gmmcli.data.numbers import float_table
+from gmmcli.data.numbers import float_columns
 from gmmcli.data.reader import Reader
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
@@ -32,8 +31,8 @@ from gmmcli.names import listing, printable
 class Rows(NamedTuple):
     """Consecutive rows.
 
-    table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing. first_row: its
-    number.
+    table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing, each contiguous.
+    first_row: its number.
     """
 
     table: pa.Table
@@ -60,7 +59,7 @@ class Source:
     ) -> None:
         self._options = options or ReadOptions()
         inputs = expand(paths, self._options, stdin)
-        settled = SettledTypes(self._options)
+        settled = SettledTypes()
         self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
@@ -122,12 +121,14 @@ class Source:
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
         missing cell is NaN in x.
         """
+        if typed:
+            self._kinds(self.names)  # of all at once, since for text it takes a reading of all of it
         self._require_numbers(columns)
         schema = self.schema(typed, columns)
         first_row = 0
         for reader in self._readers:
             for table, numbers in reader.pairs(columns, typed):
-                cells = float_table(numbers, columns)
+                cells = float_columns(numbers, columns)
                 if (
                     np.isinf(cells).any()
                     if missing == "keep"
@@ -135,7 +136,7 @@ class Source:
                 ):
                     bad = count_bad(self._readers, tuple(columns)).message(unobserved=missing == "error")
                     raise InputError(f"{self.label}: {bad}: use --missing drop")
-                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells), first_row)
+                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
                 first_row += table.num_rows
         if not first_row:
             raise no_rows(self.label)
@@ -224,6 +225,9 @@ class Source:
 def _open_reader(source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> Reader:
     if source.format in DELIMITED:
         return CsvReader(source, options, block_rows, settled)
+    # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
+    from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
+
     kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
     return kind(source, options, block_rows)
 

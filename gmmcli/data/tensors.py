@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+
+from gmmcli.data.numbers import flags
 
 _TYPES = {torch.float64: pa.float64(), torch.int64: pa.int64()}
 
@@ -24,10 +25,13 @@ def with_columns(
     table: pa.Table,
     names: Sequence[str],
     columns: Sequence[Tensor],  # (M,) each
-    complete: Tensor,  # (N,) bool, true M times
+    complete: Tensor | None = None,  # (N,) bool, true M times; None where all rows are complete
 ) -> pa.Table:
     """The table with columns whose values are those of the complete rows, in order; the other rows get null."""
     for name, values in zip(names, columns, strict=True):
+        if complete is None:
+            table = table.append_column(name, _array(values))
+            continue
         spread = values.new_zeros(len(complete))
         spread[complete] = values
         table = table.append_column(name, _array(spread, complete))
@@ -35,5 +39,5 @@ def with_columns(
 
 
 def _array(values: Tensor, valid: Tensor | None = None) -> pa.Array:
-    bits = None if valid is None else pa.py_buffer(np.packbits(valid.numpy(), bitorder="little"))
+    bits = None if valid is None else flags(valid.numpy()).buffers()[1]
     return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [bits, pa.py_buffer(values.contiguous().numpy())])

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import cell, false, null, pc, text
 from gmmcli.data.numbers import kind_of
 from gmmcli.errors import InputError
 from gmmcli.names import printable
@@ -32,24 +33,23 @@ def strings(column: pa.Array | pa.ChunkedArray, name: str, decimal: str = ".") -
         return strings(column.cast(dtype.value_type), name, decimal)
     kind = kind_of(dtype)
     if kind is ColumnKind.NESTED:
-        cells = [None if cell is None else _dump(cell) for cell in column.to_pylist()]
-        return pa.array(cells, _LARGE)
+        return pa.array([None if value is None else _dump(value) for value in column.to_pylist()], _LARGE)
     if pa.types.is_duration(dtype):
         column = column.cast(pa.int64())
     try:
-        text = (
+        cells = (
             pc.cast(column, _LARGE) if not pa.types.is_string_view(dtype) else column.cast(pa.string()).cast(_LARGE)
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"column {printable(name)} ({dtype}) cannot be written as text: write Parquet") from error
     if decimal != "." and (pa.types.is_floating(dtype) or pa.types.is_decimal(dtype)):
-        return pc.replace_substring(text, ".", decimal)
-    return text
+        return pc.replace_substring(cells, ".", decimal)
+    return cells
 
 
 def csv_header(names: Sequence[str], delimiter: str) -> bytes:
     """The line of the names, quoted like cells."""
-    row = pa.table([pa.array([name], pa.string()) for name in names], names=[str(d) for d in range(len(names))])
+    row = pa.table([cell(name) for name in names], names=[str(d) for d in range(len(names))])
     return csv_lines(row, delimiter, ".").to_pybytes()
 
 
@@ -60,16 +60,28 @@ def csv_lines(table: pa.Table, delimiter: str, decimal: str) -> pa.Buffer:
     cell with nothing is null). In a table of one column null is in quotes too: a blank line would not be a
     row elsewhere.
     """
-    special = f'[{re.escape(delimiter)}"\r\n]'
+    special = f'{delimiter}"\r\n'
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        text = strings(column, name, decimal)
-        quoted = pc.fill_null(pc.or_(pc.match_substring_regex(text, special), pc.equal(text, "")), False)
+        cells = strings(column, name, decimal)
+        quoted = pc.equal(cells, text(""))
+        if _holds_any(cells, special):
+            quoted = pc.or_(quoted, pc.match_substring_regex(cells, f"[{re.escape(special)}]"))
         if pc.any(quoted).as_py():
-            inner = pc.replace_substring(text, '"', '""')
-            text = pc.if_else(quoted, _glue('"', inner, '"'), text)
-        columns.append(pc.fill_null(text, '""') if table.num_columns == 1 else text)
+            inner = pc.replace_substring(cells, '"', '""')
+            cells = pc.if_else(pc.fill_null(quoted, false()), _glue('"', inner, '"'), cells)
+        columns.append(pc.fill_null(cells, text('""')) if table.num_columns == 1 else cells)
     return _join(columns, delimiter, table.num_rows)
+
+
+def _holds_any(cells: pa.Array, characters: str) -> bool:
+    """Whether some cell may hold one of the ASCII characters: a look at all bytes, far quicker than at each cell."""
+    _, offsets, values = cells.buffers()
+    if not len(cells) or values is None:
+        return False
+    first, last = np.frombuffer(offsets, np.int64)[[cells.offset, cells.offset + len(cells)]]
+    content = np.frombuffer(values, np.uint8)[first:last]
+    return any(bool((content == ord(character)).any()) for character in characters)
 
 
 def json_lines(table: pa.Table) -> pa.Buffer:
@@ -85,24 +97,22 @@ def json_lines(table: pa.Table) -> pa.Buffer:
 def _json_tokens(column: pa.ChunkedArray, name: str) -> pa.Array:
     kind = kind_of(column.type)
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-    text = strings(column, name)
+        column = pc.if_else(pc.is_finite(column), column, null(column.type))
+    cells = strings(column, name)
     if kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.NESTED):
-        if pc.any(pc.match_substring_regex(text, _CONTROL)).as_py():
-            text = pa.array([None if c is None else _dump(c) for c in text.to_pylist()], _LARGE)
+        if pc.any(pc.match_substring_regex(cells, _CONTROL)).as_py():
+            cells = pa.array([None if c is None else _dump(c) for c in cells.to_pylist()], _LARGE)
         else:
-            text = pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), '"', '\\"')
-            text = _glue('"', text, '"')
-    return pc.fill_null(text, "null")
+            cells = pc.replace_substring(pc.replace_substring(cells, "\\", "\\\\"), '"', '\\"')
+            cells = _glue('"', cells, '"')
+    return pc.fill_null(cells, text("null"))
 
 
 def _join(columns: Sequence[pa.Array], delimiter: str, rows: int) -> pa.Buffer:
     """The cells of each row joined and ended by a line feed, as one stretch of bytes."""
     if not rows:
         return pa.py_buffer(b"")
-    line = pc.binary_join_element_wise(
-        *columns, pa.scalar(delimiter, _LARGE), null_handling="replace", null_replacement=""
-    )
+    line = pc.binary_join_element_wise(*columns, text(delimiter), null_handling="replace", null_replacement="")
     lines = _glue(line, "\n")
     # the values of a string array lie one behind the other: with its line ends that is the text itself
     return lines.buffers()[2]
@@ -110,8 +120,8 @@ def _join(columns: Sequence[pa.Array], delimiter: str, rows: int) -> pa.Buffer:
 
 def _glue(*parts: pa.Array | str) -> pa.Array:
     """The parts of each row as one text, null where a part is null."""
-    typed = [pa.scalar(part, _LARGE) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*typed, pa.scalar("", _LARGE))
+    typed = [text(part) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, text(""))
 
 
 def _dump(cell: object) -> str:

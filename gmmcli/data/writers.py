@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gmmcli.data.compute import pc
+from gmmcli.data.formats import TEXT
 from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 
 ROW_GROUP_ROWS = 1 << 17
+SAMPLE_ROWS = 1 << 12
+
+
+class Encoded(NamedTuple):
+    """A table, and for a format of text its lines."""
+
+    table: pa.Table
+    lines: pa.Buffer | None = None
+
+
+Encoder = Callable[[pa.Table], Encoded]
 
 
 class Writer(Protocol):
     """What writes tables of one schema to a stream."""
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, piece: Encoded) -> None:
         """Write the rows, now or at the latest in close."""
         ...
 
@@ -25,17 +39,13 @@ class Writer(Protocol):
 
 
 class _TextWriter:
-    def __init__(self, stream: Any, schema: pa.Schema, name: str, delimiter: str, decimal: str) -> None:
+    def __init__(self, stream: Any, schema: pa.Schema, name: str, delimiter: str) -> None:
         self._stream = stream
-        self._name = name
-        self._delimiter = delimiter
-        self._decimal = decimal
         if name != "json" and len(schema):
             stream.write(csv_header(schema.names, delimiter))
 
-    def write(self, table: pa.Table) -> None:
-        lines = json_lines(table) if self._name == "json" else csv_lines(table, self._delimiter, self._decimal)
-        self._stream.write(lines)
+    def write(self, piece: Encoded) -> None:
+        self._stream.write(piece.lines)
         self._stream.flush()
 
     def close(self) -> None:
@@ -47,13 +57,14 @@ class _ParquetWriter:
 
     def __init__(self, stream: Any, schema: pa.Schema) -> None:
         self._stream = stream
-        self._writer = pq.ParquetWriter(stream, schema)
+        self._schema = schema
+        self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._rows = 0
 
-    def write(self, table: pa.Table) -> None:
-        self._held.append(table)
-        self._rows += table.num_rows
+    def write(self, piece: Encoded) -> None:
+        self._held.append(piece.table)
+        self._rows += piece.table.num_rows
         if self._rows >= ROW_GROUP_ROWS:
             self._flush()
 
@@ -61,13 +72,36 @@ class _ParquetWriter:
         try:
             self._flush()
         finally:
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
         self._stream.close()
 
     def _flush(self) -> None:
-        if self._held:
-            self._writer.write_table(pa.concat_tables(self._held), row_group_size=self._rows)
+        table = pa.concat_tables([pa.Table.from_batches([], self._schema), *self._held])
+        if self._writer is None:
+            chosen: Any = _repetitive(table)  # names too, which pyarrow's annotation leaves out
+            self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen)
+        if self._rows:
+            self._writer.write_table(table, row_group_size=self._rows)
         self._held, self._rows = [], 0
+
+
+def _repetitive(table: pa.Table) -> list[str] | bool:
+    """The columns that are worth a dictionary of their values: those whose first cells repeat.
+
+    To build a dictionary and then give it up takes ten times as long as writing the cells as they are.
+    """
+    if any(pa.types.is_nested(field.type) for field in table.schema):
+        return True  # names of columns do not tell the parts of a nested one
+    head = table.slice(0, SAMPLE_ROWS)
+    return [name for name, column in zip(head.column_names, head.columns, strict=True) if _repeats(column)]
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    try:
+        return 2 * pc.count_distinct(column).as_py() <= len(column)
+    except pa.ArrowNotImplementedError:  # of dictionaries, which it suits, and of rare types
+        return True
 
 
 class _ArrowWriter:
@@ -82,18 +116,27 @@ class _ArrowWriter:
                     self._schema = self._schema.set(i, field.with_type(field.type.value_type))
         self._writer = (pa.ipc.new_file if name == "arrow" else pa.ipc.new_stream)(stream, self._schema)
 
-    def write(self, table: pa.Table) -> None:
-        self._writer.write_table(table.cast(self._schema))
+    def write(self, piece: Encoded) -> None:
+        self._writer.write_table(piece.table.cast(self._schema))
 
     def close(self) -> None:
         self._writer.close()
         self._stream.close()
 
 
-def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str, decimal: str) -> Writer:
-    """The writer of a format of FORMATS; delimiter and decimal point matter to delimited text."""
+def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
+    """What makes tables ready for the writer of a format of FORMATS; may be called from several threads at a time."""
+    if name == "json":
+        return lambda table: Encoded(table, json_lines(table))
+    if name in TEXT:
+        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
+    return Encoded
+
+
+def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
+    """The writer of a format of FORMATS; the delimiter is for the header of delimited text."""
     if name == "parquet":
         return _ParquetWriter(stream, schema)
     if name in ("arrow", "arrows"):
         return _ArrowWriter(stream, schema, name)
-    return _TextWriter(stream, schema, name, delimiter, decimal)
+    return _TextWriter(stream, schema, name, delimiter)

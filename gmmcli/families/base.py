@@ -25,6 +25,7 @@ from gmmcli.families.coordinates import Affine
 LOG_2PI = math.log(2 * math.pi)
 STARVED = 1e-12  # a component with less than this share of the weight keeps its mean and covariance
 SMALLEST_WEIGHT = 1e-300  # below it a weight's logarithm is taken as that of this number, to stay finite
+GROUP_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}  # differences of the components that are worked together
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Unconstrained:
     logits: Tensor
     means: Tensor
     raw: Tensor
+
+
+# A function of B rows held as columns, (D, B), to (K, B): a number for each component and row. What depends on the
+# parameters alone is done when it is made.
+ByRow = Callable[[Tensor], Tensor]
 
 
 class Family(ABC):
@@ -137,9 +143,8 @@ class Family(ABC):
         self,
         scale: Tensor,
         means: Tensor,  # (K, D)
-        x: Tensor,  # (B, D)
-    ) -> Tensor:
-        """(x_n − μ_k)ᵀ Σ_k⁻¹ (x_n − μ_k) as (B, K), from differences, never from expanded squares."""
+    ) -> ByRow:
+        """(x_n − μ_k)ᵀ Σ_k⁻¹ (x_n − μ_k) as (K, B), from differences, never from expanded squares."""
 
     @abstractmethod
     def scale_from_scatter(
@@ -260,14 +265,20 @@ class Family(ABC):
         return Coefficients(torch.cat([constant[:, None], slope], 1), self.quad_coefficients(p.scale))
 
     @final
+    def log_joint_by_row(self, p: Parameters) -> ByRow:
+        """log π_k + log N(x_n | μ_k, Σ_k) as (K, B) in nats, from differences to the means, differentiable."""
+        constant = p.weights.log() - 0.5 * (p.dims * LOG_2PI + self.log_det(p.scale, p.dims))
+        distances = self.mahalanobis(p.scale, p.means)
+        return lambda x: torch.add(constant[:, None], distances(x), alpha=-0.5)
+
+    @final
     def log_joint(
         self,
         p: Parameters,
         x: Tensor,  # (B, D)
     ) -> Tensor:
-        """log π_k + log N(x_n | μ_k, Σ_k) as (B, K) in nats, from differences to the means."""
-        constant = p.weights.log() - 0.5 * (p.dims * LOG_2PI + self.log_det(p.scale, p.dims))
-        return constant - 0.5 * self.mahalanobis(p.scale, p.means, x)
+        """The same of rows (B, D), as (B, K)."""
+        return self.log_joint_by_row(p)(x.mT).mT
 
     @final
     def m_step(
@@ -366,3 +377,15 @@ class Family(ABC):
         problem = self.scale_problem(p.scale)
         if problem:
             raise InputError(problem)
+
+
+def over_components(
+    components: int,
+    x: Tensor,  # (D, B)
+    work: Callable[[slice], Tensor],
+) -> Tensor:
+    """`work` of all components as (K, B), a few at a time: on a CPU, so that its cache holds their differences."""
+    numbers = GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"])
+    size = max(1, numbers // max(1, x.numel()))
+    parts = [work(slice(first, first + size)) for first in range(0, components, size)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gmmcli.families.base import ByRow, over_components
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -45,8 +46,17 @@ class DiagonalFamily(VarianceFamily):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         return scale.log().sum(-1)
 
-    def mahalanobis(self, scale: Tensor, means: Tensor, x: Tensor) -> Tensor:
-        return ((x[:, None, :] - means).square() / scale).sum(-1)
+    def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
+        precisions = scale.reciprocal().expand(len(means), -1)[:, None, :]
+        centres = means[:, :, None]
+
+        def distances(x: Tensor) -> Tensor:
+            def work(k: slice) -> Tensor:
+                return torch.bmm(precisions[k], (x - centres[k]).square())[:, 0]
+
+            return over_components(len(means), x, work)
+
+        return distances
 
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return (scatter / counts[:, None]).clamp_min(floor)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gmmcli.families.base import ByRow, over_components
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -48,8 +49,14 @@ class IsotropicFamily(VarianceFamily):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         return dims * scale.log()
 
-    def mahalanobis(self, scale: Tensor, means: Tensor, x: Tensor) -> Tensor:
-        return (x[:, None, :] - means).square().sum(-1) / scale
+    def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
+        centres = means[:, :, None]
+
+        def distances(x: Tensor) -> Tensor:
+            squares = over_components(len(means), x, lambda k: (x - centres[k]).square().sum(1))
+            return squares / scale[:, None]
+
+        return distances
 
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return (scatter[:, 0] / (counts * dims)).clamp_min(floor)

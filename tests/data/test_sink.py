@@ -148,6 +148,51 @@ def test_dictionaries_that_differ_from_table_to_table(tmp_path):
         assert passed(Source([path])).column("c").to_pylist() == ["p", "q", "r"]
 
 
+@pytest.mark.parametrize("suffix", ALL)
+def test_tables_encoded_beforehand_make_the_same_file(tmp_path, suffix):
+    contents = []
+    for encoded in (False, True):
+        path = tmp_path / f"{encoded}{suffix}"
+        with open_sink(str(path)) as sink:
+            pieces = [TABLE.slice(0, 1), TABLE.slice(1)]
+            for piece in [sink.encode(piece) for piece in pieces] if encoded else pieces:
+                sink.write(piece)
+            assert sink.rows_written == TABLE.num_rows
+        contents.append(Source([str(path)]))
+    plain, encoded = (pa.concat_tables(r.table for r in source.tables([])) for source in contents)
+    assert plain.equals(encoded)
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_later_encoded_tables_get_the_first_schema_too(tmp_path, format):
+    path = str(tmp_path / f"t.{format}")
+    with open_sink(path) as sink:
+        for column in (pa.array([1.5]), pa.array([2])):
+            sink.write(sink.encode(pa.table({"a": column})))
+    assert Source([path]).kinds == {"a": "number"}
+    assert [x for block in Source([path]).blocks(["a"]) for x in block.x.flatten().tolist()] == [1.5, 2.0]
+
+
+def test_only_columns_that_repeat_get_a_dictionary(tmp_path):
+    rows = range(10_000)
+    table = pa.table({
+        "unique": [i / 7 for i in rows],
+        "few": [float(i % 5) for i in rows],
+        "a.name": [str(i % 3) for i in rows],
+        "id": [str(i) for i in rows],
+        "category": pa.array([str(i % 3) for i in rows]).dictionary_encode(),
+    })  # fmt: skip
+    path = str(tmp_path / "t.parquet")
+    with open_sink(path) as sink:
+        sink.write(table)
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    found = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert found == {"few", "a.name", "category"}
+    assert pq.read_table(path).equals(table)
+    assert pq.ParquetFile(path).metadata.num_row_groups == 1
+
+
 def test_small_tables_share_a_row_group(tmp_path):
     path = str(tmp_path / "t.parquet")
     with open_sink(path) as sink:

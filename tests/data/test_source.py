@@ -459,6 +459,15 @@ def test_typed_decimal_comma():
     assert table.to_pylist() == [{"a": 1.5, "b": "1"}, {"a": -0.5, "b": "2.5"}]
 
 
+@pytest.mark.parametrize("encoding", ["utf8", "latin-1", "utf-16", "cp500"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_line_ends_within_quotes_in_any_encoding(encoding, quote):
+    text = f"a,b\n{quote}x\ny{quote},1\n{quote},{quote},2\n"
+    source = stdin(text.encode(encoding), encoding=encoding, quote=quote)
+    assert passed(source).to_pylist() == [{"a": "x\ny", "b": "1"}, {"a": ",", "b": "2"}]
+    assert cells(source, ["b"]) == [[1], [2]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_numbers_read_back_exactly(numbers):

@@ -1,0 +1,75 @@
+"""What holds for the cells of a column: told of parsed numbers with few looks at their text, and the same."""
+
+from __future__ import annotations
+
+import io
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from gmmcli.data.columns import ColumnKind
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.numbers import kind_of, needs_text, number_facts, parsed_facts, settled_type, text_facts
+from gmmcli.data.source import Source
+
+ODD = [
+    "0", "-0", "-0.0", "007", "-01", "00", "0.5", "00.5", ".5", "5.", " 5", "5\t", "0x1F", "1e3", "1e400", "1e-400",
+    "999999999999999", "1000000000000000", "9007199254740993", "9223372036854775807", "99999999999999999999",
+    "1234567890123456.5", "inf", "-Infinity", "nan", "NA", "",
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(ODD) | st.integers(-(2**65), 2**65).map(str) | st.floats(allow_nan=False).map(repr),
+        min_size=1,
+    )
+)
+@example(["0", "-0"])
+@example(["1.5", "0x1F"])
+@example(["1.5", "1000000000000000"])
+def test_facts_of_parsed_numbers_are_those_of_their_text(cells: list[str]) -> None:
+    options = ReadOptions()
+    content = "a,b\n" + "".join(f"{cell},x\n" for cell in cells)
+    convert = pacsv.ConvertOptions(null_values=list(options.null_values))
+    typed = pacsv.read_csv(io.BytesIO(content.encode()), convert_options=convert).column("a")
+    assume(kind_of(typed.type) is ColumnKind.NUMBER)
+    column = pa.chunked_array([pa.array(cells, pa.string())])
+    expected = text_facts(column, options)
+    facts = number_facts(column, typed, options) if needs_text(typed) else parsed_facts(typed)
+    assert facts.kind == expected.kind
+    assert settled_type(facts) == settled_type(expected)
+    assert settled_type(facts, named=True) == settled_type(expected, named=True)
+    assert (facts.cells, facts.numbers, facts.integers) == (expected.cells, expected.numbers, expected.integers)
+    if facts.numbers:
+        assert (facts.padded is None, facts.wide is None) == (expected.padded is None, expected.wide is None)
+
+
+def facts_of(source: Source) -> tuple[object, ...]:
+    """All that a source tells of its columns, and their numbers where they have any."""
+    numeric = [name for name, kind in source.kinds.items() if kind is ColumnKind.NUMBER]
+    numbers = [rows.x.tolist() for rows in source.tables(numeric, missing="drop")]
+    return source.kinds, source.details, source.schema(typed=True), repr(numbers)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*ODD, "x", "true", "2020-01-01", "12:30", '"7"', '"a,b"'])
+        | st.integers(-(2**65), 2**65).map(str),
+        min_size=1,
+    )
+)
+@example(["1", "2.5"])
+@example(["1", "true"])
+@example(["7", "x"])
+@example(["7", "99999999999999999999"])
+def test_reading_a_column_as_text_first_tells_the_same_of_it(cells: list[str]) -> None:
+    content = ("a,b\n" + "".join(f"{cell},1.5\n" for cell in cells)).encode()
+    found = facts_of(Source([], stdin=io.BytesIO(content)))
+    with mock.patch("gmmcli.data.csv_reader.looks_whole", return_value=False):
+        assert facts_of(Source([], stdin=io.BytesIO(content))) == found
