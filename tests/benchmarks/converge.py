@@ -248,9 +248,10 @@ def _legend(options: argparse.Namespace) -> str:
         f"{options.rows:,} rows, full covariances; overlapping-4 and separated-4 have 4 columns and 5 components, "
         f"overlapping-8 and separated-8 have 8 and 8. Medians over {options.problems} problems; (n/m): only in n "
         "of the m did it come so far, and the median is theirs. short of best: nats per row below the best "
-        "log-likelihood that anybody reached in the same problem. passes and s: of the whole fit; to 1e-04 and so on: until within "
-        f"so many nats per row of that best. gmm's passes include {READINGS} readings before the first and rejected "
-        "steps. scikit-learn's seconds are spread evenly over its passes; its max_iter is 100 at its defaults."
+        "log-likelihood that anybody reached in the same problem. passes and s: of the whole fit; to 1e-04 and so "
+        f"on: until within so many nats per row of that best. gmm's passes include {READINGS} readings before the "
+        "first and rejected steps. scikit-learn's seconds are spread evenly over its passes; its max_iter is 100 at "
+        "its defaults."
     )
 
 

@@ -82,7 +82,7 @@ def publish(options: Any, title: str, parts: Sequence[str], measured: Any) -> No
 
 def write_section(path: Path, title: str, text: str) -> None:
     """Puts `## title` and the text into a markdown file, in place of the section of that title if it has one."""
-    sections = path.read_text().split("\n## ") if path.exists() else ["# Results\n"]
+    sections = path.read_text().split("\n## ") if path.exists() else ["# Results of the benchmarks\n"]
     ours = f"{title}\n\n{text}\n"
     places = [i for i, section in enumerate(sections) if i and section.splitlines()[0] == title]
     if places:
