@@ -125,6 +125,13 @@ class Fitting:
             rich_help_panel=METHOD,
         ),
     ] = FitOptions.tolerance
+    acceleration: Annotated[
+        Literal["quasi-newton", "anderson", "squarem", "none"] | None,
+        typer.Option(
+            help="How EM's steps are extrapolated, for fewer passes; none is plain EM. Default: quasi-newton.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None
     optimizer: Annotated[
         Literal["adam", "lbfgs"] | None,
         typer.Option(help="Default: adam. lbfgs takes all rows at once.", rich_help_panel=GRADIENT),

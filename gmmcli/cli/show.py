@@ -88,6 +88,8 @@ def _history(metadata: dict[str, Any]) -> list[str]:
     if metadata.get("rows_left_out"):
         rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
     method = f"method: {metadata['method']}"
+    if options.get("acceleration"):
+        method += f" with acceleration {options['acceleration']}"
     if options.get("optimizer"):
         method += f" with {options['optimizer']}"
     if options.get("standardize"):

@@ -17,13 +17,14 @@ from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting import initialise
+from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import float32_products, pass_dtype, resolve_device
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
-from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.options import ACCELERATIONS, FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
@@ -99,9 +100,15 @@ def fit_blocks(
         starts = _starts(data, family, options, start, scale, threads)
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
         race = Race(
-            lambda rows: _engine(family, options, rows.batches, data.dtype), options.floor, options.short_passes,
-            family.parameter_count(components, dims), Limits(options.passes, options.tolerance), listener, begin,
-        )  # fmt: skip
+            engine=lambda rows: _engine(family, options, rows.batches, data.dtype),
+            scout=_em(family, options, data.dtype) if options.method == "em" else None,
+            floor=options.floor,
+            short=options.short_passes,
+            parameters=family.parameter_count(components, dims),
+            limits=Limits(options.passes, options.tolerance),
+            listener=listener,
+            begin=begin,
+        )
         runs = race.run(starts, evaluate, samples=start is None)
         return _result(runs, race, evaluate, coordinates, options, names)
 
@@ -118,10 +125,16 @@ def _batches(options: FitOptions, rows: int) -> int:
     return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
 
 
+def _em(family: Family, options: FitOptions, dtype: torch.dtype) -> EM:
+    return EM(family, options.floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
+
+
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.floor
     if options.method == "em":
-        return EM(family, floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
+        if options.acceleration == "none":
+            return _em(family, options, dtype)
+        return ENGINES[options.acceleration or ACCELERATIONS[0]](family, floor)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":

@@ -15,6 +15,7 @@ RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+ACCELERATIONS = ("quasi-newton", "anderson", "squarem", "none")
 PRECISIONS = ("auto", "float32", "float64", "tf32")
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
@@ -41,6 +42,7 @@ class FitOptions:
     tolerance: float = 1e-6
     variance_floor: float | None = None
     standardize: bool = False
+    acceleration: Literal["quasi-newton", "anderson", "squarem", "none"] | None = None
     optimizer: Literal["adam", "lbfgs"] | None = None
     mixture_lr: float | None = None
     component_lr: float | None = None
@@ -88,6 +90,12 @@ class FitOptions:
             for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
                 if getattr(self, name) is not None:
                     raise UsageError(f"{_flag(name)} applies to --method gradient, not to em")
+        if self.acceleration not in (None, *ACCELERATIONS):
+            raise UsageError(
+                f"unknown --acceleration {self.acceleration!r}: choose one of {', '.join(ACCELERATIONS)}"
+            )
+        if self.method != "em" and self.acceleration is not None:
+            raise UsageError(f"--acceleration applies to --method em, not to {self.method}")
         if self.optimizer not in (None, "adam", "lbfgs"):
             raise UsageError(f"unknown --optimizer {self.optimizer!r}: choose adam or lbfgs")
         if self.optimizer == "lbfgs":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine
@@ -35,11 +35,13 @@ TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have foun
 class Race:
     """What is raced and how.
 
-    engine: makes the engine for an evaluator's rows; floor: of variances, below which a fit is unsound; short: passes
-    of a short run; parameters: number of free parameters of the model.
+    engine: makes the engine for an evaluator's rows; scout: that of short runs, where it is another, cheaper one;
+    floor: of variances, below which a fit is unsound; short: passes of a short run; parameters: number of free
+    parameters of the model.
     """
 
     engine: Callable[[Evaluator], Engine]
+    scout: Engine | None
     floor: float
     short: int
     parameters: int
@@ -88,7 +90,7 @@ class Race:
         most: passes after which a run is left as it is. Returns those that went beyond a short run and did not fail.
         """
         if short and len(runs) > FINALISTS:
-            run_all(engine, runs, evaluate, limits, listener, self.begin, pause=self.short)
+            self._short_runs(engine, runs, evaluate, limits, listener)
         places = rank(runs, [self.unsound(run, evaluate) for run in runs])
         followed: list[Run] = []
         beaten = _ToBeat(lambda run: self.unsound(run, evaluate) is None)
@@ -99,6 +101,20 @@ class Race:
             if any(run.failure is None and self.unsound(run, evaluate) is None for run in batch):
                 break
         return followed
+
+    def _short_runs(
+        self, engine: Engine, runs: list[Run], evaluate: Evaluator, limits: Limits, listener: Listener | None
+    ) -> None:
+        scout = engine if self.scout is None else self.scout
+        if scout is not engine:
+            for run in runs:
+                run.state = scout.start(run.state.parameters)
+        run_all(scout, runs, evaluate, limits, listener, self.begin, pause=self.short)
+        if scout is not engine:
+            for run in runs:
+                if not run.ended:
+                    level = run.state.log_likelihood  # what it is ranked by until it has taken a step
+                    run.state = replace(engine.start(run.state.parameters), log_likelihood=level)
 
     def _on_sample(self, runs: list[Run], evaluate: Evaluator, *, short: bool) -> list[Run]:
         """The runs to go on with on more rows, each where this sample brings it.

@@ -53,6 +53,12 @@ FIT = [
     (f"{FAITHFUL} --tolerance -1", 2, "--tolerance -1.0: must .*not.* negative"),
     (f"{FAITHFUL} --variance 2", 2, "--variance applies to --family constant"),
     (f"{FAITHFUL} --batch-size 10", 2, "--batch-size applies to --method gradient"),
+    (
+        f"{FAITHFUL} --method gradient --acceleration anderson",
+        2,
+        "--acceleration applies to --method em, not to grad",
+    ),
+    (f"{FAITHFUL} --precision tf32 --device cpu", 2, "--precision tf32 is of CUDA devices, not of cpu"),
     (f"{FAITHFUL} --method gradient --optimizer lbfgs --mixture-lr 1", 2, "--mixture-lr applies to --optimizer adam"),
     (f"{FAITHFUL} --init kmeans", 2, "unknown --init 'kmeans'"),
     (f"{FAITHFUL} --init means.csv", 3, "means.csv: no such file"),

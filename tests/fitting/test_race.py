@@ -86,7 +86,7 @@ def test_rows_too_rare_for_a_sample_are_found(seed: int):
     x[3000:] += 4
     x[:30] = x[:30] * 0.5 + torch.tensor([60.0, 0, 0])
     result = gmmcli.fit(x, 3, seed=seed)
-    assert result.model.weights.tolist()[-1] == pytest.approx(30 / 6000, rel=1e-6)
+    assert result.model.weights.tolist()[-1] == pytest.approx(30 / 6000, rel=1e-3)  # at the default tolerance
     assert result.unsound is None
 
 

@@ -28,8 +28,15 @@ def test_geometric_sequences_of_any_rate_and_limit(rate: float, limit: float, ga
     assert remaining_gain((a, b, c)) == pytest.approx(expected, rel=1e-14 + 8 * rounding / (1 - rate), abs=1e-13)
 
 
-def test_only_the_last_three_terms_count():
-    assert remaining_gain([5.0, -9.0, -4.0, -2.0, -1.0]) == remaining_gain([-4.0, -2.0, -1.0]) == 1.0
+def test_only_the_last_four_terms_count():
+    assert remaining_gain([5.0, -9.0, -8.0, -4.0, -2.0, -1.0]) == remaining_gain([-8.0, -4.0, -2.0, -1.0])
+    assert remaining_gain([-4.0, -2.0, -1.0]) == 1.0
+
+
+def test_a_rate_that_rises_is_taken_to_rise_on():
+    """Rates 0.4 and 0.5: the next changes are 0.05, 0.025, ..., and the rate ends at 0.6."""
+    assert remaining_gain([-9.5, -4.5, -2.5, -1.5]) == pytest.approx(0.6 / 0.4)
+    assert remaining_gain([-9.0, -8.0, -7.5, -7.1]) == math.inf  # 0.5 and 0.8: on its way to growth
 
 
 @pytest.mark.parametrize("terms", [[], [-1.0], [-2.0, -1.0]])
