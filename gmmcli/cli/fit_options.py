@@ -15,7 +15,16 @@ import typer
 
 from gmmcli.cli.options import complete
 from gmmcli.families import FAMILIES
-from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, VARIANCE_FLOOR, FitOptions
+from gmmcli.fitting.options import (
+    ACCELERATIONS,
+    COMPONENT_LR,
+    INITS,
+    ITERATIONS,
+    MIXTURE_LR,
+    RESTARTS,
+    VARIANCE_FLOOR,
+    FitOptions,
+)
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
@@ -85,6 +94,14 @@ class Fitting:
             rich_help_panel=METHOD,
         ),
     ] = FitOptions.method
+    acceleration: Annotated[
+        Literal["bfgs", "anderson", "squarem", "none"] | None,
+        typer.Option(
+            help="How EM's steps are extrapolated, so that it needs fewer passes; none: plain EM. "
+            f"Default: {ACCELERATIONS[0]}.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None
     init: Annotated[
         str,
         typer.Option(

@@ -88,6 +88,8 @@ def _history(metadata: dict[str, Any]) -> list[str]:
     method = f"method: {metadata['method']}"
     if options.get("optimizer"):
         method += f" with {options['optimizer']}"
+    if metadata.get("acceleration"):
+        method += f" with {metadata['acceleration']} acceleration"
     if options.get("standardize"):
         method += ", standardized"
     ended = "converged" if metadata["converged"] else "not converged"

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
@@ -17,7 +20,7 @@ from gmmcli.fitting.stopping import DOUBLE, remaining_gain
 
 @dataclass(frozen=True)
 class EMState(State):
-    """upcoming: the parameters that the next pass evaluates; recent: the last three log-likelihoods."""
+    """upcoming: the parameters that the next pass evaluates; recent: the last four log-likelihoods."""
 
     upcoming: Parameters | None = None
     recent: tuple[float, ...] = ()
@@ -46,7 +49,7 @@ class EM(Engine):
         here = state.upcoming
         assert here is not None
         statistics = yield Request(here)
-        recent = (*state.recent[-2:], statistics.mean_log_likelihood)
+        recent = (*state.recent[-3:], statistics.mean_log_likelihood)
         return EMState(
             parameters=here,
             log_likelihood=recent[-1],
@@ -59,3 +62,14 @@ class EM(Engine):
 def maximise(family: Family, statistics: SufficientStatistics, previous: Parameters, floor: float) -> Parameters:
     """The M-step: the family's maximiser of the expected complete log-likelihood given the statistics."""
     return family.m_step(statistics.counts, statistics.sums, statistics.quads, previous, floor)
+
+
+def expected_log_joint(family: Family, statistics: SufficientStatistics, p: Parameters) -> Tensor:
+    """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed.
+
+    What `maximise` maximises. Its gradient at the parameters of the pass is that of the mean log-likelihood, by
+    Fisher's identity.
+    """
+    eta = family.coefficients(p)
+    linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)
+    return ((eta.linear * linear).sum() + (eta.quad * statistics.quads).sum()) / statistics.weight

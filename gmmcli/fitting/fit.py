@@ -17,6 +17,7 @@ from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting import initialise
+from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import pass_dtype, resolve_device
 from gmmcli.fitting.em import EM
@@ -146,6 +147,8 @@ def _batches(options: FitOptions, rows: int) -> int:
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.floor
     if options.method == "em":
+        if options.accelerated_by is not None:
+            return ENGINES[options.accelerated_by](family, floor)
         return EM(family, floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 

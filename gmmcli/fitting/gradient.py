@@ -11,24 +11,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.coroutine import as_generator
-from gmmcli.fitting.em import maximise
+from gmmcli.fitting.em import expected_log_joint, maximise
 from gmmcli.fitting.engine import Batch, Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
 
 LINE_SEARCH_PASSES = 25
 EM_RATE = 0.99  # assumed rate of EM near the optimum, to judge from one EM step what remains
-
-
-def expected_log_joint(family: Family, statistics: SufficientStatistics, p: Parameters) -> Tensor:
-    """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed."""
-    eta = family.coefficients(p)
-    linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)
-    return ((eta.linear * linear).sum() + (eta.quad * statistics.quads).sum()) / statistics.weight
 
 
 def remaining_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, floor: float) -> float:

@@ -11,7 +11,6 @@ import torch
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, StopReason
 
 PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance
@@ -86,7 +85,7 @@ def run_all(
             while not run.ended and (pause is None or round(run.passes) < pause):
                 try:
                     if run.restart in steps:
-                        requests[run.restart] = steps[run.restart].send(_sound(answer))
+                        requests[run.restart] = _tell(steps[run.restart], answer)
                     else:
                         steps[run.restart] = engine.step(run.state)
                         requests[run.restart] = next(steps[run.restart])
@@ -117,11 +116,10 @@ def run_all(
             advance(by_restart[i], answer)
 
 
-def _sound(answer: Answer | None) -> SufficientStatistics:
-    if isinstance(answer, NumericalError):
-        raise answer
+def _tell(step: Step, answer: Answer | None) -> Request:
+    """Gives a step its answer, an error to be handled there or raised from it; returns its next request."""
     assert answer is not None
-    return answer
+    return step.throw(answer) if isinstance(answer, NumericalError) else step.send(answer)
 
 
 def _record(run: Run, state: State, limits: Limits, offset: float) -> None:

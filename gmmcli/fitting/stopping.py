@@ -38,12 +38,19 @@ NO_PROGRESS = StopReason(
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it after a short run")
 
 
-def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:
-    """Estimated gain of a linearly converging sequence beyond its last term, by Aitken's extrapolation.
+def rounding(log_likelihood: float, eps: float = DOUBLE) -> float:
+    """Differences of mean log-likelihoods up to this are rounding, eps being their relative precision."""
+    return eps * max(1.0, abs(log_likelihood))
 
-    With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). Infinite while the increments
-    still grow or fewer than three terms are known; 0 where the increment is lost in rounding, eps being the
-    relative precision of the terms. In the terms' unit.
+
+def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:
+    """Estimated gain of EM's log-likelihoods beyond the last, by Aitken's extrapolation, of the rate as well.
+
+    With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). EM's rate itself rises as the
+    faster parts of its error die out; where four terms are known, its last change δ is taken to go on at the
+    rate ρ too, so that it ends at ρ + δ ρ/(1 − ρ). Infinite while the increments still grow or are about to, or
+    fewer than three terms are known; 0 where the increment is lost in rounding, eps being the relative precision
+    of the terms. In the terms' unit.
 
     Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
     one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
@@ -52,10 +59,23 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
         return float("inf")
     a, b, c = log_likelihoods[-3:]
     before, last = b - a, c - b
-    rounding = eps * max(1.0, abs(c))
-    if abs(last) <= rounding:
+    if abs(last) <= rounding(c, eps):
         return 0.0
     if last < 0 or before <= last:
         return float("inf")
     rate = last / before
-    return last * rate / (1 - rate)
+    if len(log_likelihoods) > 3 and (earlier := a - log_likelihoods[-4]) > 0:
+        rate += max(0.0, rate - before / earlier) * rate / (1 - rate)
+    return last * rate / (1 - rate) if rate < 1 else float("inf")
+
+
+def promised_remaining(promised: float, slowness: float, log_likelihood: float) -> float:
+    """Estimated gain still to come, nats per row, from the gain that an EM step promises.
+
+    promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: 1/(1 − ρ), ρ the slowest of
+    EM's rates there. What an EM step gains is the share 1 − ρ, at least, of what is to be had. 0 where
+    the promise is lost in rounding.
+    """
+    if promised <= rounding(log_likelihood):
+        return 0.0
+    return promised * slowness
