@@ -31,6 +31,7 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
         "aic": result.aic,
         "icl": result.icl,
         "method": result.options.method,
+        "acceleration": result.options.accelerated_by,
         "seed": result.options.seed,
         "stop": dataclasses.asdict(result.stop),
         "converged": result.converged,

@@ -16,7 +16,16 @@ import typer
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.options import complete
 from gmmcli.families import FAMILIES
-from gmmcli.fitting.options import COMPONENT_LR, INITS, ITERATIONS, MIXTURE_LR, RESTARTS, VARIANCE_FLOOR, FitOptions
+from gmmcli.fitting.options import (
+    ACCELERATIONS,
+    COMPONENT_LR,
+    INITS,
+    ITERATIONS,
+    MIXTURE_LR,
+    RESTARTS,
+    VARIANCE_FLOOR,
+    FitOptions,
+)
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
@@ -86,6 +95,14 @@ class Fitting:
             rich_help_panel=METHOD,
         ),
     ] = FitOptions.method
+    acceleration: Annotated[
+        Literal["bfgs", "anderson", "squarem", "none"] | None,
+        typer.Option(
+            help="How EM's steps are extrapolated, so that it needs fewer passes; none: plain EM. "
+            f"Default: {ACCELERATIONS[0]}.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None
     init: Annotated[
         str,
         typer.Option(
@@ -125,13 +142,6 @@ class Fitting:
             rich_help_panel=METHOD,
         ),
     ] = FitOptions.tolerance
-    acceleration: Annotated[
-        Literal["quasi-newton", "anderson", "squarem", "none"] | None,
-        typer.Option(
-            help="How EM's steps are extrapolated, for fewer passes; none is plain EM. Default: quasi-newton.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None
     optimizer: Annotated[
         Literal["adam", "lbfgs"] | None,
         typer.Option(help="Default: adam. lbfgs takes all rows at once.", rich_help_panel=GRADIENT),

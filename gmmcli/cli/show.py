@@ -88,10 +88,10 @@ def _history(metadata: dict[str, Any]) -> list[str]:
     if metadata.get("rows_left_out"):
         rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
     method = f"method: {metadata['method']}"
-    if options.get("acceleration"):
-        method += f" with acceleration {options['acceleration']}"
     if options.get("optimizer"):
         method += f" with {options['optimizer']}"
+    if metadata.get("acceleration"):
+        method += f" with {metadata['acceleration']} acceleration"
     if options.get("standardize"):
         method += ", standardized"
     ended = "converged" if metadata["converged"] else "not converged"

@@ -24,7 +24,7 @@ from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
-from gmmcli.fitting.options import ACCELERATIONS, FitOptions
+from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
@@ -132,9 +132,9 @@ def _em(family: Family, options: FitOptions, dtype: torch.dtype) -> EM:
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.floor
     if options.method == "em":
-        if options.acceleration == "none":
-            return _em(family, options, dtype)
-        return ENGINES[options.acceleration or ACCELERATIONS[0]](family, floor)
+        if options.accelerated_by is not None:
+            return ENGINES[options.accelerated_by](family, floor)
+        return _em(family, options, dtype)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":

@@ -10,12 +10,12 @@ from typing import Literal
 from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES, GIVEN_VARIANCE
 
+ACCELERATIONS = ("bfgs", "anderson", "squarem", "none")  # of EM; the first is the default
 INITS = ("kmeans++", "random", "random-rows")
 RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
-ACCELERATIONS = ("quasi-newton", "anderson", "squarem", "none")
 PRECISIONS = ("auto", "float32", "float64", "tf32")
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
@@ -25,10 +25,10 @@ COMPONENT_LR = 0.05
 class FitOptions:
     """What is fitted and how; None means the default that depends on the others.
 
-    tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take.
-    variance_floor: relative to each column's variance. mixture_lr, component_lr: Adam's rates of the weights and
-    of means and covariances. variance: of the constant family. init: a name in INITS, or "given" when a model or
-    a table of means is passed. threads: workers on the CPU, all processors when None.
+    tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take. acceleration: of
+    EM, a name in ACCELERATIONS. variance_floor: relative to each column's variance. mixture_lr, component_lr: Adam's
+    rates of the weights and of means and covariances. variance: of the constant family. init: a name in INITS, or
+    "given" when a model or a table of means is passed. threads: workers on the CPU, all processors when None.
     """
 
     components: int = 5
@@ -42,7 +42,7 @@ class FitOptions:
     tolerance: float = 1e-6
     variance_floor: float | None = None
     standardize: bool = False
-    acceleration: Literal["quasi-newton", "anderson", "squarem", "none"] | None = None
+    acceleration: Literal["bfgs", "anderson", "squarem", "none"] | None = None
     optimizer: Literal["adam", "lbfgs"] | None = None
     mixture_lr: float | None = None
     component_lr: float | None = None
@@ -90,12 +90,11 @@ class FitOptions:
             for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
                 if getattr(self, name) is not None:
                     raise UsageError(f"{_flag(name)} applies to --method gradient, not to em")
+        elif self.acceleration is not None:
+            raise UsageError("--acceleration applies to --method em, not to gradient")
         if self.acceleration not in (None, *ACCELERATIONS):
-            raise UsageError(
-                f"unknown --acceleration {self.acceleration!r}: choose one of {', '.join(ACCELERATIONS)}"
-            )
-        if self.method != "em" and self.acceleration is not None:
-            raise UsageError(f"--acceleration applies to --method em, not to {self.method}")
+            choices = ", ".join(ACCELERATIONS)
+            raise UsageError(f"unknown --acceleration {self.acceleration!r}: choose one of {choices}")
         if self.optimizer not in (None, "adam", "lbfgs"):
             raise UsageError(f"unknown --optimizer {self.optimizer!r}: choose adam or lbfgs")
         if self.optimizer == "lbfgs":
@@ -124,6 +123,12 @@ class FitOptions:
     def short_passes(self) -> int:
         """Full passes of every restart before all but the best few are left behind."""
         return SHORT_PASSES["em" if self.method == "em" else self.optimizer or "adam"]
+
+    @property
+    def accelerated_by(self) -> str | None:
+        """The acceleration of EM, the default where none is given; None for plain EM and for other methods."""
+        chosen = self.acceleration or ACCELERATIONS[0]
+        return None if self.method != "em" or chosen == "none" else chosen
 
     @property
     def mixture_rate(self) -> float:

@@ -38,6 +38,11 @@ NO_PROGRESS = StopReason(
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
 
 
+def rounding(log_likelihood: float, eps: float = DOUBLE) -> float:
+    """Differences of mean log-likelihoods up to this are rounding, eps being their relative precision."""
+    return eps * max(1.0, abs(log_likelihood))
+
+
 def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:
     """Estimated gain of EM's log-likelihoods beyond the last, by Aitken's extrapolation, of the rate as well.
 
@@ -54,8 +59,7 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
         return float("inf")
     a, b, c = log_likelihoods[-3:]
     before, last = b - a, c - b
-    rounding = eps * max(1.0, abs(c))
-    if abs(last) <= rounding:
+    if abs(last) <= rounding(c, eps):
         return 0.0
     if last < 0 or before <= last:
         return float("inf")
@@ -72,6 +76,6 @@ def promised_remaining(promised: float, slowness: float, log_likelihood: float) 
     EM's rates there. What an EM step gains is the share 1 − ρ, at least, of what is to be had. 0 where
     the promise is lost in rounding.
     """
-    if promised <= DOUBLE * max(1.0, abs(log_likelihood)):
+    if promised <= rounding(log_likelihood):
         return 0.0
     return promised * slowness

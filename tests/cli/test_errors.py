@@ -52,6 +52,7 @@ FIT = [
     (f"{FAITHFUL} --components two", 2, "--components two: must be a whole number"),
     (f"{FAITHFUL} --tolerance -1", 2, "--tolerance -1.0: must .*not.* negative"),
     (f"{FAITHFUL} --variance 2", 2, "--variance applies to --family constant"),
+    (f"{FAITHFUL} --method gradient --acceleration none", 2, "--acceleration applies to --method em"),
     (f"{FAITHFUL} --batch-size 10", 2, "--batch-size applies to --method gradient"),
     (
         f"{FAITHFUL} --method gradient --acceleration anderson",

@@ -261,6 +261,8 @@ def test_refuses_data_that_cannot_be_fitted(x, components, family, message):
             "--component-lr applies to --optimizer adam",
         ),
         ({"method": "gradient", "optimizer": "sgd"}, "unknown --optimizer"),
+        ({"acceleration": "warp"}, "unknown --acceleration 'warp': choose one of bfgs, anderson, squarem, none"),
+        ({"method": "gradient", "acceleration": "none"}, "--acceleration applies to --method em"),
         ({"tolerance": -1.0}, "--tolerance"),
         ({"tolerance": math.nan}, "--tolerance"),
         ({"variance_floor": 1.5}, "--variance-floor"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmcli.fitting import stopping
-from gmmcli.fitting.stopping import remaining_gain
+from gmmcli.fitting.stopping import promised_remaining, remaining_gain
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.75, 0.25])
@@ -29,14 +29,30 @@ def test_geometric_sequences_of_any_rate_and_limit(rate: float, limit: float, ga
 
 
 def test_only_the_last_four_terms_count():
-    assert remaining_gain([5.0, -9.0, -8.0, -4.0, -2.0, -1.0]) == remaining_gain([-8.0, -4.0, -2.0, -1.0])
-    assert remaining_gain([-4.0, -2.0, -1.0]) == 1.0
+    assert remaining_gain([7.0, -8.0, -4.0, -2.0, -1.0]) == remaining_gain([-8.0, -4.0, -2.0, -1.0]) == 1.0
 
 
-def test_a_rate_that_rises_is_taken_to_rise_on():
-    """Rates 0.4 and 0.5: the next changes are 0.05, 0.025, ..., and the rate ends at 0.6."""
-    assert remaining_gain([-9.5, -4.5, -2.5, -1.5]) == pytest.approx(0.6 / 0.4)
-    assert remaining_gain([-9.0, -8.0, -7.5, -7.1]) == math.inf  # 0.5 and 0.8: on its way to growth
+def test_a_rate_that_has_risen_goes_on_rising():
+    """Increments 8, 2, 1: the rate went from 1/4 to 1/2, and is taken to go to 1/2 + 1/4 = 3/4, so that 3 remain."""
+    assert remaining_gain([-11.0, -3.0, -1.0, 0.0]) == 3.0
+    assert remaining_gain([-7.0, -3.0, -1.0, 0.0]) == 1.0  # 4, 2, 1: the rate stays
+    assert remaining_gain([-4.5, -3.0, -1.0, 0.0]) == 1.0  # 1.5, 2, 1: one that has fallen is taken to stay
+
+
+def test_unknown_where_the_rate_is_about_to_reach_one():
+    assert remaining_gain([-13.0, -3.0, -1.9, -1.0]) == math.inf
+
+
+@given(fast=st.floats(0.1, 0.6), slow=st.floats(0.7, 0.98), share=st.floats(0.02, 0.5), n=st.integers(3, 20))
+def test_two_rates_are_underestimated_by_less_than_with_one(fast: float, slow: float, share: float, n: int):
+    """EM's error is a sum of parts that die out at rates of their own, of which the slowest is seen last."""
+
+    def rest(n: int) -> float:
+        return (1 - share) * fast**n + share * slow**n
+
+    terms = [-rest(i) for i in range(n - 3, n + 1)]
+    assert remaining_gain(terms[1:]) <= rest(n) * (1 + 1e-9)
+    assert remaining_gain(terms) >= remaining_gain(terms[1:])
 
 
 @pytest.mark.parametrize("terms", [[], [-1.0], [-2.0, -1.0]])
@@ -58,7 +74,20 @@ def test_nothing_remains_where_the_gain_is_lost_in_rounding(level: float):
     assert remaining_gain([level - 1, level, level + 1e3 * step]) > 0.0
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
+@pytest.mark.parametrize("rates", [[0.5], [0.9, 0.2], [0.0, 0.99, 0.7]])
+def test_what_an_em_step_promises_bounds_what_remains(rates: list[float]):
+    """Near an optimum with EM's rates ρ, ½ Σ g² is promised and ½ Σ g²/(1 − ρ) remains: the bound, with one rate."""
+    gradient = [1e-3 * (i + 1) for i in range(len(rates))]
+    promised = sum(g * g for g in gradient) / 2
+    truth = sum(g * g / (1 - rate) for g, rate in zip(gradient, rates, strict=True)) / 2
+    estimate = promised_remaining(promised, 1 / (1 - max(rates)), -5.0)
+    assert promised <= truth <= estimate * (1 + 1e-12)
+    assert estimate == pytest.approx(truth) or len(rates) > 1
+    assert promised_remaining(promised, math.inf, -5.0) == math.inf
+    assert promised_remaining(1e-17, math.inf, -5.0) == 0.0
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=4))
 def test_never_negative_nor_nan(terms: list[float]):
     assert remaining_gain(terms) >= 0
 
