@@ -20,7 +20,6 @@ from gmmcli.fitting import initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import pass_dtype, resolve_device
-from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Limits, Listener, Run, run_all
@@ -147,9 +146,8 @@ def _batches(options: FitOptions, rows: int) -> int:
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.floor
     if options.method == "em":
-        if options.accelerated_by is not None:
-            return ENGINES[options.accelerated_by](family, floor)
-        return EM(family, floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
+        eps = DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps
+        return ENGINES[options.accelerated_by or "none"](family, floor, eps)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":

@@ -26,8 +26,8 @@ class FitOptions:
 
     tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take. acceleration: of
     EM, a name in ACCELERATIONS. variance_floor: relative to each column's variance. mixture_lr, component_lr: Adam's
-    rates of the weights and of means and covariances. variance: of the constant family. init: a name in INITS, or "given" when a model or
-    a table of means is passed. threads: workers on the CPU, all processors when None.
+    rates of the weights and of means and covariances. variance: of the constant family. init: a name in INITS, or
+    "given" when a model or a table of means is passed. threads: workers on the CPU, all processors when None.
     """
 
     components: int = 5
