@@ -9,6 +9,7 @@ alone; and no step is longer than `growth` times the one before or the EM step, 
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -20,16 +21,18 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.em import maximise
+from gmmcli.fitting.em import EM, maximise
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import promised_remaining, rounding
+from gmmcli.fitting.stopping import DOUBLE, promised_remaining, rounding
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
 DEPTH = 10  # steps remembered
-BUDGET = 2**25  # numbers that they may take
+BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
+NOISE = 32  # lengths up to this many eps are rounding
+STALLED = 5  # steps whose gain, where it is rounding altogether, says that no more can be had at this precision
 
 
 @dataclass(frozen=True)
@@ -56,26 +59,29 @@ class Point:
 class AcceleratedState(State):
     """at: where the next step starts, the model to keep but for rounding; none before the first pass.
 
-    secants: of the last steps; reach: length of the last; by_em: whether it was EM's own.
+    secants: of the last steps; reach: length of the last; by_em: whether it was EM's own; recent: the last
+    log-likelihoods.
     """
 
     at: Point | None = None
     secants: Secants | None = None
     reach: float = 0.0
     by_em: bool = True
+    recent: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Accelerated(Engine):
     """What accelerations have in common: all but the step that they propose.
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit; growth: of a step's length over the one
-    before, at most.
+    floor: smallest variance or eigenvalue, in the coordinates of the fit; eps: relative precision of the passes;
+    growth: of a step's length over the one before, at most.
     """
 
     family: Family
     floor: float
-    growth: float
+    eps: float = DOUBLE
+    growth: float = 1.0
 
     @abstractmethod
     def propose(
@@ -98,30 +104,26 @@ class Accelerated(Engine):
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
         """One step: a pass, and another where what was proposed is rejected."""
         assert isinstance(state, AcceleratedState)
-        if state.at is None or state.secants is None:
-            point = self._point(state.parameters, (yield Request(state.parameters)))
-            return _arrived(state, point, Secants.none(len(point.vector)), 0.0, by_em=True)
         at = state.at
-        step = self._limited(state, at, state.secants)
+        if at is None:
+            return self._arrived(state, self._point(state.parameters, (yield Request(state.parameters))), None)
+        step = self._limited(state, at)
         if step is not None:
             try:
                 there = self._moved(at, step)
                 point = self._point(there, (yield Request(there)))
-                if point.level >= at.level - rounding(at.level):
-                    return _arrived(
-                        state, point, _learned(state.secants, at, point, step), _length(step), by_em=False
-                    )
+                if point.level >= at.level - rounding(at.level, self.eps):
+                    return self._arrived(replace(state, by_em=False), point, step)
             except (NumericalError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
                 pass  # it went out of bounds, which is as good as a fall
         point = self._point(at.image, (yield Request(at.image)))
-        secants = _learned(state.secants, at, point, at.residual)
-        return _arrived(state, point, secants, _length(at.residual), by_em=True)
+        return self._arrived(replace(state, by_em=True), point, at.residual)
 
-    def _limited(self, state: AcceleratedState, at: Point, secants: Secants) -> Tensor | None:
+    def _limited(self, state: AcceleratedState, at: Point) -> Tensor | None:
         """What is proposed, no longer than it may be; None where EM goes alone."""
-        if not (len(secants) and 0 < at.promise <= SETTLED):
+        if not (state.secants is not None and len(state.secants) and 0 < at.promise <= SETTLED):
             return None
-        step = self.propose(at.residual, secants, state.by_em)
+        step = self.propose(at.residual, state.secants, state.by_em)
         if step is None or not bool(step.isfinite().all()):
             return None
         length, uphill = _length(step), inner(step, at.residual) > 0
@@ -141,36 +143,40 @@ class Accelerated(Engine):
         chart = Chart(self.family, self.floor)
         vector = chart.vector(p)
         image = maximise(self.family, statistics, p, self.floor)
-        residual = torch.stack([chart.vector(image) - vector, chart.gradient(p, statistics)])
+        residual = torch.stack([chart.vector(image) - vector, chart.gradient(vector, p, statistics)])
         return Point(p, statistics.mean_log_likelihood, vector, image, residual)
+
+    def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
+        """The state at a new point, to which a step (2, F) led from the one before.
+
+        The model to keep is the last that is not lower, but for rounding, than any before it.
+        """
+        noise = NOISE * self.eps
+        secants = Secants.none(len(point.vector)) if state.secants is None else state.secants
+        if step is not None and state.at is not None:
+            moved = torch.stack([point.vector - state.at.vector, step[1]])  # a floor may have changed it on the way
+            lag = state.at.residual - point.residual
+            if _length(lag) > noise and bool(moved.isfinite().all() and lag.isfinite().all()):
+                secants = secants.extended(moved, lag, depth=min(DEPTH, max(SHALLOWEST, BUDGET // lag.numel())))
+        kept = point.level >= state.log_likelihood - rounding(point.level)
+        level = point.level if kept else state.log_likelihood
+        recent = (*state.recent[-STALLED:], level)
+        stalled = len(recent) > STALLED and level - recent[0] <= rounding(level, self.eps)
+        lost = math.inf if stalled else max(rounding(level), noise**2 / 2)  # a promise up to this is rounding
+        return replace(
+            state,
+            parameters=point.parameters if kept else state.parameters,
+            log_likelihood=level,
+            remaining=promised_remaining(point.promise, secants.slowness(), lost),
+            at=point,
+            secants=secants,
+            reach=0.0 if step is None else _length(step),
+            recent=recent,
+        )
 
 
 def _length(dual: Tensor) -> float:
     return max(0.0, inner(dual, dual)) ** 0.5
-
-
-def _learned(secants: Secants, before: Point, after: Point, step: Tensor) -> Secants:
-    """With the step from one point to the next, which a floor may have changed on the way."""
-    moved = torch.stack([after.vector - before.vector, step[1]])
-    depth = min(DEPTH, max(SHALLOWEST, BUDGET // (4 * len(after.vector))))
-    return secants.extended(moved, before.residual - after.residual, depth)
-
-
-def _arrived(
-    state: AcceleratedState, point: Point, secants: Secants, reach: float, *, by_em: bool
-) -> AcceleratedState:
-    """The state at a new point. The model to keep is the last that is no lower, but for rounding, than any before."""
-    kept = point.level >= state.log_likelihood - rounding(point.level)
-    return replace(
-        state,
-        parameters=point.parameters if kept else state.parameters,
-        log_likelihood=point.level if kept else state.log_likelihood,
-        remaining=promised_remaining(point.promise, secants.slowness(), point.level),
-        at=point,
-        secants=secants,
-        reach=reach,
-        by_em=by_em,
-    )
 
 
 @dataclass(frozen=True)
@@ -224,8 +230,9 @@ class Squarem(Accelerated):
         return (2 * a - 1) * r - a * a * lag
 
 
-ENGINES: dict[str, Callable[[Family, float], Accelerated]] = {
+ENGINES: dict[str, Callable[[Family, float, float], Engine]] = {
     "bfgs": QuasiNewton,
     "anderson": Anderson,
     "squarem": Squarem,
+    "none": EM,
 }

@@ -33,12 +33,12 @@ class Chart:
         """The parameters at a free vector, the floor held; shapes, and a scale that is not learned, as in `like`."""
         return self.family.hold(self._constrain(vector, like), self.floor)
 
-    def gradient(self, p: Parameters, statistics: SufficientStatistics) -> Tensor:
-        """∂ (mean log-likelihood) / ∂ vector at p, (F,), by Fisher's identity from the statistics of a pass there."""
+    def gradient(self, vector: Tensor, like: Parameters, statistics: SufficientStatistics) -> Tensor:
+        """∂ (mean log-likelihood) / ∂ vector, (F,), by Fisher's identity from the statistics of a pass there."""
         with torch.enable_grad():
-            vector = self.vector(p).requires_grad_()
-            value = expected_log_joint(self.family, statistics, self._constrain(vector, p))
-            (gradient,) = torch.autograd.grad(value, vector)
+            free = vector.detach().requires_grad_()
+            value = expected_log_joint(self.family, statistics, self._constrain(free, like))
+            (gradient,) = torch.autograd.grad(value, free)
         return gradient
 
     def _constrain(self, vector: Tensor, like: Parameters) -> Parameters:

@@ -101,7 +101,7 @@ def fit_blocks(
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
         race = Race(
             engine=lambda rows: _engine(family, options, rows.batches, data.dtype),
-            scout=_em(family, options, data.dtype) if options.method == "em" else None,
+            scout=EM(family, options.floor, _rounding(data.dtype)) if options.method == "em" else None,
             floor=options.floor,
             short=options.short_passes,
             parameters=family.parameter_count(components, dims),
@@ -125,16 +125,15 @@ def _batches(options: FitOptions, rows: int) -> int:
     return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
 
 
-def _em(family: Family, options: FitOptions, dtype: torch.dtype) -> EM:
-    return EM(family, options.floor, DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps)
+def _rounding(dtype: torch.dtype) -> float:
+    """Relative precision of the log-likelihood of a pass."""
+    return DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps
 
 
 def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
     floor = options.floor
     if options.method == "em":
-        if options.accelerated_by is not None:
-            return ENGINES[options.accelerated_by](family, floor)
-        return _em(family, options, dtype)
+        return ENGINES[options.accelerated_by or "none"](family, floor, _rounding(dtype))
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":

@@ -42,10 +42,7 @@ class Secants:
         return len(self.steps)
 
     def extended(self, step: Tensor, lag: Tensor, depth: int) -> Secants:
-        """With one more, and no more than `depth` of them. One that is not finite or whose lag has no length is not
-        taken: at EM's own fixed point nothing is learned."""
-        if not (bool(step.isfinite().all() and lag.isfinite().all()) and inner(lag, lag) > 0):
-            return self
+        """With one more, whose lag has a positive length, and no more than `depth` of them."""
         return Secants(*(torch.cat([old, new[None]])[-depth:] for old, new in ((self.steps, step), (self.lags, lag))))
 
     def ascent(self, residual: Tensor) -> Tensor:

@@ -69,13 +69,11 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
     return last * rate / (1 - rate) if rate < 1 else float("inf")
 
 
-def promised_remaining(promised: float, slowness: float, log_likelihood: float) -> float:
+def promised_remaining(promised: float, slowness: float, lost: float) -> float:
     """Estimated gain still to come, nats per row, from the gain that an EM step promises.
 
     promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: 1/(1 − ρ), ρ the slowest of
-    EM's rates there. What an EM step gains is the share 1 − ρ, at least, of what is to be had. 0 where
-    the promise is lost in rounding.
+    EM's rates there. Near an optimum ½ gᵀ H⁻¹ g remains, for H the information of the data and M that of the
+    complete data, and M⁻¹ H has no eigenvalue below 1 − ρ. 0 where the promise is at most `lost`, its rounding.
     """
-    if promised <= rounding(log_likelihood):
-        return 0.0
-    return promised * slowness
+    return 0.0 if promised <= lost else promised * slowness

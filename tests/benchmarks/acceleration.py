@@ -32,18 +32,17 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting import initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.conditioning import conditioning
-from gmmcli.fitting.em import EM
-from gmmcli.fitting.engine import Engine
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, run_all
 from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.stopping import DOUBLE
 from gmmcli.fitting.survey import survey
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
 
 FLOOR = 1e-6
 PLAIN = "none"
-NAMES = (PLAIN, *ENGINES)
+NAMES = (PLAIN, *(name for name in ENGINES if name != PLAIN))
 LOWER = 1e-5  # nats a row below plain EM's end that count as lower
 GAPS = (1e-5, 1e-6)
 TOLERANCES = (1e-4, 1e-6, 1e-8)
@@ -91,7 +90,7 @@ class Problem:
         summary = survey(blocks, distinct=k, covariances=True, threads=1)
         affine = conditioning(summary, family, [f"x{i + 1}" for i in range(d)])
         data = prepare(blocks, summary, affine, dtype=torch.float64, device=torch.device("cpu"), threads=1)
-        scale = None if family.learned else truth.covariances[0, 0, :1] / affine.factor.square()
+        scale = None if family.learned else truth.covariances[0, 0, :1].detach() / affine.factor.square()
         choose = initialise.random_rows if self.seed % 4 == 3 else initialise.kmeans_plus_plus
         sample = initialise.draw_sample(data, self.seed)
         return family, data, choose(sample, family, self.fitted or k, self.seed, scale, FLOOR)
@@ -163,14 +162,9 @@ def course(history: Sequence[PassRecord]) -> Course:
     return Course(end, passes, passes - len(history), {gap: first[gap] for gap in GAPS}, stops)
 
 
-def engine(name: str, family: Family) -> Engine:
-    """Plain EM or an acceleration by its name."""
-    return EM(family, FLOOR) if name == PLAIN else ENGINES[name](family, FLOOR)
-
-
 def run_to_the_end(name: str, family: Family, data: PreparedData, start: Parameters) -> Run:
     """The loop's own run, without a tolerance, until nothing more is gained."""
-    chosen = engine(name, family)
+    chosen = ENGINES[name](family, FLOOR, DOUBLE)
     run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family, 1)
     while not run.ended:
         run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0), pause=round(run.passes) + STRETCH)
