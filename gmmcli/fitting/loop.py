@@ -71,7 +71,7 @@ def run_all(
     """Steps every run until it has ended, in place; a failure ends that run only.
 
     begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: passes after
-    which a run is left as it is, to be given again and go on as if never paused.
+    which a run is left, its step done, to be given again and go on as if never paused.
     """
     by_restart = {run.restart: run for run in runs}
     steps: dict[int, Step] = {}
@@ -82,11 +82,11 @@ def run_all(
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
-            while not run.ended and (pause is None or round(run.passes) < pause):
+            while not run.ended:
                 try:
                     if run.restart in steps:
                         requests[run.restart] = _tell(steps[run.restart], answer)
-                    else:
+                    elif pause is None or round(run.passes) < pause:  # between steps: no pass is left half used
                         steps[run.restart] = engine.step(run.state)
                         requests[run.restart] = next(steps[run.restart])
                     return
