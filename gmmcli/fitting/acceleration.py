@@ -32,7 +32,7 @@ DEPTH = 10  # steps remembered
 BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
 NOISE = 32  # lengths up to this many eps are rounding
-STALLED = 5  # steps whose gain, where it is rounding altogether, says that no more can be had at this precision
+RECENT = 5  # points back to which slow directions are remembered, and steps that may gain no more than rounding
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class AcceleratedState(State):
     """at: where the next step starts, the model to keep but for rounding; none before the first pass.
 
     secants: of the last steps; reach: length of the last; by_em: whether it was EM's own; recent: the last
-    log-likelihoods.
+    log-likelihoods; slowness: of the secants at the last points.
     """
 
     at: Point | None = None
@@ -68,6 +68,7 @@ class AcceleratedState(State):
     reach: float = 0.0
     by_em: bool = True
     recent: tuple[float, ...] = ()
+    slowness: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,18 +161,20 @@ class Accelerated(Engine):
                 secants = secants.extended(moved, lag, depth=min(DEPTH, max(SHALLOWEST, BUDGET // lag.numel())))
         kept = point.level >= state.log_likelihood - rounding(point.level)
         level = point.level if kept else state.log_likelihood
-        recent = (*state.recent[-STALLED:], level)
-        stalled = len(recent) > STALLED and level - recent[0] <= rounding(level, self.eps)
+        recent = (*state.recent[-RECENT:], level)
+        stalled = len(recent) > RECENT and level - recent[0] <= rounding(level, self.eps)
         lost = math.inf if stalled else max(rounding(level), noise**2 / 2)  # a promise up to this is rounding
+        slowness = (*state.slowness[1 - RECENT :], secants.slowness())
         return replace(
             state,
             parameters=point.parameters if kept else state.parameters,
             log_likelihood=level,
-            remaining=promised_remaining(point.promise, secants.slowness(), lost),
+            remaining=promised_remaining(point.promise, slowness, lost),
             at=point,
             secants=secants,
             reach=0.0 if step is None else _length(step),
             recent=recent,
+            slowness=slowness,
         )
 
 

@@ -83,7 +83,7 @@ def run_all(
     """Steps every run until it has ended, in place; a failure ends that run only.
 
     begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: passes over the
-    evaluator's rows after which a run is left as it is, to be given again and go on as if never paused. beaten:
+    evaluator's rows after which a run is left, its step done, to be given again and go on as if never paused. beaten:
     asked after every step whether the run cannot win any more, and is left behind.
     """
     by_restart = {run.restart: run for run in runs}
@@ -96,11 +96,11 @@ def run_all(
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
-            while not run.ended and run.passes < due[run.restart] - ROUNDING:
+            while not run.ended:
                 try:
                     if run.restart in steps:
                         requests[run.restart] = _tell(steps[run.restart], answer)
-                    else:
+                    elif run.passes < due[run.restart] - ROUNDING:  # between steps: no pass is left half used
                         steps[run.restart] = engine.step(run.state)
                         requests[run.restart] = next(steps[run.restart])
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,11 +70,17 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
     return last * rate / (1 - rate) if rate < 1 else float("inf")
 
 
-def promised_remaining(promised: float, slowness: float, lost: float) -> float:
+def promised_remaining(promised: float, slowness: Sequence[float], lost: float) -> float:
     """Estimated gain still to come, nats per row, from the gain that an EM step promises.
 
-    promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: 1/(1 − ρ), ρ the slowest of
-    EM's rates there. Near an optimum ½ gᵀ H⁻¹ g remains, for H the information of the data and M that of the
-    complete data, and M⁻¹ H has no eigenvalue below 1 − ρ. 0 where the promise is at most `lost`, its rounding.
+    promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: at the last few points, this one
+    included, 1/(1 − ρ), ρ the slowest of EM's rates that is known there, or infinity where the log-likelihood is
+    seen to curve upwards. Near an optimum ½ gᵀ H⁻¹ g remains, for H the information of the data and M that of the
+    complete data, M z = g, and M⁻¹ H has no eigenvalue below 1 − ρ. 0 where the promise is at most `lost`, its
+    rounding.
     """
-    return 0.0 if promised <= lost else promised * slowness
+    if promised <= lost:
+        return 0.0
+    if math.isinf(slowness[-1]):
+        return float("inf")
+    return promised * max(s for s in slowness if math.isfinite(s))

@@ -136,10 +136,9 @@ class Stop:
 
 @dataclass(frozen=True)
 class Course:
-    """What one engine did from one start. end: nats per row."""
+    """What one engine did from one start. end: nats per row; rejected: passes, of those to the closest of GAPS."""
 
     end: float
-    passes: int
     rejected: int
     to_gap: dict[float, int]
     stops: dict[float, Stop | None]
@@ -158,8 +157,9 @@ def course(history: Sequence[PassRecord]) -> Course:
             stops[tolerance] = Stop(at.passes, at.remaining, end - at.log_likelihood, at.passes - first[tolerance])
         else:
             stops[tolerance] = None
-    passes = history[-1].passes
-    return Course(end, passes, passes - len(history), {gap: first[gap] for gap in GAPS}, stops)
+    near = first[min(GAPS)]
+    rejected = near - sum(record.passes <= near for record in history)
+    return Course(end, rejected, {gap: first[gap] for gap in GAPS}, stops)
 
 
 def run_to_the_end(name: str, family: Family, data: PreparedData, start: Parameters) -> Run:
@@ -193,10 +193,6 @@ def lower(of: dict[str, Course], name: str) -> bool:
 Results = list[tuple[Problem, dict[str, Course]]]
 
 
-def _ratios(results: Results, name: str, gap: float) -> list[float]:
-    return [of[PLAIN].to_gap[gap] / of[name].to_gap[gap] for _, of in results]
-
-
 def _table(results: Results) -> Iterator[str]:
     accelerations = NAMES[1:]
     yield "mean passes to within 1e-5 / 1e-6 nats a row of the run's own end; (lower than plain EM)"
@@ -213,15 +209,23 @@ def _table(results: Results) -> Iterator[str]:
 
 def _passes(results: Results, kind: str) -> Iterator[str]:
     yield f"{kind}, {len(results)} starts: plain EM's passes over those of each"
-    for gap in GAPS:
+    measures: list[tuple[str, Callable[[Course], int | None]]] = [
+        *((f"to {gap:.0e}", lambda course, gap=gap: course.to_gap[gap]) for gap in GAPS),
+        *(
+            (f"stop {t:.0e}", lambda course, t=t: stop.passes if (stop := course.stops[t]) else None)
+            for t in TOLERANCES
+        ),
+    ]
+    for label, measure in measures:
         for name in NAMES[1:]:
-            ratios = _ratios(results, name, gap)
-            totals = [sum(of[n].to_gap[gap] for _, of in results) for n in (PLAIN, name)]
-            slower = sum(of[name].to_gap[gap] > of[PLAIN].to_gap[gap] for _, of in results)
-            geometric = math.exp(fmean(map(math.log, ratios)))
+            pairs = [(measure(of[PLAIN]), measure(of[name])) for _, of in results]
+            both = [(plain, other) for plain, other in pairs if plain is not None and other is not None]
+            ratios = [plain / other for plain, other in both]
+            plain, other = (sum(column) for column in zip(*both, strict=True))
             yield (
-                f"  to {gap:.0e} {name:10} geometric mean {geometric:5.2f}, of totals {totals[0] / totals[1]:5.2f} "
-                f"({totals[0]} / {totals[1]}), median {median(ratios):5.2f}, slower on {slower}"
+                f"  {label:10} {name:10} geometric mean {math.exp(fmean(map(math.log, ratios))):5.2f}, of totals "
+                f"{plain / other:5.2f} ({plain} / {other}), median {median(ratios):5.2f}, slower on "
+                f"{sum(ratio < 1 for ratio in ratios)}"
             )
 
 
@@ -230,7 +234,8 @@ def _ends(results: Results) -> Iterator[str]:
     for name in NAMES[1:]:
         worse = sum(lower(of, name) for _, of in results)
         better = sum(of[name].end > of[PLAIN].end + LOWER for _, of in results)
-        passes, rejected = (sum(getattr(of[name], what) for _, of in results) for what in ("passes", "rejected"))
+        passes = sum(of[name].to_gap[min(GAPS)] for _, of in results)
+        rejected = sum(of[name].rejected for _, of in results)
         yield (
             f"  {name:10} lower than plain EM by more than {LOWER:.0e}: {worse} ({worse / len(results):.1%}), "
             f"higher: {better}; rejected passes {rejected / passes:.1%}"

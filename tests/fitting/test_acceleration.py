@@ -142,6 +142,19 @@ def test_a_rejected_step_costs_its_pass_and_falls_back_to_em(name: str, failure:
     assert after.by_em
 
 
+@pytest.mark.parametrize("name", ACCELERATIONS)
+def test_a_pause_costs_no_pass_and_changes_nothing(name: str, family: Family):
+    data = prepare_rows(overlapping(), family)
+    start, engine = random_start(family, 4, 3, 0), ENGINES[name](family, NO_FLOOR, DOUBLE)
+    whole = run_engine(engine, [start], Evaluator(data, family, 1), Limits(60, NEVER))[0]
+    parts = Run(0, engine.start(start))
+    for pause in range(1, 70, 3):
+        run_all(engine, [parts], Evaluator(data, family, 1), Limits(60, NEVER), pause=pause)
+        assert parts.ended or pause <= parts.passes <= pause + 1
+    assert parts.history == whole.history
+    assert parts.passes == whole.passes
+
+
 class Failing(Evaluator):
     """Refuses every third request."""
 

@@ -89,7 +89,11 @@ def test_turners_clusters(seed, options):
 @pytest.mark.parametrize("family", gmmcli.FAMILIES)
 @pytest.mark.parametrize("data", ["faithful", "penguins"])
 def test_gradient_descent_reaches_em(tables, data, family, components):
-    """Plain EM, from the same k-means++ start, without any EM step, at the default learning rates."""
+    """From the same k-means++ start, without any EM step, at the default learning rates.
+
+    EM is plain, which takes as many passes: on faithful with three tied components both spend all of theirs on a
+    plateau, 0.05 nats a row below an optimum that EM reaches after 1750 passes and accelerated EM after 80.
+    """
     kind = {"variance": 100.0} if family == "constant" else {}
     options = {"missing": "drop", "restarts": 1, **kind}
     em = gmmcli.fit(tables[data], components, family, acceleration="none", **options)

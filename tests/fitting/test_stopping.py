@@ -80,11 +80,12 @@ def test_what_an_em_step_promises_bounds_what_remains(rates: list[float]):
     gradient = [1e-3 * (i + 1) for i in range(len(rates))]
     promised = sum(g * g for g in gradient) / 2
     truth = sum(g * g / (1 - rate) for g, rate in zip(gradient, rates, strict=True)) / 2
-    estimate = promised_remaining(promised, 1 / (1 - max(rates)), 1e-14)
+    estimate = promised_remaining(promised, [math.inf, 1 / (1 - max(rates))], 1e-14)
     assert promised <= truth <= estimate * (1 + 1e-12)
     assert estimate == pytest.approx(truth) or len(rates) > 1
-    assert promised_remaining(promised, math.inf, 1e-14) == math.inf
-    assert promised_remaining(1e-17, math.inf, 1e-14) == 0.0
+    assert promised_remaining(promised, [3.0, math.inf], 1e-14) == math.inf
+    assert promised_remaining(1e-6, [5.0, math.inf, 2.0], 1e-14) == pytest.approx(5e-6)
+    assert promised_remaining(1e-17, [math.inf], 1e-14) == 0.0
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=4))
