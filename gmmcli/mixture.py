@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
-from gmmcli.families.base import Family, Parameters
+from gmmcli.families.base import SMALLEST_LOGIT, Family, Parameters
 from gmmcli.frames import Rows, Wrap, read_table
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # rows × K, and rows × D, of a chunk; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 512, 1 << 14  # of a chunk
-SMALLEST_LOGIT = -80.0  # exp of much less underflows, which costs 15 times the time; e⁻⁸⁰ beside 1 is nothing
 
 
 class GaussianMixture(nn.Module):

@@ -42,11 +42,7 @@ class Affine:
 
     def inverse(self) -> Affine:
         """The map from outer to inner coordinates, as an Affine of the same kind."""
-        if self.factor.ndim < 2:
-            factor = 1 / self.factor
-        else:
-            eye = torch.eye(len(self.shift), dtype=self.factor.dtype)
-            factor = torch.linalg.solve_triangular(self.factor, eye, upper=False)
+        factor = 1 / self.factor if self.factor.ndim < 2 else inverse_tril(self.factor)
         return Affine(self.inner(torch.zeros_like(self.shift)), factor)
 
     def inverse_congruence(self, covariances: Tensor) -> Tensor:
@@ -71,3 +67,9 @@ class Affine:
         if self.factor.ndim < 2:
             return reach / self.factor
         return self.inverse().factor.abs() @ reach
+
+
+def inverse_tril(factor: Tensor) -> Tensor:
+    """The inverses of lower-triangular matrices (..., D, D)."""
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)

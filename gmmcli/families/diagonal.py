@@ -5,12 +5,10 @@ The scale is `variances`, (J, D). The quadratic features are the squares x_i².
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import ByRow, over_components
+from gmmcli.families.base import ByRow, QuadFiller, over_components
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -31,11 +29,9 @@ class DiagonalFamily(VarianceFamily):
     def quad_size(self, dims: int) -> int:
         return dims
 
-    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
-        def fill() -> None:
-            torch.mul(z, z, out=out)
-
-        return fill
+    @property
+    def quad_filler(self) -> QuadFiller:
+        return _squares
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale
@@ -79,6 +75,10 @@ class DiagonalFamily(VarianceFamily):
     def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
         std = scale.sqrt()
         return noise * (std[component] if len(std) > 1 else std)
+
+
+def _squares(z: Tensor, out: Tensor) -> None:
+    torch.mul(z, z, out=out)
 
 
 DIAGONAL = DiagonalFamily("diagonal")

@@ -6,13 +6,12 @@ quadratic features are the products x_i x_j with i ≤ j, row by row of the uppe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import ByRow, Family, over_components
+from gmmcli.families.base import ByRow, Family, QuadFiller, over_components
+from gmmcli.families.coordinates import inverse_tril
 
 
 class FullFamily(Family):
@@ -33,16 +32,9 @@ class FullFamily(Family):
     def quad_size(self, dims: int) -> int:
         return dims * (dims + 1) // 2
 
-    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
-        dims = len(z)
-        parts = out.split([dims - i for i in range(dims)])
-        steps = [(z[i:], z[i], part) for i, part in enumerate(parts)]
-
-        def fill() -> None:
-            for rest, own, part in steps:
-                torch.mul(rest, own, out=part)
-
-        return fill
+    @property
+    def quad_filler(self) -> QuadFiller:
+        return _products
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         precision = torch.cholesky_inverse(scale)
@@ -58,9 +50,8 @@ class FullFamily(Family):
         return 2 * scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
-        eye = torch.eye(scale.shape[-1], dtype=scale.dtype, device=scale.device)
         # ‖L⁻¹ (x − μ)‖²: a product is as exact as solving for each row, and four times as fast
-        inverse = torch.linalg.solve_triangular(scale, eye, upper=False).expand(len(means), -1, -1)
+        inverse = inverse_tril(scale).expand(len(means), -1, -1)
         centres = means[:, :, None]
 
         def distances(x: Tensor) -> Tensor:
@@ -124,6 +115,14 @@ class FullFamily(Family):
         if bool((scale.diagonal(dim1=-2, dim2=-1) <= 0).any()):
             return "a covariance is not positive definite: scale_tril has a diagonal entry that is not positive"
         return None
+
+
+def _products(z: Tensor, out: Tensor) -> None:
+    first = 0
+    for i in range(z.shape[0]):
+        last = first + z.shape[0] - i
+        torch.mul(z[i:], z[i], out=out[first:last])
+        first = last
 
 
 def _unpack(

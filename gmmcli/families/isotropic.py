@@ -5,12 +5,10 @@ The scale is `variances`, (J,). The one quadratic feature is ‖x‖².
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import ByRow, over_components
+from gmmcli.families.base import ByRow, QuadFiller, over_components
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -31,14 +29,9 @@ class IsotropicFamily(VarianceFamily):
     def quad_size(self, dims: int) -> int:
         return 1
 
-    def quad_filler(self, z: Tensor, out: Tensor) -> Callable[[], None]:
-        squares = torch.empty_like(z)
-
-        def fill() -> None:
-            torch.mul(z, z, out=squares)
-            torch.sum(squares, 0, keepdim=True, out=out)
-
-        return fill
+    @property
+    def quad_filler(self) -> QuadFiller:
+        return _square_norms
 
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale[:, None]
@@ -79,6 +72,10 @@ class IsotropicFamily(VarianceFamily):
     def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
         std = scale.sqrt()
         return noise * (std[component] if len(std) > 1 else std)[:, None]
+
+
+def _square_norms(z: Tensor, out: Tensor) -> None:
+    torch.sum(z.square(), 0, keepdim=True, out=out)
 
 
 ISOTROPIC = IsotropicFamily("isotropic")

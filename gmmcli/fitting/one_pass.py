@@ -13,20 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import Family, Parameters
+from gmmcli.families.base import Coefficients, Family, Parameters
+from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.choice import Reach, kernel_type, runs_of_mixtures
-from gmmcli.fitting.kernels.features import FeatureKernel
+from gmmcli.fitting.kernels.choice import Reach, Route, route, runs_of_mixtures
+from gmmcli.fitting.kernels.chunk import Loop, loop_of
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
 from gmmcli.fitting.workers import fold_blocks
 
+COMPILED_PRODUCTS = 1 << 22  # rows × sums from which on compiling takes less time than some dozen passes
 UNIT_PRODUCTS = 1 << 26  # rows × sums of a unit: enough that turning the sums to integers does not show
 LEAST_UNIT, MOST_UNIT = 1 << 12, 1 << 15  # rows
 
@@ -38,10 +39,6 @@ class _Stack:
     kernel: Kernel
     places: list[int]
     sums: FixedPoint
-
-    @property
-    def linear_only(self) -> bool:
-        return isinstance(self.kernel, FeatureKernel) and self.kernel.linear_only
 
 
 def one_pass(
@@ -62,64 +59,79 @@ def one_pass(
     data to pass over, all of it when None (a mini-batch passes its own). reduce: adds int64 sums over the
     processes that hold other rows.
     """
-    stacks = _stacked(data, family, mixtures, family.shared and blocks is None, entropy)
-    rows = _unit_rows(data, max(stack.kernel.statistics_size for stack in stacks))
-    chosen = data.blocks if blocks is None else blocks
-    units = (unit for block in chosen for unit in block.cut(rows))
-    workers = fold_blocks(lambda: _Worker(stacks), list(units) if isinstance(chosen, list) else units, threads)
     answers: dict[int, SufficientStatistics | NumericalError] = {}
-    for i, stack in enumerate(stacks):
-        total = workers[0].sums[i]
-        for other in workers[1:]:
-            total = total.merge(other.sums[i])
-        quads = data.total_quads(family, threads, reduce) if stack.linear_only else None
-        answers.update(_answers(family, stack, total.reduced(reduce).to("cpu").values(), entropy, quads))
+    stacks = _stacked(data, family, mixtures, family.shared and blocks is None, entropy, answers)
+    if stacks:
+        rows = _unit_rows(data, max(stack.kernel.statistics_size for stack in stacks))
+        chosen = data.blocks if blocks is None else blocks
+        units = (unit for block in chosen for unit in block.cut(rows))
+        loops = [_loop(data, stack.kernel) for stack in stacks]
+        alone = list(units) if isinstance(chosen, list) else units
+        workers = fold_blocks(lambda: _Worker(stacks, loops), alone, threads)
+        for i, stack in enumerate(stacks):
+            total = workers[0].sums[i]
+            for other in workers[1:]:
+                total = total.merge(other.sums[i])
+            quads = data.total_quads(family, threads, reduce) if stack.kernel.constant_quads else None
+            answers.update(_answers(family, stack, total.reduced(reduce).to("cpu").values(), entropy, quads))
     return [answers[place] for place in range(len(mixtures))]
 
 
 class _Worker:
     """Works units through every stack's kernel, and keeps their sums."""
 
-    def __init__(self, stacks: Sequence[_Stack]):
+    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
         self.sums = [stack.sums.empty() for stack in stacks]
-        self._rows = [stack.kernel.chunk_rows for stack in stacks]
         self._totals = [torch.empty_like(sums.high, dtype=torch.float64) for sums in self.sums]
-        self._adds = [stack.kernel.worker(total) for stack, total in zip(stacks, self._totals, strict=True)]
+        self._adds = [
+            stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
+        ]
 
     def __call__(self, unit: PreparedBlock) -> None:
-        for sums, add, rows, total in zip(self.sums, self._adds, self._rows, self._totals, strict=True):
+        for sums, add, total in zip(self.sums, self._adds, self._totals, strict=True):
             total.zero_()
-            for chunk in unit.cut(_even(len(unit.rows), rows)):
-                add(chunk.z, chunk.weights)
+            add(unit.z, unit.weights)
             sums.add_(total)
 
 
-def _even(rows: int, most: int) -> int:
-    """Rows of a chunk when so many are cut evenly, a multiple of 64: a small one at the end would be dear."""
-    parts = -(-rows // most)
-    return -(-rows // (64 * parts)) * 64
+def _loop(data: PreparedData, kernel: Kernel) -> Loop:
+    """The loop over chunks, compiled where that pays: a device's operations do not wait for the interpreter."""
+    loop = loop_of(kernel.chunk_sums)
+    large = data.summary.rows * kernel.statistics_size >= COMPILED_PRODUCTS
+    return compiled(loop) if large and kernel.device.type == "cpu" else loop
 
 
 def _stacked(
-    data: PreparedData, family: Family, mixtures: Sequence[Parameters], linear_only: bool, entropy: bool
+    data: PreparedData,
+    family: Family,
+    mixtures: Sequence[Parameters],
+    constant_quads: bool,
+    entropy: bool,
+    failed: dict[int, SufficientStatistics | NumericalError],
 ) -> list[_Stack]:
-    """The mixtures in stacks of one kernel each."""
+    """The mixtures in stacks of one kernel each; those whose covariances cannot be inverted go to `failed`."""
     store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
     reach = Reach(data.bound, family.quad_bound(data.bound), data.radius)
-    etas = [family.coefficients(p) for p in mixtures]
-    terms = [reach.largest_terms(eta) for eta in etas]
-    places_by_kind: dict[tuple[int, type[Kernel], torch.dtype], list[int]] = {}
     together = sum(p.components for p in mixtures)
+    etas: dict[int, Coefficients] = {}
+    terms: dict[int, float] = {}
+    places_by_route: dict[tuple[int, Route], list[int]] = {}
     for place, p in enumerate(mixtures):
-        kind = kernel_type(family, p, terms[place], data.radius, data.dtype, together, linear_only)
-        places_by_kind.setdefault((p.components, *kind), []).append(place)
+        try:
+            etas[place] = family.coefficients(p)
+            terms[place] = reach.largest_terms(etas[place])
+            chosen = route(family, p, terms[place], data.radius, data.dtype, together, constant_quads)
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+            failed[place] = NumericalError(f"a covariance could not be inverted: {error}")
+            continue
+        places_by_route.setdefault((p.components, chosen), []).append(place)
     found = []
-    for (components, kind, dtype), alike in places_by_kind.items():
+    for (components, chosen), alike in places_by_route.items():
+        device = data.device if chosen.dtype == data.dtype else store
         for places in runs_of_mixtures(alike, components):
-            options: dict[str, Any] = {"device": data.device if dtype == data.dtype else store}
-            if kind is FeatureKernel:
-                options |= {"linear_only": linear_only, "etas": [etas[i] for i in places]}
-            kernel = kind(family, [mixtures[i] for i in places], dtype=dtype, entropy=entropy, **options)
+            kernel = chosen.build(
+                family, [mixtures[i] for i in places], [etas[i] for i in places], device=device, entropy=entropy
+            )
             scalars = torch.tensor([terms[i] + math.log(components) for i in places], dtype=torch.float64)
             bound = [kernel.statistics_bound(data.bound), *[scalars] * (2 if entropy else 1)]
             found.append(_Stack(kernel, places, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
+from gmmcli.fitting.compiled import compiled
 
 HIGH_BITS = 62  # the high limb holds the sum's magnitude in units of 2^(exponent − HIGH_BITS)
 SMALLEST_BOUND = 1e-280  # its factor is a normal number, and so is that of the largest bound
+COMPILED_NUMBERS = 1 << 12  # from which on adding them is compiled
 LOW_BITS = 40  # the low limb divides that unit; leaves room to add 2^22 blocks
 
 
@@ -82,22 +84,11 @@ class FixedPoint:
         """Two float64 and one int64 vector: with large statistics, allocating takes longer than adding."""
         return torch.empty_like(self._factor), torch.empty_like(self._factor), torch.empty_like(self.high)
 
-    def encode(self, values: Tensor) -> FixedPoint:
-        """The values of one block, (M,) float64, at this vector's scales."""
-        return self.empty().add_(values)
-
     def add_(self, values: Tensor) -> FixedPoint:
         """Adds the values of one block, (M,) float64, in place."""
-        scaled, whole, integer = self._scratch
-        torch.mul(values, self._factor, out=scaled)
-        if values.device.type != "cpu" or not _within(scaled, 2.0**HIGH_BITS):
-            fault = ~(scaled.abs() <= 2.0**HIGH_BITS)  # to look first would make the host wait for a GPU
-            scaled.masked_fill_(fault, 0)
-            self.faults.add_(fault)
-        torch.round(scaled, out=whole)
-        self.high.add_(integer.copy_(whole))
-        scaled.sub_(whole).mul_(2.0**LOW_BITS).round_()  # the difference is exact
-        self.low.add_(integer.copy_(scaled))
+        large = len(values) >= COMPILED_NUMBERS and values.device.type == "cpu"
+        add = compiled(_add_limbs) if large else _add_limbs
+        add(values, self._factor, self.high, self.low, self.faults, *self._scratch)
         return self
 
     def merge(self, other: FixedPoint) -> FixedPoint:
@@ -130,7 +121,29 @@ def require_finite(values: Tensor) -> Tensor:
     return values
 
 
-def _within(values: Tensor, limit: float) -> bool:
-    """Whether all are numbers of at most this size."""
-    low, high = torch.aminmax(values)
-    return float(low) >= -limit and float(high) <= limit
+def _add_limbs(
+    values: Tensor,
+    factor: Tensor,
+    high: Tensor,
+    low: Tensor,
+    faults: Tensor,
+    scaled: Tensor,
+    whole: Tensor,
+    integer: Tensor,
+    limit: float = 2.0**HIGH_BITS,
+    unit: float = 2.0**LOW_BITS,
+) -> None:
+    """Adds values × factor to the limbs, all (M,); the last three tensors hold what lies between."""
+    torch.mul(values, factor, out=scaled)
+    look = values.device.type != "cpu"  # on a GPU to look first would make the host wait
+    if not look:
+        least, most = torch.aminmax(scaled)
+        look = not (float(least) >= -limit and float(most) <= limit)
+    if look:
+        fault = ~(scaled.abs() <= limit)
+        scaled.masked_fill_(fault, 0)
+        faults.add_(fault)
+    torch.round(scaled, out=whole)
+    high.add_(integer.copy_(whole))
+    scaled.sub_(whole).mul_(unit).round_()  # the difference is exact
+    low.add_(integer.copy_(scaled))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES, Kernel
 from gmmcli.fitting.kernels.centred import CentredKernel
+from gmmcli.fitting.kernels.chunk import Loop, loop_of
 from gmmcli.fitting.kernels.features import FeatureKernel
 from gmmcli.fitting.kernels.triangular import BLOCK, TriangularKernel
 from tests import reference
@@ -36,10 +39,12 @@ def rows_of(dims: int, rows: int) -> Tensor:
     return torch.cat([torch.ones(1, rows, dtype=torch.float64), z.mT])
 
 
-def run_kernel(kernel: Kernel, z: Tensor, weights: Tensor | None = None, chunk: int | None = None) -> Tensor:
+def run_kernel(
+    kernel: Kernel, z: Tensor, weights: Tensor | None = None, chunk: int | None = None, loop: Loop | None = None
+) -> Tensor:
     """The sums of a kernel over rows cut into chunks."""
     total = torch.zeros(kernel.statistics_size + kernel.scalars, dtype=torch.float64)
-    add = kernel.worker(total)
+    add = kernel.worker(total, loop or loop_of(kernel.chunk_sums))
     z = z.to(kernel.dtype)
     for first in range(0, z.shape[1], chunk or z.shape[1]):
         part = slice(first, first + (chunk or z.shape[1]))
@@ -91,6 +96,37 @@ def test_every_kernel_equals_the_naive_sums(
         np.testing.assert_allclose(quads.numpy(), expected[2], **close)
         assert float(scalars[0, m]) == pytest.approx(log_likelihood, rel=1e-12)
         assert float(scalars[1, m]) == pytest.approx(entropy, rel=1e-10, abs=1e-11)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript knows no Python from 3.14 on")
+@every_kernel
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("count", "dims"), [(1, 3), (2, BLOCK + 3)])
+def test_compiled_loops_give_the_same_bits(
+    kind: type[Kernel], family: Family, count: int, dims: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    """Also after the calls that it takes to optimise, with parts of other sizes, weights and a background."""
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", 1)  # 64 rows
+    mixtures, z = mixtures_of(family, count, 3, dims), rows_of(dims, 300)
+    w = torch.from_numpy(np.random.default_rng(1).uniform(0.1, 3, 300))
+    for weights, entropy, background in ((None, False, None), (w, True, torch.full((count,), -5.0))):
+        kernel = kind(
+            family, mixtures, dtype=dtype, device=torch.device("cpu"), entropy=entropy, background=background
+        )
+        loop = compiled(loop_of(kernel.chunk_sums))
+        assert isinstance(loop, torch.jit.ScriptFunction)
+        plain = run_kernel(kernel, z, weights, 100)
+        assert all(torch.equal(run_kernel(kernel, z, weights, 100, loop), plain) for _ in range(3))
+
+
+def test_what_cannot_be_compiled_stays_as_it_is():
+    def function(z: Tensor) -> Tensor:
+        try:  # which TorchScript does not know
+            return z + 1
+        finally:
+            pass
+
+    assert compiled(function) is function
 
 
 @every_kernel
@@ -184,7 +220,7 @@ def test_rounding_decides_before_cost(spread: float, dtype: torch.dtype, expecte
     bound, radius = torch.full((5,), 5.0, dtype=torch.float64), 6.0
     bound[0] = 1
     terms = choice.Reach(bound, full.quad_bound(bound), radius).largest_terms(full.coefficients(p))
-    assert choice.kernel_type(full, p, terms, radius, dtype, 3, False) == expected
+    assert choice.route(full, p, terms, radius, dtype, 3, False) == choice.Route(*expected)
 
 
 def test_largest_terms_bound_every_logit(family: Family):

@@ -37,7 +37,7 @@ def tensor(*values: float) -> torch.Tensor:
 @given(st.lists(st.floats(-BOUND, BOUND), min_size=1, max_size=20))
 def test_one_block_comes_back_to_half_a_unit(values: list[float]):
     x = tensor(*values)
-    back = empty(len(x)).encode(x).decode()
+    back = empty(len(x)).add_(x).decode()
     assert bool(((back - x).abs() <= UNIT / 2).all())
     large = x.abs() >= UNIT * 2.0**52  # all 53 bits of these are above the unit
     assert torch.equal(back[large], x[large])
@@ -46,13 +46,13 @@ def test_one_block_comes_back_to_half_a_unit(values: list[float]):
 @given(st.floats(1e-200, 1e200), st.floats(-1, 1))
 def test_scales_follow_the_bound(bound: float, share: float):
     x = tensor(bound * share)
-    back = FixedPoint.zeros(tensor(bound)).encode(x).decode()
+    back = FixedPoint.zeros(tensor(bound)).add_(x).decode()
     assert abs(float(back - x)) <= bound * 2.0**-100  # the unit is 2^-101 to 2^-100 of the bound
 
 
 @given(parts)
 def test_sums_are_exact_to_rounding(values: list[torch.Tensor]):
-    total = reduce(FixedPoint.merge, [empty().encode(v) for v in values])
+    total = reduce(FixedPoint.merge, [empty().add_(v) for v in values])
     for column, actual in enumerate(total.decode().tolist()):
         exact = math.fsum(float(v[column]) for v in values)
         # Half a unit for each part, and the two roundings of the decoding.
@@ -61,7 +61,7 @@ def test_sums_are_exact_to_rounding(values: list[torch.Tensor]):
 
 @given(parts, st.randoms(use_true_random=False))
 def test_order_and_grouping_do_not_show(values: list[torch.Tensor], random: Any):
-    encoded = [empty().encode(v) for v in values]
+    encoded = [empty().add_(v) for v in values]
     expected = reduce(FixedPoint.merge, encoded)
     pool = list(encoded)
     while len(pool) > 1:  # a random tree over a random order
@@ -73,7 +73,7 @@ def test_order_and_grouping_do_not_show(values: list[torch.Tensor], random: Any)
 
 @given(part)
 def test_merging_with_empty_changes_nothing(values: torch.Tensor):
-    encoded = empty().encode(values)
+    encoded = empty().add_(values)
     assert same(encoded.merge(empty()), encoded)
     assert same(empty().merge(encoded), encoded)
     assert empty().decode().tolist() == [0.0, 0.0, 0.0]
@@ -81,14 +81,14 @@ def test_merging_with_empty_changes_nothing(values: torch.Tensor):
 
 @given(part)
 def test_what_cancels_cancels_exactly(values: torch.Tensor):
-    total = empty().encode(values).merge(empty().encode(tensor(7, 7, 7))).merge(empty().encode(-values))
+    total = empty().add_(values).merge(empty().add_(tensor(7, 7, 7))).merge(empty().add_(-values))
     assert total.decode().tolist() == [7.0, 7.0, 7.0]
 
 
 def test_plain_addition_would_show_the_order():
     values = [tensor(*row) for row in ([1e3, 0.1], [1e-13, 0.2], [-1e3, 0.3])]
     assert not torch.equal(values[0] + values[1] + values[2], values[0] + values[2] + values[1])
-    encoded = [empty(2).encode(v) for v in values]
+    encoded = [empty(2).add_(v) for v in values]
     forward, other = reduce(FixedPoint.merge, encoded), encoded[0].merge(encoded[2]).merge(encoded[1])
     assert torch.equal(forward.decode(), other.decode())
     assert float(forward.decode()[0]) == pytest.approx(1e-13, rel=1e-13)
@@ -96,7 +96,7 @@ def test_plain_addition_would_show_the_order():
 
 def test_many_full_blocks_stay_in_range():
     blocks = 2**20
-    total = FixedPoint.zeros(tensor(BOUND)).encode(tensor(BOUND / blocks))
+    total = FixedPoint.zeros(tensor(BOUND)).add_(tensor(BOUND / blocks))
     for _ in range(20):  # doubles 20 times: as many blocks
         total = total.merge(total)
     assert float(total.decode()) == BOUND
@@ -105,12 +105,12 @@ def test_many_full_blocks_stay_in_range():
 @pytest.mark.parametrize("value", [1e4, -1e4, math.inf, -math.inf, math.nan])
 def test_what_is_out_of_range_is_refused(value: float):
     with pytest.raises(NumericalError):
-        empty(2).encode(tensor(1, value)).decode()
+        empty(2).add_(tensor(1, value)).decode()
 
 
 @pytest.mark.parametrize("value", [1e4, math.nan])
 def test_one_bad_block_spoils_the_sum_however_it_is_merged(value: float):
-    good, bad = empty(2).encode(tensor(1, 2)), empty(2).encode(tensor(1, value))
+    good, bad = empty(2).add_(tensor(1, 2)), empty(2).add_(tensor(1, value))
     for total in (good.merge(bad), bad.merge(good).merge(good), good.merge(bad).reduced(lambda t: t)):
         with pytest.raises(NumericalError):
             total.decode()
@@ -119,11 +119,11 @@ def test_one_bad_block_spoils_the_sum_however_it_is_merged(value: float):
 @pytest.mark.parametrize("bound", [math.inf, math.nan])
 def test_a_bound_that_is_not_finite_is_refused(bound: float):
     with pytest.raises(NumericalError):
-        FixedPoint.zeros(tensor(1, bound)).encode(tensor(1, 1)).decode()
+        FixedPoint.zeros(tensor(1, bound)).add_(tensor(1, 1)).decode()
 
 
 def test_sums_are_reduced_as_integers():
-    encoded = empty().encode(tensor(1.5, -2.25, 1e-20))
+    encoded = empty().add_(tensor(1.5, -2.25, 1e-20))
     seen = []
 
     def three_processes(sums: torch.Tensor) -> torch.Tensor:

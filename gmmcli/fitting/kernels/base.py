@@ -1,4 +1,4 @@
-"""The contract of a kernel: what turns chunks of rows into sums, for several mixtures of the same size at once.
+"""The contract of a kernel: what turns rows into sums, chunk by chunk, for several mixtures of the same size at once.
 
 The sums of M mixtures are one float64 vector: what the kernel itself defines (`statistics_size` numbers), then the
 M log-likelihoods, then, when asked for, the M entropies of the responsibilities.
@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.kernels.chunk import ChunkSums, Loop
 
 CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
 
-PLANS = 4  # that a worker keeps, one for each size of chunk
-
-Add = Callable[[Tensor, Tensor | None], None]  # adds a chunk (1 + D, B) with row weights (B,) or None
+Add = Callable[[Tensor, Tensor | None], None]  # adds rows (1 + D, N) with weights (N,) or None
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class Kernel(ABC):
     dtype: of the products; background: (M,) log of weight times density of a uniform background component for each
     mixture, or None. entropy: whether entropies are summed as well.
     """
+
+    constant_quads = False  # whether the quadratic sums are left to a constant of the data
 
     def __init__(
         self,
@@ -76,17 +77,15 @@ class Kernel(ABC):
         bound: (1 + D,) upper bounds of |[1, z]|.
         """
 
+    @property
     @abstractmethod
-    def plan(
-        self,
-        rows: int,
-        total: Tensor,  # float64
-    ) -> Add:
-        """A function that adds the sums of a chunk of so many rows to `total`.
+    def chunk_sums(self) -> ChunkSums:
+        """The function that adds the sums of a chunk: the same object for all kernels of its kind."""
 
-        It binds buffers and views of them once: in chunks that fit the cache the arithmetic takes no longer than
-        allocating and slicing would.
-        """
+    @property
+    @abstractmethod
+    def tensors(self) -> list[Tensor]:
+        """What it needs of the mixtures' parameters."""
 
     @abstractmethod
     def moments(self, values: Tensor) -> list[Moments]:
@@ -119,17 +118,21 @@ class Kernel(ABC):
         return min(MOST_ROWS[kind], max(LEAST_ROWS, rows // 64 * 64))
 
     @final
-    def worker(self, total: Tensor) -> Add:
-        """A function, with buffers of its own, that adds the sums of a chunk of any size to `total`."""
-        plans: dict[int, Add] = {}
+    def worker(
+        self,
+        total: Tensor,  # float64
+        loop: Loop,
+    ) -> Add:
+        """A function, with a buffer of its own, that adds the sums of any number of rows to `total`.
+
+        loop: of `chunk_sums`. The buffer is filled once: in chunks that fit the cache the arithmetic takes no longer
+        than allocating would.
+        """
+        most, tensors, mixtures = self.chunk_rows, self.tensors, len(self.mixtures)
+        buffer = torch.empty(self.numbers_a_row * most, dtype=self.dtype, device=self.device)
 
         def add(z: Tensor, weights: Tensor | None) -> None:
-            rows = z.shape[1]
-            if rows not in plans:
-                if len(plans) == PLANS:
-                    plans.clear()
-                plans[rows] = self.plan(rows, total)
-            plans[rows](z, weights)
+            loop(z, weights, self.background, total, buffer, tensors, mixtures, even(z.shape[1], most))
 
         return add
 
@@ -137,3 +140,9 @@ class Kernel(ABC):
     def stack(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of each mixture one after another, in the kernel's precision and on its device."""
         return torch.cat(list(tensors)).to(self.device, self.dtype)
+
+
+def even(rows: int, most: int) -> int:
+    """Rows of a chunk when so many are cut evenly, a multiple of 64: a small one at the end would be dear."""
+    parts = -(-rows // most)
+    return -(-rows // (64 * parts)) * 64

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.fitting.kernels.base import Add, Kernel, Moments
-from gmmcli.fitting.kernels.softmax import Softmax
-from gmmcli.fitting.kernels.whitening import log_constants, scale_trils, whitening
+from gmmcli.fitting.kernels.base import Kernel, Moments
+from gmmcli.fitting.kernels.chunk import ChunkSums, soften
+from gmmcli.fitting.kernels.whitening import scale_trils, whitening
 
 
 class CentredKernel(Kernel):
@@ -26,11 +26,11 @@ class CentredKernel(Kernel):
         self._reach = wide.abs()
         spare = wide.new_zeros(len(wide), 1, 1 + self.dims)  # a row of each component that will hold √r
         self._factors = self.stack([torch.cat([spare, wide], 1)]).flatten(0, 1)  # (M K (1 + D), 1 + D)
-        self._constants = self.stack([log_constants(self.family, p) for p in self.mixtures])[:, None]
+        self._constants = self.stack([self.family.log_constants(p) for p in self.mixtures])[:, None]
 
     @property
     def numbers_a_row(self) -> int:
-        return len(self._factors) + len(self._constants)
+        return len(self._factors) + len(self._constants) + 3 * len(self.mixtures)
 
     @property
     def statistics_size(self) -> int:
@@ -41,24 +41,13 @@ class CentredKernel(Kernel):
         reach = torch.cat([reach.new_ones(len(reach), 1), reach], 1)
         return (reach[:, :, None] * reach[:, None, :]).flatten()
 
-    def plan(self, rows: int, total: Tensor) -> Add:
-        constants, outputs, size = self._constants, len(self._constants), self.statistics_size
-        flat = constants.new_empty(len(self._factors), rows)
-        u = flat.view(outputs, 1 + self.dims, rows)
-        r = constants.new_empty(outputs, rows)
-        by_mixture = r.view(len(self.mixtures), -1, rows)
-        soften = Softmax(by_mixture, self.background, total[size:])
+    @property
+    def chunk_sums(self) -> ChunkSums:
+        return _sums
 
-        def add(z: Tensor, weights: Tensor | None) -> None:
-            torch.mm(self._factors, z.to(constants), out=flat)
-            torch.add(constants, u.square().sum(1), alpha=-0.5, out=r)
-            by_mixture.mul_(soften(None if weights is None else weights.to(constants)))
-            root = r.sqrt_()[:, None]
-            u.mul_(root)
-            u[:, :1] = root
-            total[:size].add_(torch.bmm(u, u.mT).flatten().to(total.device))
-
-        return add
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self._factors, self._constants]
 
     def moments(self, values: Tensor) -> list[Moments]:
         tables = values[: self.statistics_size].view(len(self.mixtures), self.components, 1 + self.dims, -1)
@@ -73,3 +62,30 @@ class CentredKernel(Kernel):
             sums = shift + counts[:, None] * p.means
             found.append(Moments(counts, sums, self.family.quad_of_products(products)))
         return found
+
+
+def _sums(
+    z: Tensor,
+    weights: Tensor | None,
+    background: Tensor | None,
+    total: Tensor,
+    buffer: Tensor,
+    tensors: list[Tensor],
+    mixtures: int,
+) -> None:
+    factors, constants = tensors[0], tensors[1]
+    outputs, inner, rows = constants.shape[0], factors.shape[1], z.shape[1]
+    flat = buffer[: outputs * inner * rows].view(outputs * inner, rows)
+    u, rest = flat.view(outputs, inner, rows), buffer[outputs * inner * rows :]
+    r, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
+    by_mixture = r.view(mixtures, outputs // mixtures, rows)
+    size = outputs * inner * inner
+    if weights is not None:
+        weights = weights.to(buffer)
+    torch.mm(factors, z.to(buffer), out=flat)
+    torch.add(constants, u.square().sum(1), alpha=-0.5, out=r)
+    by_mixture.mul_(soften(by_mixture, weights, background, rest, total[size:]))
+    root = r.sqrt_()[:, None]
+    u.mul_(root)
+    u[:, :1].copy_(root)
+    total[:size].add_(torch.bmm(u, u.mT).flatten().to(total.device))

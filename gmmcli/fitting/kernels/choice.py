@@ -70,21 +70,50 @@ def features_are_cheaper(family: Family, outputs: int, dims: int) -> bool:
     return features <= outputs * dims * TOUCH + 4 * outputs * dims * dims * share * FLOP
 
 
-def kernel_type(
-    family: Family, p: Parameters, terms: float, radius: float, dtype: torch.dtype, outputs: int, linear_only: bool
-) -> tuple[type[Kernel], torch.dtype]:
-    """The kernel for one of several mixtures that have so many components together, and its precision.
+@dataclass(frozen=True)
+class Route:
+    """Which kernel works a mixture, and its precision.
 
-    linear_only: whether the feature route may leave out the quadratic term, which then nothing beats.
+    constant_quads: the feature route without the quadratic term.
+    """
+
+    kernel: type[Kernel]
+    dtype: torch.dtype
+    constant_quads: bool = False
+
+    def build(
+        self,
+        family: Family,
+        mixtures: Sequence[Parameters],
+        etas: Sequence[Coefficients],
+        *,
+        device: torch.device,
+        entropy: bool,
+    ) -> Kernel:
+        """The kernel of mixtures with these coefficients."""
+        if self.kernel is FeatureKernel:
+            return FeatureKernel(
+                family, mixtures, dtype=self.dtype, device=device, entropy=entropy, etas=etas,
+                constant_quads=self.constant_quads,
+            )  # fmt: skip
+        return self.kernel(family, mixtures, dtype=self.dtype, device=device, entropy=entropy)
+
+
+def route(
+    family: Family, p: Parameters, terms: float, radius: float, dtype: torch.dtype, outputs: int, constant_quads: bool
+) -> Route:
+    """The route for one of several mixtures that have so many components together.
+
+    constant_quads: whether the feature route may leave out the quadratic term, which then nothing beats.
     """
     eps = torch.finfo(dtype).eps / 2
     if eps * terms <= ROUNDING_LIMIT:
-        return (
-            FeatureKernel if linear_only or features_are_cheaper(family, outputs, p.dims) else TriangularKernel
-        ), dtype
+        if constant_quads or features_are_cheaper(family, outputs, p.dims):
+            return Route(FeatureKernel, dtype, constant_quads)
+        return Route(TriangularKernel, dtype)
     if dtype == torch.float64 or eps * centred_error(family, p, radius) <= ROUNDING_LIMIT:
-        return CentredKernel, dtype
-    return CentredKernel, torch.float64
+        return Route(CentredKernel, dtype)
+    return Route(CentredKernel, torch.float64)
 
 
 def runs_of_mixtures(places: Sequence[int], components: int, most: int = 256) -> list[list[int]]:

@@ -8,76 +8,101 @@ its rows, the product that sums over the chunk runs up to twice as fast as the o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Coefficients
-from gmmcli.fitting.kernels.base import Add, Kernel, Moments
-from gmmcli.fitting.kernels.softmax import Softmax
+from gmmcli.families.base import Coefficients, QuadFiller
+from gmmcli.fitting.kernels.base import Kernel, Moments
+from gmmcli.fitting.kernels.chunk import ChunkSums, add_product, soften
 
 
 class FeatureKernel(Kernel):
-    """linear_only: leave out the quadratic term. It serves families with a shared covariance, over all the data.
+    """constant_quads: leave out the quadratic term. It serves families with a shared covariance, over all the data.
 
     etas: the coefficients of the mixtures, where they are known already.
     """
 
     def __init__(
-        self, *args: Any, linear_only: bool = False, etas: Sequence[Coefficients] | None = None, **options: Any
+        self, *args: Any, constant_quads: bool = False, etas: Sequence[Coefficients] | None = None, **options: Any
     ):
         super().__init__(*args, **options)
-        self.linear_only = linear_only
+        self.constant_quads = constant_quads
         etas = [self.family.coefficients(p) for p in self.mixtures] if etas is None else etas
         whole = [torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas]
-        self._eta = self.stack([eta.linear for eta in etas] if linear_only else whole)  # (M K, P)
+        self._eta = self.stack([eta.linear for eta in etas] if constant_quads else whole)  # (M K, P)
 
     @property
     def numbers_a_row(self) -> int:
-        return sum(self._eta.shape)
+        outputs, width = self._eta.shape
+        features = 0 if self.constant_quads else width
+        return features + outputs + (width if width < outputs else 0) + 3 * len(self.mixtures)
 
     @property
     def statistics_size(self) -> int:
         return self._eta.numel()
 
     def statistics_bound(self, bound: Tensor) -> Tensor:
-        features = bound if self.linear_only else torch.cat([bound, self.family.quad_bound(bound)])
+        features = bound if self.constant_quads else torch.cat([bound, self.family.quad_bound(bound)])
         return features[:, None].expand(-1, len(self._eta)).flatten()
 
-    def plan(self, rows: int, total: Tensor) -> Add:
-        eta, (outputs, width), size, inner = self._eta, self._eta.shape, self.statistics_size, 1 + self.dims
-        statistics = total[:size].view(width, outputs)
-        r = eta.new_empty(outputs, rows)
-        by_mixture, by_row = r.view(len(self.mixtures), -1, rows), r.mT
-        soften = Softmax(by_mixture, self.background, total[size:])
-        features = eta.new_empty(0 if self.linear_only else width, rows)
-        features[:1] = 1
-        linear = features[1:inner]
-        fill = None if self.linear_only else self.family.quad_filler(linear, features[inner:])
-        scaled = eta.new_empty(width, rows) if len(self.mixtures) == 1 and width < outputs else None
-        product = None if total.dtype == self.dtype else eta.new_empty(width, outputs)
+    @property
+    def chunk_sums(self) -> ChunkSums:
+        return _linear_sums if self.constant_quads else _sums_with(self.family.quad_filler)
 
-        def add(z: Tensor, weights: Tensor | None) -> None:
-            phi = z
-            if fill is not None:
-                linear.copy_(z[1:])
-                fill()
-                phi = features
-            torch.mm(eta, phi, out=r)
-            scale = soften(weights)
-            if scaled is None:
-                by_mixture.mul_(scale)
-            else:  # fewer features than components: the cheaper side takes the scale
-                phi = torch.mul(phi, scale[0], out=scaled)
-            if product is None:
-                torch.addmm(statistics, phi, by_row, out=statistics)
-            else:
-                statistics.add_(torch.mm(phi, by_row, out=product).to(statistics.device))
-
-        return add
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self._eta]
 
     def moments(self, values: Tensor) -> list[Moments]:
         dims = self.dims
         tables = values[: self.statistics_size].view(-1, len(self.mixtures), self.components).permute(1, 2, 0)
-        return [Moments(t[:, 0], t[:, 1 : 1 + dims], None if self.linear_only else t[:, 1 + dims :]) for t in tables]
+        return [
+            Moments(t[:, 0], t[:, 1 : 1 + dims], None if self.constant_quads else t[:, 1 + dims :]) for t in tables
+        ]
+
+
+@cache
+def _sums_with(fill: QuadFiller) -> ChunkSums:
+    def sums(
+        z: Tensor,
+        weights: Tensor | None,
+        background: Tensor | None,
+        total: Tensor,
+        buffer: Tensor,
+        tensors: list[Tensor],
+        mixtures: int,
+    ) -> None:
+        inner, rows, width = z.shape[0], z.shape[1], tensors[0].shape[1]
+        features = buffer[: width * rows].view(width, rows)
+        features[:inner].copy_(z)
+        fill(features[1:inner], features[inner:])
+        _linear_sums(features, weights, background, total, buffer[width * rows :], tensors, mixtures)
+
+    return sums
+
+
+def _linear_sums(
+    features: Tensor,  # (P, B)
+    weights: Tensor | None,
+    background: Tensor | None,
+    total: Tensor,
+    buffer: Tensor,
+    tensors: list[Tensor],
+    mixtures: int,
+) -> None:
+    eta = tensors[0]
+    outputs, width, rows = eta.shape[0], eta.shape[1], features.shape[1]
+    r, rest = buffer[: outputs * rows].view(outputs, rows), buffer[outputs * rows :]
+    by_mixture = r.view(mixtures, outputs // mixtures, rows)
+    statistics = total[: width * outputs].view(width, outputs)
+    torch.mm(eta, features, out=r)
+    scale = soften(by_mixture, weights, background, rest, total[width * outputs :])
+    if mixtures == 1 and width < outputs:  # the cheaper side takes the scale
+        scaled = rest[3 * rows : (3 + width) * rows].view(width, rows)
+        add_product(statistics, torch.mul(features, scale[0], out=scaled), r.mT)
+    else:
+        by_mixture.mul_(scale)
+        add_product(statistics, features, r.mT)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.fitting.kernels.base import Add, Kernel, Moments
-from gmmcli.fitting.kernels.softmax import Softmax
-from gmmcli.fitting.kernels.whitening import log_constants, whitening
+from gmmcli.fitting.kernels.base import Kernel, Moments
+from gmmcli.fitting.kernels.chunk import ChunkSums, add_product, soften
+from gmmcli.fitting.kernels.whitening import whitening
 
 BLOCK = 16  # columns of a block: 0.56 of the work of the whole square at D = 128, 0.75 at D = 32
 
@@ -26,14 +26,14 @@ class TriangularKernel(Kernel):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         whole = self.stack([whitening(self.family, p) for p in self.mixtures])  # (M K, D, 1 + D)
-        self._constants = self.stack([log_constants(self.family, p) for p in self.mixtures])[:, None]  # (M K, 1)
+        self._constants = self.stack([self.family.log_constants(p) for p in self.mixtures])[:, None]  # (M K, 1)
         edges = [*range(0, self.dims, BLOCK), self.dims]
         self._blocks = list(pairwise(edges))
         self._factors = [whole[:, i:j, : 1 + j].flatten(0, 1).contiguous() for i, j in self._blocks]
 
     @property
     def numbers_a_row(self) -> int:
-        return len(self._constants) * (1 + min(BLOCK, self.dims)) + 1 + self.dims
+        return len(self._constants) * (2 + min(BLOCK, self.dims)) + 1 + self.dims + 3 * len(self.mixtures)
 
     @property
     def statistics_size(self) -> int:
@@ -45,39 +45,13 @@ class TriangularKernel(Kernel):
         tables = [table.expand(-1, outputs, -1).flatten() for table in products]
         return torch.cat([bound.new_ones(outputs), *tables])
 
-    def plan(self, rows: int, total: Tensor) -> Add:
-        constants, outputs, size = self._constants, len(self._constants), self.statistics_size
-        buffer = constants.new_empty(outputs * min(BLOCK, self.dims) * rows)
-        r, squares = constants.new_empty(2, outputs, rows)
-        by_mixture, by_component = r.view(len(self.mixtures), -1, rows), r[:, None]
-        soften = Softmax(by_mixture, self.background, total[size:])
-        counts, *tables = total[:size].split([outputs, *(outputs * (j - i) * (1 + j) for i, j in self._blocks)])
-        product = None if total.dtype == self.dtype else constants.new_empty(outputs * BLOCK * (1 + self.dims))
-        chunk = constants.new_empty(1 + self.dims, rows)
-        steps = []
-        for (i, j), factor, table in zip(self._blocks, self._factors, tables, strict=True):
-            u = buffer[: outputs * (j - i) * rows].view(outputs, j - i, rows)
-            target = table.view(1 + j, -1)
-            narrow = None if product is None else product[: target.numel()].view_as(target)
-            steps.append((factor, chunk[: 1 + j], chunk[1 + i : 1 + j], u, u.view(-1, rows), target, narrow))
+    @property
+    def chunk_sums(self) -> ChunkSums:
+        return _sums
 
-        def add(z: Tensor, weights: Tensor | None) -> None:
-            chunk.copy_(z)  # each product reads it again, and its rows lie far apart in the block
-            r.zero_()
-            for factor, before, _, u, flat, _, _ in steps:
-                torch.mm(factor, before, out=flat)
-                r.add_(torch.sum(u.square_(), 1, out=squares))
-            torch.add(constants, r, alpha=-0.5, out=r)
-            by_mixture.mul_(soften(weights))
-            counts.add_(r.sum(1).to(counts))
-            for _, before, own, u, flat, target, narrow in steps:
-                torch.mul(by_component, own, out=u)
-                if narrow is None:
-                    torch.addmm(target, before, flat.mT, out=target)
-                else:
-                    target.add_(torch.mm(before, flat.mT, out=narrow).to(target.device))
-
-        return add
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self._constants, *self._factors]
 
     def moments(self, values: Tensor) -> list[Moments]:
         outputs, dims = len(self._constants), self.dims
@@ -94,3 +68,42 @@ class TriangularKernel(Kernel):
             strict=True,
         )  # fmt: skip
         return [Moments(*part) for part in parts]
+
+
+def _sums(
+    z: Tensor,
+    weights: Tensor | None,
+    background: Tensor | None,
+    total: Tensor,
+    buffer: Tensor,
+    tensors: list[Tensor],
+    mixtures: int,
+) -> None:
+    constants, factors = tensors[0], tensors[1:]
+    outputs, inner, rows = constants.shape[0], z.shape[0], z.shape[1]
+    widest = factors[0].shape[0]  # outputs × columns of a block
+    chunk, rest = buffer[: inner * rows].view(inner, rows), buffer[inner * rows :]
+    chunk.copy_(z)  # each product reads it again, and its rows lie far apart in the block
+    differences, rest = rest[: widest * rows], rest[widest * rows :]
+    r, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
+    squares, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
+    by_mixture = r.view(mixtures, outputs // mixtures, rows)
+    size = outputs
+    r.zero_()
+    for factor in factors:
+        height, width = factor.shape[0], factor.shape[1]
+        flat = differences[: height * rows].view(height, rows)
+        torch.mm(factor, chunk[:width], out=flat)
+        r.add_(torch.sum(flat.square_().view(outputs, height // outputs, rows), 1, out=squares))
+        size += height * width
+    torch.add(constants, r, alpha=-0.5, out=r)
+    by_mixture.mul_(soften(by_mixture, weights, background, rest, total[size:]))
+    total[:outputs].add_(r.sum(1).to(total))
+    first = outputs
+    for factor in factors:
+        height, width = factor.shape[0], factor.shape[1]
+        columns = height // outputs
+        flat = differences[: height * rows].view(height, rows)
+        torch.mul(r[:, None], chunk[width - columns : width], out=flat.view(outputs, columns, rows))
+        add_product(total[first : first + width * height].view(width, height), chunk[:width], flat.mT)
+        first += width * height

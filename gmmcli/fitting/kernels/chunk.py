@@ -1,0 +1,104 @@
+"""What is done with a chunk of rows: the parts that kernels share, and the loop over chunks.
+
+All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.fitting.compiled).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import SMALLEST_LOGIT
+
+# Adds the sums of a chunk of B rows. Takes z (1 + D, B), a row of ones first; row weights (B,) or None; the logits
+# (M,) of a background component or None; the sums so far, float64; numbers to write in, as many for each row as the
+# kernel says; the kernel's tensors; M.
+ChunkSums = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[Tensor], int], None]
+
+# The same for any number of rows, followed by the number of rows of a chunk.
+Loop = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[Tensor], int, int], None]
+
+
+@cache
+def loop_of(work: ChunkSums) -> Loop:
+    """The loop of `work` over the chunks of many rows."""
+
+    def loop(
+        z: Tensor,
+        weights: Tensor | None,
+        background: Tensor | None,
+        total: Tensor,
+        buffer: Tensor,
+        tensors: list[Tensor],
+        mixtures: int,
+        rows: int,
+    ) -> None:
+        for first in range(0, z.shape[1], rows):
+            part = None if weights is None else weights[first : first + rows]
+            work(z[:, first : first + rows], part, background, total, buffer, tensors, mixtures)
+
+    return loop
+
+
+def soften(
+    logits: Tensor,  # (M, K, B)
+    weights: Tensor | None,  # (B,)
+    background: Tensor | None,  # (M,)
+    spare: Tensor,  # at least 3 M B numbers
+    scalars: Tensor,
+    smallest: float = SMALLEST_LOGIT,
+) -> Tensor:
+    """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (M, 1, B).
+
+    background: logits of a component that is the same for every row. scalars: float64, to which it adds M
+    log-likelihoods Σ w log Σ exp(logit) and, where there are as many again, M entropies −Σ w r log r.
+    """
+    mixtures, rows = logits.shape[0], logits.shape[2]
+    size = mixtures * rows
+    highest = spare[:size].view(mixtures, 1, rows)
+    total = spare[size : 2 * size].view(mixtures, 1, rows)
+    scale = spare[2 * size : 3 * size].view(mixtures, 1, rows)
+    torch.amax(logits, 1, keepdim=True, out=highest)
+    rest = highest
+    if background is not None:
+        torch.maximum(highest, background[:, None, None], out=highest)
+        rest = (background[:, None, None] - highest).clamp_(min=smallest)
+    logits.sub_(highest).clamp_(min=smallest)
+    with_entropy = len(scalars) > mixtures
+    shifted = logits.clone() if with_entropy else logits
+    torch.sum(logits.exp_(), 1, keepdim=True, out=total)
+    if background is not None:
+        total.add_(rest.exp())
+    torch.reciprocal(total, out=scale)
+    if with_entropy:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
+        mean = (logits * shifted).sum(1, keepdim=True)
+        if background is not None:
+            mean.add_(rest.exp() * rest)
+        _add(scalars[mixtures:], total.log() - mean * scale, weights)
+    _add(scalars[:mixtures], total.log_().add_(highest), weights)
+    return scale if weights is None else scale.mul_(weights)
+
+
+def add_product(
+    total: Tensor,  # (P, Q) float64
+    left: Tensor,  # (P, B)
+    right: Tensor,  # (B, Q)
+) -> None:
+    """total += left @ right, by one call where the precisions are the same."""
+    if left.dtype == total.dtype:
+        torch.addmm(total, left, right, out=total)
+    else:
+        total.add_(torch.mm(left, right).to(total.device))
+
+
+def _add(
+    sums: Tensor,  # (M,)
+    values: Tensor,  # (M, 1, B)
+    weights: Tensor | None,
+) -> None:
+    if weights is not None:
+        values = values * weights
+    sums.add_(values.sum([1, 2]).to(sums))  # within a chunk torch sums pairwise
