@@ -83,8 +83,8 @@ def run_all(
     """Steps every run until it has ended, in place; a failure ends that run only.
 
     begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: further passes
-    over the evaluator's rows after which a run is left, its step done, to be given again and go on as if never paused. beaten:
-    asked after every step whether the run cannot win any more, and is left behind.
+    over the evaluator's rows after which a run is left, its step done, to be given again and go on as if never
+    paused. beaten: asked after every step whether the run cannot win any more, and is left behind.
     """
     by_restart = {run.restart: run for run in runs}
     due = {run.restart: math.inf if pause is None else run.passes + pause * evaluate.share for run in runs}
