@@ -4,7 +4,8 @@ Each proposes a step of its own from what its last passes have taught, evaluates
 log-likelihood has not fallen; otherwise it takes the EM step that is already at hand, so that a rejection costs
 one pass. Points are free vectors (see chart), lengths are in the metric of EM (see secants). Two rules keep the
 path on EM's, so that it ends at the optimum where EM would: while an EM step promises more than SETTLED, EM goes
-alone; and no step is longer than `growth` times the one before or the EM step, whichever is longer.
+alone; and no step is longer than `growth` times the one before or the EM step, whichever is longer. As long as a
+step gains more than FAR nothing else is even computed, so that what converges at once takes no longer than by EM.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import DOUBLE, promised_remaining, rounding
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
+FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at
 DEPTH = 10  # steps remembered
 BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
@@ -36,23 +38,30 @@ RECENT = 5  # points back to which slow directions are remembered, and steps tha
 
 
 @dataclass(frozen=True)
+class Local:
+    """vector: the parameters free, (F,); residual: the EM step as a dual, that is (G(θ) − θ, gradient), (2, F)."""
+
+    vector: Tensor
+    residual: Tensor
+
+
+@dataclass(frozen=True)
 class Point:
     """Parameters that were evaluated, and what the pass says of them.
 
-    level: log-likelihood, nats per row; vector: the parameters free, (F,); image: those after an EM step;
-    residual: the EM step as a dual, that is (G(θ) − θ, gradient), (2, F).
+    level: log-likelihood, nats per row; image: the parameters after an EM step; local: what only matters near an
+    optimum, None far from one.
     """
 
     parameters: Parameters
     level: float
-    vector: Tensor
     image: Parameters
-    residual: Tensor
+    local: Local | None
 
     @property
     def promise(self) -> float:
-        """What an EM step promises to gain, to second order, nats per row."""
-        return inner(self.residual, self.residual) / 2
+        """What an EM step promises to gain, to second order, nats per row; infinite far from an optimum."""
+        return math.inf if self.local is None else inner(self.local.residual, self.local.residual) / 2
 
 
 @dataclass(frozen=True)
@@ -107,22 +116,23 @@ class Accelerated(Engine):
         assert isinstance(state, AcceleratedState)
         at = state.at
         if at is None:
-            return self._arrived(state, self._point(state.parameters, (yield Request(state.parameters))), None)
-        step = self._limited(state, at)
-        if step is not None:
+            first = self._point(state.parameters, (yield Request(state.parameters)), -math.inf)
+            return self._arrived(state, first, None)
+        step = None if at.local is None else self._limited(state, at.local, at.promise)
+        if at.local is not None and step is not None:
             try:
-                there = self._moved(at, step)
-                point = self._point(there, (yield Request(there)))
+                there = self._moved(at.parameters, at.local, step)
+                point = self._point(there, (yield Request(there)), at.level)
                 if point.level >= at.level - rounding(at.level, self.eps):
                     return self._arrived(replace(state, by_em=False), point, step)
             except (NumericalError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
                 pass  # it went out of bounds, which is as good as a fall
-        point = self._point(at.image, (yield Request(at.image)))
-        return self._arrived(replace(state, by_em=True), point, at.residual)
+        point = self._point(at.image, (yield Request(at.image)), at.level)
+        return self._arrived(replace(state, by_em=True), point, None if at.local is None else at.local.residual)
 
-    def _limited(self, state: AcceleratedState, at: Point) -> Tensor | None:
+    def _limited(self, state: AcceleratedState, at: Local, promise: float) -> Tensor | None:
         """What is proposed, no longer than it may be; None where EM goes alone."""
-        if not (state.secants is not None and len(state.secants) and 0 < at.promise <= SETTLED):
+        if not (state.secants is not None and len(state.secants) and 0 < promise <= SETTLED):
             return None
         step = self.propose(at.residual, state.secants, state.by_em)
         if step is None or not bool(step.isfinite().all()):
@@ -132,20 +142,23 @@ class Accelerated(Engine):
             return None
         return step * min(1.0, self.growth * max(_length(at.residual), state.reach) / length)
 
-    def _moved(self, at: Point, step: Tensor) -> Parameters:
+    def _moved(self, like: Parameters, at: Local, step: Tensor) -> Parameters:
         """The parameters after a step. Raises NumericalError or LinAlgError where no pass can be made there."""
-        there = Chart(self.family, self.floor).parameters(at.vector + step[0], at.parameters)
+        there = Chart(self.family, self.floor).parameters(at.vector + step[0], like)
         eta = self.family.coefficients(there)
         if not bool(eta.linear.isfinite().all() and eta.quad.isfinite().all()):
             raise NumericalError("the step overflows")
         return there
 
-    def _point(self, p: Parameters, statistics: SufficientStatistics) -> Point:
+    def _point(self, p: Parameters, statistics: SufficientStatistics, before: float) -> Point:
+        """The point that a step from the log-likelihood `before` led to."""
+        level, image = statistics.mean_log_likelihood, maximise(self.family, statistics, p, self.floor)
+        if level - before > FAR:
+            return Point(p, level, image, None)
         chart = Chart(self.family, self.floor)
         vector = chart.vector(p)
-        image = maximise(self.family, statistics, p, self.floor)
         residual = torch.stack([chart.vector(image) - vector, chart.gradient(vector, p, statistics)])
-        return Point(p, statistics.mean_log_likelihood, vector, image, residual)
+        return Point(p, level, image, Local(vector, residual))
 
     def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
         """The state at a new point, to which a step (2, F) led from the one before.
@@ -153,18 +166,14 @@ class Accelerated(Engine):
         The model to keep is the last that is not lower, but for rounding, than any before it.
         """
         noise = NOISE * self.eps
-        secants = Secants.none(len(point.vector)) if state.secants is None else state.secants
-        if step is not None and state.at is not None:
-            moved = torch.stack([point.vector - state.at.vector, step[1]])  # a floor may have changed it on the way
-            lag = state.at.residual - point.residual
-            if _length(lag) > noise and bool(moved.isfinite().all() and lag.isfinite().all()):
-                secants = secants.extended(moved, lag, depth=min(DEPTH, max(SHALLOWEST, BUDGET // lag.numel())))
+        secants = self._learnt(state, point, step)
         kept = point.level >= state.log_likelihood - rounding(point.level)
         level = point.level if kept else state.log_likelihood
         recent = (*state.recent[-RECENT:], level)
         stalled = len(recent) > RECENT and level - recent[0] <= rounding(level, self.eps)
         lost = math.inf if stalled else max(rounding(level), noise**2 / 2)  # a promise up to this is rounding
-        slowness = (*state.slowness[1 - RECENT :], secants.slowness())
+        slow = math.inf if secants is None or point.local is None else secants.slowness()
+        slowness = (*state.slowness[1 - RECENT :], slow)
         return replace(
             state,
             parameters=point.parameters if kept else state.parameters,
@@ -176,6 +185,18 @@ class Accelerated(Engine):
             recent=recent,
             slowness=slowness,
         )
+
+    def _learnt(self, state: AcceleratedState, point: Point, step: Tensor | None) -> Secants | None:
+        """The secants with the one from the point before, where there is one of a length."""
+        before = None if state.at is None else state.at.local
+        if step is None or before is None or point.local is None:
+            return state.secants
+        moved = torch.stack([point.local.vector - before.vector, step[1]])  # a floor may have changed it on the way
+        lag = before.residual - point.local.residual
+        if not (_length(lag) > NOISE * self.eps and bool(moved.isfinite().all() and lag.isfinite().all())):
+            return state.secants
+        secants = Secants.none(lag.shape[1]) if state.secants is None else state.secants
+        return secants.extended(moved, lag, depth=min(DEPTH, max(SHALLOWEST, BUDGET // lag.numel())))
 
 
 def _length(dual: Tensor) -> float:
