@@ -27,7 +27,7 @@ def fit(
     columns: Sequence[str] | None = None,
     weights: str | Tensor | Sequence[float] | None = None,
     missing: str = "error",
-    init: str | GaussianMixture | Tensor | Any = "kmeans++",
+    init: str | GaussianMixture | Tensor | Any = "auto",
     listener: Listener | None = None,
     **options: Any,
 ) -> FitResult:
@@ -36,10 +36,11 @@ def fit(
     data: tensor or array (N, D), pandas DataFrame or pyarrow Table; of a frame the numeric columns, or `columns`.
     components, family: K, and a name in gmmcli.FAMILIES; 5 and "full" unless init tells otherwise. weights: (N,)
     non-negative row weights, or the name of a column of the frame. missing: "error" refuses NaN, "drop" leaves
-    those rows out. init: "kmeans++", "random", "random-rows", a GaussianMixture to go on from, or a table of
-    starting means (K, D); columns with names are matched by name. listener: called after every step with the run
-    and the seconds elapsed. options: the other fields of FitOptions, such as method="gradient", restarts, seed,
-    tolerance, iterations, variance_floor, standardize, device, precision and threads.
+    those rows out. init: "auto" ("ward" and "kmeans++" by turns), "random", "random-rows", a GaussianMixture to go
+    on from, or a table of starting means (K, D); columns with names are matched by name. listener: called after
+    every step with the run and the seconds elapsed. options: the other fields of FitOptions, such as
+    method="gradient", restarts, seed, tolerance, iterations, variance_floor, standardize, device, precision and
+    threads.
 
     Raises UsageError for options out of range, InputError for data that cannot be fitted, NumericalError when
     every restart failed.

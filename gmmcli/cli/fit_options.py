@@ -108,7 +108,8 @@ class Fitting:
         typer.Option(
             metavar="START",
             help=f"{', '.join(INITS)}; or a model file to go on from, or a table of starting means, its columns "
-            "matched by name. random: random responsibilities. random-rows: K rows as means.",
+            "matched by name. ward: many small clusters, merged. auto: ward and kmeans++ by turns. random: random "
+            "responsibilities. random-rows: K rows as means.",
             autocompletion=complete(INITS),
             rich_help_panel=METHOD,
         ),

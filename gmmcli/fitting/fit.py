@@ -165,9 +165,9 @@ def _starts(
             )
         centres = data.summary.scores(start.double())
         return [initialise.from_centres(sample, family, centres, scale, options.floor)]
-    make = initialise.STARTS[options.init]
 
     def one(restart: int) -> Parameters:
+        make = initialise.start_named(options.init, restart)
         return make(sample, family, options.components, options.seed + restart, scale, options.floor)
 
     return list(map_blocks(one, range(options.restart_count), threads if len(sample.rows) > SIDE_BY_SIDE else 1))

@@ -14,10 +14,14 @@ from torch import Tensor
 
 from gmmcli.draws import generator, row_uniforms
 from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting import clusters
 from gmmcli.fitting.prepared import PreparedData
 
 SAMPLE_ROWS = 20_000
 LLOYD_STEPS = 10
+SMALL_CLUSTERS, MOST_CLUSTERS = 8, 512  # for each component; together, unless that is less than two for each
+SMALL_STEPS = 3  # of Lloyd on them
+WARD_ROWS, ROWS_A_CLUSTER, ROWS_A_SMALLEST = 4096, 32, 4  # to cluster; where clusters are many; at least
 PRIOR_ROWS = 1.0  # rows of the pooled covariance, times D + 1, mixed into each cluster's own
 
 
@@ -39,6 +43,13 @@ class Sample:
     def share(self) -> Tensor:
         """Weights that sum to 1."""
         return self.weights / self.weights.sum()
+
+    def part(self, seed: int, size: int) -> Sample:
+        """About so many of the rows, chosen by a hash of their numbers, and all that stand for different rows."""
+        if len(self.rows) <= size:
+            return self
+        keep = (row_uniforms(seed, "part", self.rows) < size / len(self.rows)) | (self.rows < 0)
+        return Sample(self.z[keep], self.scores[keep], self.weights[keep], self.rows[keep])
 
 
 def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sample:
@@ -108,23 +119,48 @@ def from_centres(
     floor: float,
 ) -> Parameters:
     """A mixture from the clusters of rows nearest to each centre."""
-    return from_responsibilities(sample, family, _nearest(sample.scores, centres), scale, floor)
+    own = torch.nn.functional.one_hot(clusters.nearest(sample.scores, centres), len(centres))
+    return from_responsibilities(sample, family, own.to(sample.z), scale, floor)
 
 
 def kmeans_plus_plus(
     sample: Sample, family: Family, components: int, seed: int, scale: Tensor | None, floor: float
 ) -> Parameters:
-    """k-means++ seeds (Arthur & Vassilvitskii, SODA 2007), a few Lloyd steps, and the clusters' moments."""
-    centres = _seeds(sample, components, generator(seed, "kmeans++"))
-    for _ in range(LLOYD_STEPS):
-        weighted = _nearest(sample.scores, centres) * sample.weights[:, None]
-        counts = weighted.sum(0)[:, None]
-        means = weighted.mT @ sample.scores / counts.clamp_min(torch.finfo(counts.dtype).tiny)
-        moved = torch.where(counts > 0, means, centres)
-        if torch.equal(moved, centres):
-            break
-        centres = moved
-    return from_centres(sample, family, centres, scale, floor)
+    """k-means++ seeds, a few Lloyd steps, and the clusters' moments."""
+    centres = clusters.seeds(sample.scores, sample.weights, components, generator(seed, "kmeans++"))
+    return from_centres(sample, family, _settled(sample, centres), scale, floor)
+
+
+def ward(
+    sample: Sample, family: Family, components: int, seed: int, scale: Tensor | None, floor: float
+) -> Parameters:
+    """Many small clusters by k-means++, merged by Ward's criterion, a few Lloyd steps, and the clusters' moments.
+
+    Where clusters lie apart, k-means++ rarely seeds each of 16 of them once, and neither k-means nor EM moves a
+    centre from one to another; merging small ones finds them nearly always.
+    """
+    rows = sample.part(seed, max(WARD_ROWS, ROWS_A_CLUSTER * _small_clusters(components)))
+    count = min(_small_clusters(components), len(rows.z) // ROWS_A_SMALLEST)
+    if count <= components:
+        return kmeans_plus_plus(sample, family, components, seed, scale, floor)
+    first = clusters.seeds(rows.scores, rows.weights, count, generator(seed, "ward"))
+    small = clusters.lloyd(rows.scores, rows.weights, first, SMALL_STEPS)
+    masses, means = clusters.masses_and_means(rows.scores, rows.weights, small)
+    held = masses > 0
+    if int(held.sum()) <= components:
+        return kmeans_plus_plus(sample, family, components, seed, scale, floor)
+    return from_centres(
+        sample, family, _settled(sample, clusters.ward(means[held], masses[held], components)), scale, floor
+    )
+
+
+def _small_clusters(components: int) -> int:
+    """How many clusters to merge."""
+    return min(SMALL_CLUSTERS * components, max(MOST_CLUSTERS, 2 * components))
+
+
+def _settled(sample: Sample, centres: Tensor) -> Tensor:
+    return clusters.lloyd(sample.scores, sample.weights, centres, LLOYD_STEPS)
 
 
 def random_responsibilities(
@@ -156,31 +192,13 @@ def random_rows(
 
 Start = Callable[[Sample, Family, int, int, Tensor | None, float], Parameters]
 STARTS: dict[str, Start] = {
+    "ward": ward,
     "kmeans++": kmeans_plus_plus,
     "random": random_responsibilities,
     "random-rows": random_rows,
 }
 
 
-def _seeds(sample: Sample, components: int, draw: torch.Generator) -> Tensor:
-    """Rows drawn one after another with probability proportional to weight × squared distance to the nearest."""
-    chance = sample.weights
-    closest = torch.full_like(chance, float("inf"))
-    centres = []
-    for _ in range(components):
-        cumulative = chance.cumsum(0)
-        target = torch.rand((), generator=draw, dtype=torch.float64) * cumulative[-1]
-        row = int(torch.searchsorted(cumulative, target, right=True).clamp_max(len(chance) - 1))
-        centres.append(sample.scores[row])
-        closest = torch.minimum(closest, (sample.scores - sample.scores[row]).square().sum(1))
-        chance = sample.weights * closest
-    return torch.stack(centres)
-
-
-def _nearest(
-    x: Tensor,  # (S, D)
-    centres: Tensor,  # (K, D)
-) -> Tensor:
-    """One-hot (S, K): the nearest centre of each row."""
-    distances = centres.square().sum(1) - 2 * x @ centres.mT  # up to a term of the row alone
-    return torch.nn.functional.one_hot(distances.argmin(1), len(centres)).to(x.dtype)
+def start_named(init: str, restart: int) -> Start:
+    """The start of a restart; `auto` takes Ward's and k-means++ by turns, for neither is the better everywhere."""
+    return STARTS[("ward", "kmeans++")[restart % 2] if init == "auto" else init]

@@ -11,7 +11,7 @@ from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES, GIVEN_VARIANCE
 
 ACCELERATIONS = ("bfgs", "anderson", "squarem", "none")  # of EM; the first is the default
-INITS = ("kmeans++", "random", "random-rows")
+INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
 RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
@@ -35,7 +35,7 @@ class FitOptions:
     family: str = "full"
     method: Literal["em", "gradient"] = "em"
     variance: float | None = None
-    init: str = "kmeans++"
+    init: str = "auto"
     restarts: int | None = None
     seed: int = 42
     iterations: int | None = None

@@ -137,7 +137,7 @@ def test_standardising_is_a_fit_to_z_scores(family):
     assert inside.log_likelihood == pytest.approx(inside.model.score(x) * 300, rel=1e-12)
 
 
-@pytest.mark.parametrize("init", ["kmeans++", "random", "random-rows"])
+@pytest.mark.parametrize("init", ["ward", "kmeans++", "random", "random-rows"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_start_works_for_every_family(family, init):
     result = gmmcli.fit(clusters(), 3, family, init=init, restarts=3)
@@ -171,12 +171,12 @@ def test_a_failed_restart_is_reported_and_the_others_go_on(monkeypatch):
 
     monkeypatch.setitem(initialise.STARTS, "kmeans++", sometimes_broken)
     for method in ("em", "gradient"):
-        result = gmmcli.fit(clusters(), 3, restarts=4, seed=0, method=method)
+        result = gmmcli.fit(clusters(), 3, init="kmeans++", restarts=4, seed=0, method=method)
         assert [restart.failure is not None for restart in result.restarts] == [False, True, False, True]
         assert "not finite" in (result.restarts[1].failure or "")
         assert math.isfinite(result.log_likelihood)
         with pytest.raises(NumericalError, match="every restart failed"):
-            gmmcli.fit(clusters(), 3, restarts=1, seed=1, method=method)
+            gmmcli.fit(clusters(), 3, init="kmeans++", restarts=1, seed=1, method=method)
 
 
 def test_sound_restarts_come_before_likelier_unsound_ones():
@@ -297,7 +297,7 @@ def test_rare_rows_among_many_copies_are_found(family):
     """With 200,000 equal rows a sample of the data may miss the three others."""
     x = torch.zeros(60_000, 2, dtype=torch.float64)
     x[[7, 20_000, 59_999]] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0]], dtype=torch.float64)
-    for init in ("random-rows", "kmeans++"):
+    for init in ("random-rows", "kmeans++", "ward"):
         result = gmmcli.fit(x, 4, family, init=init, restarts=2, iterations=3)
         assert math.isfinite(result.log_likelihood)
 
@@ -353,5 +353,7 @@ def test_listener_hears_of_a_failure(monkeypatch):
     )
     failures = []
     with pytest.raises(NumericalError):
-        gmmcli.fit(clusters(), 2, restarts=1, listener=lambda run, seconds: failures.append(run.failure))
+        gmmcli.fit(
+            clusters(), 2, init="kmeans++", restarts=1, listener=lambda run, seconds: failures.append(run.failure)
+        )
     assert [type(failure) for failure in failures] == [NumericalError]
