@@ -29,6 +29,8 @@ UNDECIDED = 1e-3  # of params / (2 n), what n rows leave undecided of the log-li
 RIVAL = 1.5  # nats per row, over √n: a survivor that is this far behind the best on n rows is given up
 HOPE = 10  # times the estimated remaining gain that a run is believed to have before it
 TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
+ALIKE = 0.05  # of params / (2 n): runs this close on n rows, of about the same weights, are in one flat valley
+WEIGHT = 0.02  # by which the weights of such runs differ at most
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,11 @@ class Race:
         reasons = [self.unsound(run, evaluate) for run in runs]
         best = [(runs[place], reasons[place]) for place in rank(runs, reasons)]
         gap = RIVAL / math.sqrt(evaluate.data.summary.rows)
-        kept = _rivals([run for run, reason in best if reason is None and run in followed], gap)
+        alike = ALIKE * self.parameters / (2 * evaluate.data.summary.rows)
+        kept = _rivals([run for run, reason in best if reason is None and run in followed], gap, alike)
         highest = max((run.state.log_likelihood for run in kept), default=-math.inf)
         ahead = _rivals(
-            [run for run, reason in best if reason is not None and run.state.log_likelihood > highest], gap
+            [run for run, reason in best if reason is not None and run.state.log_likelihood > highest], gap, alike
         )
         for run in ahead:
             run.state = engine.start(began[run.restart])
@@ -165,15 +168,21 @@ class _ToBeat:
         return level + HOPE * run.state.remaining < self._highest
 
 
-def _rivals(runs: Sequence[Run], gap: float) -> list[Run]:
+def _rivals(runs: Sequence[Run], gap: float, alike: float) -> list[Run]:
     """Of runs in order, the best first, those that may still win: within `gap` of the best, one of each optimum."""
     kept: list[Run] = []
     for run in runs:
-        level = run.state.log_likelihood
-        twin = any(
-            abs(level - other.state.log_likelihood) < TWIN + 3 * (run.state.remaining + other.state.remaining)
-            for other in kept
-        )
-        if not twin and level > runs[0].state.log_likelihood - gap:
+        near = run.state.log_likelihood > runs[0].state.log_likelihood - gap
+        if near and not any(_twins(run, other, alike) for other in kept):
             kept.append(run)
     return kept
+
+
+def _twins(a: Run, b: Run, alike: float) -> bool:
+    """Whether two runs have found, or will find, the same optimum: by log-likelihood, or by that and weights."""
+    apart = abs(a.state.log_likelihood - b.state.log_likelihood)
+    to_come = a.state.remaining + b.state.remaining
+    if math.isfinite(to_come) and apart < TWIN + 3 * to_come:
+        return True
+    weights = (run.state.parameters.weights.sort().values for run in (a, b))
+    return apart < alike and float((next(weights) - next(weights)).abs().max()) < WEIGHT

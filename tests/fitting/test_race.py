@@ -12,8 +12,11 @@ from torch import Tensor
 
 import gmmcli
 from gmmcli.families import get_family
+from gmmcli.families.base import Parameters
 from gmmcli.fitting import race
+from gmmcli.fitting.engine import State
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.loop import Run
 from gmmcli.fitting.result import FitResult
 from tests import reference
 from tests.conftest import prepare_rows
@@ -135,3 +138,24 @@ def test_samples_are_nested_and_keep_weights_and_coordinates():
     z = torch.cat([block.z for block in small.data.blocks], 1)
     assert torch.equal(z, data.whole().z[:, rows[0]])
     assert len(small.data.blocks) == 1  # blocks together, not eight small ones
+
+
+def run_at(level: float, remaining: float, weights: list[float]) -> Run:
+    p = Parameters(torch.tensor(weights, dtype=torch.float64), torch.zeros(len(weights), 1), torch.ones(1))
+    return Run(0, State(p, log_likelihood=level, remaining=remaining))
+
+
+@pytest.mark.parametrize(
+    ("level", "remaining", "weights", "twins"),
+    [
+        (-1.0000001, 0.0, [0.5, 0.5], True),  # the same log-likelihood
+        (-1.0001, 0.0, [0.5, 0.5], False),
+        (-1.0001, 1e-4, [0.5, 0.5], True),  # it may still get there
+        (-1.0001, math.inf, [0.5, 0.5], False),  # nothing is known of where it will get
+        (-1.00005, 0.0, [0.31, 0.69], True),  # less apart than the rows decide, of the same weights in another order
+        (-1.00005, 0.0, [0.35, 0.65], False),
+    ],
+)
+def test_twins_are_runs_to_the_same_optimum(level: float, remaining: float, weights: list[float], twins: bool):
+    best, other = run_at(-1.0, 0.0, [0.7, 0.3]), run_at(level, remaining, weights)
+    assert (len(race._rivals([best, other], gap=0.1, alike=6e-5)) == 1) is twins
