@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES
 from gmmcli.fitting.loop import Limits
+from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
 from tests import reference
@@ -182,6 +184,18 @@ def test_parameters_that_overflow_are_refused(family: Family, value: float):
     means[1, 0] = value
     with pytest.raises(NumericalError):
         run_pass(data, family, [Parameters(p.weights, means, p.scale)])
+
+
+def test_a_mixture_that_fails_is_none_the_worse_for_the_others(family: Family):
+    """Whether its sums overflow or its covariance cannot be inverted."""
+    data = prepare_rows(table(2), family)
+    good = inner_mixture(family, 3, 2)
+    flat = replace(good, scale=good.scale * 0)
+    far = replace(good, means=good.means * 1e308)
+    answers = one_pass(data, family, [flat, good, far, good], threads=1)
+    assert [isinstance(answer, NumericalError) for answer in answers] == [True, False, True, False]
+    assert isinstance(answers[1], SufficientStatistics)
+    assert_naive(answers[1], family, good, inner_rows(data), None)
 
 
 # ---- weights ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from gmmcli.fitting.kernels.features import FeatureKernel
 from gmmcli.fitting.kernels.triangular import BLOCK, TriangularKernel
 from gmmcli.fitting.kernels.whitening import whitening
 
-ROUNDING_LIMIT = 1e-2  # nats: how far a logit may be off by cancellation, in a worst case that rows do not reach
+ROUNDING_LIMIT = 1e-3  # nats: how far a logit may be off by cancellation, in a worst case that rows do not reach
 BUILD = 0.5  # ns to build a feature
 TOUCH = 0.7  # ns to square, sum and weight a difference
 FLOP = 0.0135  # ns of a floating-point operation within a matrix product
