@@ -36,8 +36,8 @@ def fit(
     data: tensor or array (N, D), pandas DataFrame or pyarrow Table; of a frame the numeric columns, or `columns`.
     components, family: K, and a name in gmmcli.FAMILIES; 5 and "full" unless init tells otherwise. weights: (N,)
     non-negative row weights, or the name of a column of the frame. missing: "error" refuses NaN, "drop" leaves
-    those rows out. init: "auto" ("ward" and "kmeans++" by turns), "random", "random-rows", a GaussianMixture to go
-    on from, or a table of starting means (K, D); columns with names are matched by name. listener: called after
+    those rows out. init: "ward", "kmeans++", "auto" (the two by turns), "random", "random-rows", a GaussianMixture
+    to go on from, or a table of starting means (K, D); columns with names are matched by name. listener: called after
     every step with the run and the seconds elapsed. options: the other fields of FitOptions, such as
     method="gradient", restarts, seed, tolerance, iterations, variance_floor, standardize, device, precision and
     threads.

@@ -76,7 +76,7 @@ def ward(means: Tensor, masses: Tensor, count: int) -> Tensor:
 
 def _costs(means: Tensor, masses: Tensor, i: int, alive: Tensor) -> Tensor:
     """What merging cluster i with each other would add, infinite for itself and for those that are gone."""
-    costs = (means - means[i]).square().sum(1) * masses * masses[i] / (masses + masses[i])
+    costs = (means - means[i]).square().sum(1) * masses * (masses[i] / (masses + masses[i]))
     costs[~alive] = math.inf
     costs[i] = math.inf
     return costs

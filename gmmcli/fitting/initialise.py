@@ -55,8 +55,8 @@ class Sample:
 def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sample:
     """Up to `size` rows, chosen by a hash of their numbers, in the order of the data.
 
-    Where that is not all, the survey's different rows are added with weight 1 and numbers from −1 downwards: among
-    many copies of few rows a sample may hold fewer different ones than there are components.
+    Where that is not all, the survey's different rows are added, of the mean weight and with numbers from −1
+    downwards: among many copies of few rows a sample may hold fewer different ones than there are components.
     """
     hashes = torch.cat([row_uniforms(seed, "sample", block.rows.cpu()) for block in data.blocks])
     limit = float(hashes.kthvalue(size).values) if len(hashes) > size else 2.0
@@ -72,7 +72,7 @@ def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sampl
         rows.append(taken.rows.cpu())
     if len(hashes) > size:
         z.append(data.affine.inner(data.summary.different).to(data.dtype).double())
-        weights.append(torch.ones(len(z[-1]), dtype=torch.float64))
+        weights.append(torch.full((len(z[-1]),), float(torch.cat(weights).mean()), dtype=torch.float64))
         rows.append(-1 - torch.arange(len(z[-1])))
     all_z = torch.cat(z)
     scores = data.summary.scores(data.affine.outer(all_z))
@@ -183,11 +183,13 @@ def random_rows(
         means.setdefault(tuple(sample.z[row].tolist()), sample.z[row])
         if len(means) == components:
             break
+    centres = list(means.values())
+    centres += [centres[-1]] * (components - len(centres))  # rows that differ may be one in the precision of the fit
     everything = from_responsibilities(sample, family, sample.z.new_ones(len(sample.z), 1), scale, floor)
     own = everything.scale.shape[1:]
     copies = everything.scale.expand(family.sharing(components), *own).clone()
     weights = everything.weights.expand(components) / components
-    return Parameters(weights, torch.stack(list(means.values())), copies)
+    return Parameters(weights, torch.stack(centres), copies)
 
 
 Start = Callable[[Sample, Family, int, int, Tensor | None, float], Parameters]

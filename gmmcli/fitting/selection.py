@@ -17,6 +17,7 @@ from gmmcli.fitting.loop import Run
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the largest, in the fit's coordinates
+ROUNDING = 1e-6  # share of a component's rows by which their sum may be off: one that holds a whole row is held by it
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
 
 
@@ -29,7 +30,7 @@ def unsound_reason(family: Family, p: Parameters, floor: float, rows: int) -> st
     own_rows = p.weights * rows
     needed = 1 if family.shared else family.rank_rows(p.dims)
     k = int(own_rows.argmin())
-    if float(own_rows[k]) < needed:
+    if float(own_rows[k]) < needed * (1 - ROUNDING):
         return f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}"
     if family.learned:
         k = int(smallest.argmin())

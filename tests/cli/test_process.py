@@ -75,6 +75,7 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
         [*EXECUTABLE, "fit", "big.parquet", "-k", "20", "--tolerance", "0", "--log-every", "1", "-o", "m.pt"],
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     assert running.stderr is not None
     assert b"restart" in running.stderr.readline()

@@ -302,6 +302,23 @@ def test_rare_rows_among_many_copies_are_found(family):
         assert math.isfinite(result.log_likelihood)
 
 
+def test_the_scale_of_row_weights_changes_nothing():
+    """Also where the starts are made from a sample of the rows."""
+    x = clusters(21_000)
+    found = [
+        gmmcli.fit(x, 3, weights=torch.full((len(x),), scale), restarts=2, iterations=5).log_likelihood / scale
+        for scale in (1.0, 2.0**-30, 2.0**40)
+    ]
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+    assert found[2] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_random_rows_that_are_one_in_the_precision_of_the_fit():
+    x = torch.tensor([[1000.0], [1000.000001], [0], [1]], dtype=torch.float64)
+    result = gmmcli.fit(x, 4, "diagonal", init="random-rows", restarts=2, precision="float32")
+    assert math.isfinite(result.log_likelihood)
+
+
 def test_a_model_to_go_on_from_is_matched_by_name():
     frame = pd.DataFrame(clusters(200).numpy() * [1, 50] + [0, 300], columns=["a", "b"])
     model = gmmcli.fit(frame, 2, restarts=1).model
