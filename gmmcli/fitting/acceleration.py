@@ -44,6 +44,11 @@ class Local:
     vector: Tensor
     residual: Tensor
 
+    @property
+    def promise(self) -> float:
+        """What an EM step promises to gain, to second order, nats per row."""
+        return inner(self.residual, self.residual) / 2
+
 
 @dataclass(frozen=True)
 class Point:
@@ -60,8 +65,8 @@ class Point:
 
     @property
     def promise(self) -> float:
-        """What an EM step promises to gain, to second order, nats per row; infinite far from an optimum."""
-        return math.inf if self.local is None else inner(self.local.residual, self.local.residual) / 2
+        """What an EM step promises to gain, nats per row; infinite far from an optimum."""
+        return math.inf if self.local is None else self.local.promise
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Accelerated(Engine):
         if at is None:
             first = self._point(state.parameters, (yield Request(state.parameters)), -math.inf)
             return self._arrived(state, first, None)
-        step = None if at.local is None else self._limited(state, at.local, at.promise)
+        step = None if at.local is None else self._limited(state, at.local)
         if at.local is not None and step is not None:
             try:
                 there = self._moved(at.parameters, at.local, step)
@@ -130,9 +135,9 @@ class Accelerated(Engine):
         point = self._point(at.image, (yield Request(at.image)), at.level)
         return self._arrived(replace(state, by_em=True), point, None if at.local is None else at.local.residual)
 
-    def _limited(self, state: AcceleratedState, at: Local, promise: float) -> Tensor | None:
+    def _limited(self, state: AcceleratedState, at: Local) -> Tensor | None:
         """What is proposed, no longer than it may be; None where EM goes alone."""
-        if not (state.secants is not None and len(state.secants) and 0 < promise <= SETTLED):
+        if not (state.secants is not None and len(state.secants) and 0 < at.promise <= SETTLED):
             return None
         step = self.propose(at.residual, state.secants, state.by_em)
         if step is None or not bool(step.isfinite().all()):

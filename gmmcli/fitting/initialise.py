@@ -139,8 +139,9 @@ def ward(
     Where clusters lie apart, k-means++ rarely seeds each of 16 of them once, and neither k-means nor EM moves a
     centre from one to another; merging small ones finds them nearly always.
     """
-    rows = sample.part(seed, max(WARD_ROWS, ROWS_A_CLUSTER * _small_clusters(components)))
-    count = min(_small_clusters(components), len(rows.z) // ROWS_A_SMALLEST)
+    wanted = min(SMALL_CLUSTERS * components, max(MOST_CLUSTERS, 2 * components))
+    rows = sample.part(seed, max(WARD_ROWS, ROWS_A_CLUSTER * wanted))
+    count = min(wanted, len(rows.z) // ROWS_A_SMALLEST)
     if count <= components:
         return kmeans_plus_plus(sample, family, components, seed, scale, floor)
     first = clusters.seeds(rows.scores, rows.weights, count, generator(seed, "ward"))
@@ -149,14 +150,8 @@ def ward(
     held = masses > 0
     if int(held.sum()) <= components:
         return kmeans_plus_plus(sample, family, components, seed, scale, floor)
-    return from_centres(
-        sample, family, _settled(sample, clusters.ward(means[held], masses[held], components)), scale, floor
-    )
-
-
-def _small_clusters(components: int) -> int:
-    """How many clusters to merge."""
-    return min(SMALL_CLUSTERS * components, max(MOST_CLUSTERS, 2 * components))
+    merged = clusters.ward(means[held], masses[held], components)
+    return from_centres(sample, family, _settled(sample, merged), scale, floor)
 
 
 def _settled(sample: Sample, centres: Tensor) -> Tensor:

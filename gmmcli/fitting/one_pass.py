@@ -66,8 +66,8 @@ def one_pass(
         chosen = data.blocks if blocks is None else blocks
         units = (unit for block in chosen for unit in block.cut(rows))
         loops = [_loop(data, stack.kernel) for stack in stacks]
-        alone = list(units) if isinstance(chosen, list) else units
-        workers = fold_blocks(lambda: _Worker(stacks, loops), alone, threads)
+        work = list(units) if isinstance(chosen, list) else units  # of one unit a single worker is made
+        workers = fold_blocks(lambda: _Worker(stacks, loops), work, threads)
         for i, stack in enumerate(stacks):
             total = workers[0].sums[i]
             for other in workers[1:]:

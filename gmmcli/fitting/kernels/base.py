@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.kernels.chunk import ChunkSums, Loop
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, Loop
 
 CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
@@ -128,11 +128,12 @@ class Kernel(ABC):
         loop: of `chunk_sums`. The buffer is filled once: in chunks that fit the cache the arithmetic takes no longer
         than allocating would.
         """
-        most, tensors, mixtures = self.chunk_rows, self.tensors, len(self.mixtures)
+        most, tensors = self.chunk_rows, self.tensors
         buffer = torch.empty(self.numbers_a_row * most, dtype=self.dtype, device=self.device)
 
         def add(z: Tensor, weights: Tensor | None) -> None:
-            loop(z, weights, self.background, total, buffer, tensors, mixtures, even(z.shape[1], most))
+            rows = Chunk(z, weights, self.background, total, buffer, tensors, len(self.mixtures))
+            loop(rows, even(z.shape[1], most))
 
         return add
 

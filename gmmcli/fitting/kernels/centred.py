@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import ChunkSums, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, soften
 from gmmcli.fitting.kernels.whitening import scale_trils, whitening
 
 
@@ -64,15 +64,8 @@ class CentredKernel(Kernel):
         return found
 
 
-def _sums(
-    z: Tensor,
-    weights: Tensor | None,
-    background: Tensor | None,
-    total: Tensor,
-    buffer: Tensor,
-    tensors: list[Tensor],
-    mixtures: int,
-) -> None:
+def _sums(chunk: Chunk) -> None:
+    z, weights, background, total, buffer, tensors, mixtures = chunk
     factors, constants = tensors[0], tensors[1]
     outputs, inner, rows = constants.shape[0], factors.shape[1], z.shape[1]
     flat = buffer[: outputs * inner * rows].view(outputs * inner, rows)

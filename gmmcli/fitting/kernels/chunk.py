@@ -3,42 +3,53 @@
 All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.fitting.compiled).
 """
 
-from __future__ import annotations
+# No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
 
-# Adds the sums of a chunk of B rows. Takes z (1 + D, B), a row of ones first; row weights (B,) or None; the logits
-# (M,) of a background component or None; the sums so far, float64; numbers to write in, as many for each row as the
-# kernel says; the kernel's tensors; M.
-ChunkSums = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[Tensor], int], None]
 
-# The same for any number of rows, followed by the number of rows of a chunk.
-Loop = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[Tensor], int, int], None]
+class Chunk(NamedTuple):
+    """B rows, and what their sums are made of and go to.
+
+    z: (1 + D, B), a row of ones first; weights: (B,) or None; background: logits (M,) of a background component or
+    None; total: the sums so far, float64; buffer: numbers to write in, as many for each row as the kernel says;
+    tensors: the kernel's; mixtures: M.
+    """
+
+    z: Tensor
+    weights: Tensor | None
+    background: Tensor | None
+    total: Tensor
+    buffer: Tensor
+    tensors: list[Tensor]
+    mixtures: int
+
+
+ChunkSums = Callable[[Chunk], None]  # adds the sums of a chunk
+Loop = Callable[[Chunk, int], None]  # adds those of any number of rows, by chunks of so many
 
 
 @cache
 def loop_of(work: ChunkSums) -> Loop:
     """The loop of `work` over the chunks of many rows."""
 
-    def loop(
-        z: Tensor,
-        weights: Tensor | None,
-        background: Tensor | None,
-        total: Tensor,
-        buffer: Tensor,
-        tensors: list[Tensor],
-        mixtures: int,
-        rows: int,
-    ) -> None:
-        for first in range(0, z.shape[1], rows):
-            part = None if weights is None else weights[first : first + rows]
-            work(z[:, first : first + rows], part, background, total, buffer, tensors, mixtures)
+    def loop(rows: Chunk, most: int) -> None:
+        weights = rows.weights
+        for first in range(0, rows.z.shape[1], most):
+            last = first + most
+            part = None if weights is None else weights[first:last]
+            work(
+                Chunk(
+                    rows.z[:, first:last], part, rows.background, rows.total, rows.buffer, rows.tensors, rows.mixtures
+                )
+            )
 
     return loop
 

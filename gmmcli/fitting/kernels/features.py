@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gmmcli.families.base import Coefficients, QuadFiller
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import ChunkSums, add_product, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften
 
 NARROW = 3
 
@@ -72,34 +72,21 @@ class FeatureKernel(Kernel):
 
 @cache
 def _sums_with(fill: QuadFiller) -> ChunkSums:
-    def sums(
-        z: Tensor,
-        weights: Tensor | None,
-        background: Tensor | None,
-        total: Tensor,
-        buffer: Tensor,
-        tensors: list[Tensor],
-        mixtures: int,
-    ) -> None:
+    def sums(chunk: Chunk) -> None:
+        z, weights, background, total, buffer, tensors, mixtures = chunk
         inner, rows, width = z.shape[0], z.shape[1], tensors[0].shape[1]
         features = buffer[: width * rows].view(width, rows)
         features[:inner].copy_(z)
         fill(features[1:inner], features[inner:])
-        _linear_sums(features, weights, background, total, buffer[width * rows :], tensors, mixtures)
+        rest = buffer[width * rows :]
+        _linear_sums(Chunk(features, weights, background, total, rest, tensors, mixtures))
 
     return sums
 
 
-def _linear_sums(
-    features: Tensor,  # (P, B)
-    weights: Tensor | None,
-    background: Tensor | None,
-    total: Tensor,
-    buffer: Tensor,
-    tensors: list[Tensor],
-    mixtures: int,
-    narrow: int = NARROW,
-) -> None:
+def _linear_sums(chunk: Chunk, narrow: int = NARROW) -> None:
+    """The sums where z holds all the features, (P, B)."""
+    features, weights, background, total, buffer, tensors, mixtures = chunk
     eta = tensors[0]
     outputs, width, rows = eta.shape[0], eta.shape[1], features.shape[1]
     r, rest = buffer[: outputs * rows].view(outputs, rows), buffer[outputs * rows :]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import ChunkSums, add_product, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften
 from gmmcli.fitting.kernels.whitening import whitening
 
 BLOCK = 16  # columns of a block: 0.56 of the work of the whole square at D = 128, 0.75 at D = 32
@@ -70,20 +70,13 @@ class TriangularKernel(Kernel):
         return [Moments(*part) for part in parts]
 
 
-def _sums(
-    z: Tensor,
-    weights: Tensor | None,
-    background: Tensor | None,
-    total: Tensor,
-    buffer: Tensor,
-    tensors: list[Tensor],
-    mixtures: int,
-) -> None:
+def _sums(chunk: Chunk) -> None:
+    z, weights, background, total, buffer, tensors, mixtures = chunk
     constants, factors = tensors[0], tensors[1:]
     outputs, inner, rows = constants.shape[0], z.shape[0], z.shape[1]
     widest = factors[0].shape[0]  # outputs × columns of a block
-    chunk, rest = buffer[: inner * rows].view(inner, rows), buffer[inner * rows :]
-    chunk.copy_(z)  # each product reads it again, and its rows lie far apart in the block
+    near, rest = buffer[: inner * rows].view(inner, rows), buffer[inner * rows :]
+    near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
     differences, rest = rest[: widest * rows], rest[widest * rows :]
     r, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
     squares, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
@@ -93,7 +86,7 @@ def _sums(
     for factor in factors:
         height, width = factor.shape[0], factor.shape[1]
         flat = differences[: height * rows].view(height, rows)
-        torch.mm(factor, chunk[:width], out=flat)
+        torch.mm(factor, near[:width], out=flat)
         r.add_(torch.sum(flat.square_().view(outputs, height // outputs, rows), 1, out=squares))
         size += height * width
     torch.add(constants, r, alpha=-0.5, out=r)
@@ -104,6 +97,6 @@ def _sums(
         height, width = factor.shape[0], factor.shape[1]
         columns = height // outputs
         flat = differences[: height * rows].view(height, rows)
-        torch.mul(r[:, None], chunk[width - columns : width], out=flat.view(outputs, columns, rows))
-        add_product(total[first : first + width * height].view(width, height), chunk[:width], flat.mT)
+        torch.mul(r[:, None], near[width - columns : width], out=flat.view(outputs, columns, rows))
+        add_product(total[first : first + width * height].view(width, height), near[:width], flat.mT)
         first += width * height
