@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, soften, take
 from gmmcli.fitting.kernels.whitening import scale_trils, whitening
 
 
@@ -68,9 +68,9 @@ def _sums(chunk: Chunk) -> None:
     z, weights, background, total, buffer, tensors, mixtures = chunk
     factors, constants = tensors[0], tensors[1]
     outputs, inner, rows = constants.shape[0], factors.shape[1], z.shape[1]
-    flat = buffer[: outputs * inner * rows].view(outputs * inner, rows)
-    u, rest = flat.view(outputs, inner, rows), buffer[outputs * inner * rows :]
-    r, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
+    flat, rest = take(buffer, outputs * inner, rows)
+    u = flat.view(outputs, inner, rows)
+    r, rest = take(rest, outputs, rows)
     by_mixture = r.view(mixtures, outputs // mixtures, rows)
     size = outputs * inner * inner
     if weights is not None:

@@ -54,6 +54,12 @@ def loop_of(work: ChunkSums) -> Loop:
     return loop
 
 
+def take(buffer: Tensor, height: int, rows: int) -> tuple[Tensor, Tensor]:
+    """A table (height, rows) at the beginning of the buffer, and the buffer after it."""
+    size = height * rows
+    return buffer[:size].view(height, rows), buffer[size:]
+
+
 def soften(
     logits: Tensor,  # (M, K, B)
     weights: Tensor | None,  # (B,)
@@ -68,10 +74,8 @@ def soften(
     log-likelihoods Σ w log Σ exp(logit) and, where there are as many again, M entropies −Σ w r log r.
     """
     mixtures, rows = logits.shape[0], logits.shape[2]
-    size = mixtures * rows
-    highest = spare[:size].view(mixtures, 1, rows)
-    total = spare[size : 2 * size].view(mixtures, 1, rows)
-    scale = spare[2 * size : 3 * size].view(mixtures, 1, rows)
+    tables = take(spare, 3 * mixtures, rows)[0].view(3, mixtures, 1, rows)
+    highest, total, scale = tables[0], tables[1], tables[2]
     torch.amax(logits, 1, keepdim=True, out=highest)
     rest = highest
     if background is not None:

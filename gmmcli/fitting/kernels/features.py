@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gmmcli.families.base import Coefficients, QuadFiller
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften, take
 
 NARROW = 3
 
@@ -75,10 +75,9 @@ def _sums_with(fill: QuadFiller) -> ChunkSums:
     def sums(chunk: Chunk) -> None:
         z, weights, background, total, buffer, tensors, mixtures = chunk
         inner, rows, width = z.shape[0], z.shape[1], tensors[0].shape[1]
-        features = buffer[: width * rows].view(width, rows)
+        features, rest = take(buffer, width, rows)
         features[:inner].copy_(z)
         fill(features[1:inner], features[inner:])
-        rest = buffer[width * rows :]
         _linear_sums(Chunk(features, weights, background, total, rest, tensors, mixtures))
 
     return sums
@@ -89,13 +88,13 @@ def _linear_sums(chunk: Chunk, narrow: int = NARROW) -> None:
     features, weights, background, total, buffer, tensors, mixtures = chunk
     eta = tensors[0]
     outputs, width, rows = eta.shape[0], eta.shape[1], features.shape[1]
-    r, rest = buffer[: outputs * rows].view(outputs, rows), buffer[outputs * rows :]
+    r, rest = take(buffer, outputs, rows)
     by_mixture = r.view(mixtures, outputs // mixtures, rows)
     statistics = total[: width * outputs]
     torch.mm(eta, features, out=r)
     scale = soften(by_mixture, weights, background, rest, total[width * outputs :])
     if mixtures == 1 and width < outputs:  # the cheaper side takes the scale
-        scaled = rest[3 * rows : (3 + width) * rows].view(width, rows)
+        scaled = take(rest[3 * rows :], width, rows)[0]  # beyond what soften has taken
         features = torch.mul(features, scale[0], out=scaled)
     else:
         by_mixture.mul_(scale)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften
+from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften, take
 from gmmcli.fitting.kernels.whitening import whitening
 
 BLOCK = 16  # columns of a block: 0.56 of the work of the whole square at D = 128, 0.75 at D = 32
@@ -75,17 +75,17 @@ def _sums(chunk: Chunk) -> None:
     constants, factors = tensors[0], tensors[1:]
     outputs, inner, rows = constants.shape[0], z.shape[0], z.shape[1]
     widest = factors[0].shape[0]  # outputs × columns of a block
-    near, rest = buffer[: inner * rows].view(inner, rows), buffer[inner * rows :]
+    near, rest = take(buffer, inner, rows)
     near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
-    differences, rest = rest[: widest * rows], rest[widest * rows :]
-    r, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
-    squares, rest = rest[: outputs * rows].view(outputs, rows), rest[outputs * rows :]
+    differences, rest = take(rest, widest, rows)
+    r, rest = take(rest, outputs, rows)
+    squares, rest = take(rest, outputs, rows)
     by_mixture = r.view(mixtures, outputs // mixtures, rows)
     size = outputs
     r.zero_()
     for factor in factors:
         height, width = factor.shape[0], factor.shape[1]
-        flat = differences[: height * rows].view(height, rows)
+        flat = differences[:height]
         torch.mm(factor, near[:width], out=flat)
         r.add_(torch.sum(flat.square_().view(outputs, height // outputs, rows), 1, out=squares))
         size += height * width
@@ -96,7 +96,7 @@ def _sums(chunk: Chunk) -> None:
     for factor in factors:
         height, width = factor.shape[0], factor.shape[1]
         columns = height // outputs
-        flat = differences[: height * rows].view(height, rows)
+        flat = differences[:height]
         torch.mul(r[:, None], near[width - columns : width], out=flat.view(outputs, columns, rows))
         add_product(total[first : first + width * height].view(width, height), near[:width], flat.mT)
         first += width * height
