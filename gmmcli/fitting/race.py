@@ -123,30 +123,24 @@ class Race:
 
         A fit that is unsound on a sample may be so for want of rows: if it is ahead it goes on from where it began.
         """
-        engine = self.engine(evaluate)
+        engine, rows = self.engine(evaluate), evaluate.data.summary.rows
         began = {run.restart: run.state.parameters for run in runs}
         for run in runs:
             run.state = engine.start(run.state.parameters)
-        undecided = UNDECIDED * self.parameters / (2 * evaluate.data.summary.rows)
-        limits = Limits(self.limits.iterations, max(self.limits.tolerance, undecided))
+        undecided = self.parameters / (2 * rows)
+        limits = Limits(self.limits.iterations, max(self.limits.tolerance, UNDECIDED * undecided))
         followed = self._to_the_end(engine, runs, evaluate, limits, None, short=short, most=SAMPLE_PASSES)
         reasons = [self.unsound(run, evaluate) for run in runs]
         best = [(runs[place], reasons[place]) for place in rank(runs, reasons)]
-        gap = RIVAL / math.sqrt(evaluate.data.summary.rows)
-        alike = ALIKE * self.parameters / (2 * evaluate.data.summary.rows)
-        kept = _rivals([run for run, reason in best if reason is None and run in followed], gap, alike)
-        highest = max((run.state.log_likelihood for run in kept), default=-math.inf)
-        ahead = _rivals(
-            [run for run, reason in best if reason is not None and run.state.log_likelihood > highest], gap, alike
-        )
-        for run in ahead:
+        sound = [run for run, reason in best if reason is None and run in followed]
+        unsound = [run for run, reason in best if reason is not None]
+        kept, again = survivors(sound, unsound, RIVAL / math.sqrt(rows), ALIKE * undecided)
+        for run in again:
             run.state = engine.start(began[run.restart])
-        kept = kept[: FINALISTS - min(1, len(ahead))]
-        kept += ahead[: FINALISTS - len(kept)]
         for run in runs:
             run.stop, run.patience = None, 0
             run.history.clear()  # of other rows: not to be compared with what follows
-        return kept
+        return [*kept, *again]
 
 
 class _ToBeat:
@@ -166,6 +160,19 @@ class _ToBeat:
                 self._highest = level
             return False
         return level + HOPE * run.state.remaining < self._highest
+
+
+def survivors(sound: Sequence[Run], unsound: Sequence[Run], gap: float, alike: float) -> tuple[list[Run], list[Run]]:
+    """Of runs on a sample, both kinds the best first, those to go on with: where they are, and from their beginning.
+
+    An unsound one begins again where it is ahead of all sound ones; there is room for one at least. gap, alike: see
+    `_rivals`.
+    """
+    kept = _rivals(sound, gap, alike)
+    highest = kept[0].state.log_likelihood if kept else -math.inf
+    ahead = _rivals([run for run in unsound if run.state.log_likelihood > highest], gap, alike)
+    kept = kept[: FINALISTS - min(1, len(ahead))]
+    return kept, ahead[: FINALISTS - len(kept)]
 
 
 def _rivals(runs: Sequence[Run], gap: float, alike: float) -> list[Run]:

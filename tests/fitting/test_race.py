@@ -159,3 +159,16 @@ def run_at(level: float, remaining: float, weights: list[float]) -> Run:
 def test_twins_are_runs_to_the_same_optimum(level: float, remaining: float, weights: list[float], twins: bool):
     best, other = run_at(-1.0, 0.0, [0.7, 0.3]), run_at(level, remaining, weights)
     assert (len(race._rivals([best, other], gap=0.1, alike=6e-5)) == 1) is twins
+
+
+def test_survivors_are_the_best_that_differ_and_what_is_unsound_ahead_of_them():
+    def at(level: float, weight: float) -> Run:
+        return run_at(level, 0.0, [weight, 1 - weight])
+
+    sound = [at(-1.0 - i / 100, 0.5 + i / 10) for i in range(4)] + [at(-5.0, 0.95)]
+    ahead, behind = at(-0.5, 0.5), at(-2.0, 0.5)
+    assert race.survivors(sound, [], 0.1, 1e-9) == (sound[: race.FINALISTS], [])
+    assert race.survivors(sound[3:], [], 0.1, 1e-9) == (sound[3:4], [])  # too far behind
+    assert race.survivors(sound, [ahead, behind], 0.1, 1e-9) == (sound[: race.FINALISTS - 1], [ahead])
+    assert race.survivors([], [ahead, behind], 0.1, 1e-9) == ([], [ahead])
+    assert race.survivors(sound, [behind], 0.1, 1e-9) == (sound[: race.FINALISTS], [])
