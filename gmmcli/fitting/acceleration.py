@@ -26,15 +26,16 @@ from gmmcli.fitting.em import EM, maximise
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import DOUBLE, promised_remaining, rounding
+from gmmcli.fitting.stopping import EM_RATE, promised_remaining
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
 FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at
 DEPTH = 10  # steps remembered
 BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
-NOISE = 32  # lengths up to this many eps are rounding
-RECENT = 5  # points back to which slow directions are remembered, and steps that may gain no more than rounding
+NOISE = 8  # lengths up to this many times the noise of the log-likelihood are rounding
+RECENT = 5  # points back to which slow directions are remembered
+STALLED = 20  # steps that may together gain no more than rounding
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,13 @@ class Local:
 class Point:
     """Parameters that were evaluated, and what the pass says of them.
 
-    level: log-likelihood, nats per row; image: the parameters after an EM step; local: what only matters near an
-    optimum, None far from one.
+    level: log-likelihood, nats per row; noise: its rounding; image: the parameters after an EM step; local: what
+    only matters near an optimum, None far from one.
     """
 
     parameters: Parameters
     level: float
+    noise: float
     image: Parameters
     local: Local | None
 
@@ -89,13 +91,12 @@ class AcceleratedState(State):
 class Accelerated(Engine):
     """What accelerations have in common: all but the step that they propose.
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit; eps: relative precision of the passes;
-    growth: of a step's length over the one before, at most.
+    floor: smallest variance or eigenvalue, in the coordinates of the fit; growth: of a step's length over the one
+    before, at most.
     """
 
     family: Family
     floor: float
-    eps: float = DOUBLE
     growth: float = 1.0
 
     @abstractmethod
@@ -128,7 +129,7 @@ class Accelerated(Engine):
             try:
                 there = self._moved(at.parameters, at.local, step)
                 point = self._point(there, (yield Request(there)), at.level)
-                if point.level >= at.level - rounding(at.level, self.eps):
+                if point.level >= at.level - max(at.noise, point.noise):
                     return self._arrived(replace(state, by_em=False), point, step)
             except (NumericalError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
                 pass  # it went out of bounds, which is as good as a fall
@@ -159,31 +160,32 @@ class Accelerated(Engine):
         """The point that a step from the log-likelihood `before` led to."""
         level, image = statistics.mean_log_likelihood, maximise(self.family, statistics, p, self.floor)
         if level - before > FAR:
-            return Point(p, level, image, None)
+            return Point(p, level, statistics.noise, image, None)
         chart = Chart(self.family, self.floor)
         vector = chart.vector(p)
         residual = torch.stack([chart.vector(image) - vector, chart.gradient(vector, p, statistics)])
-        return Point(p, level, image, Local(vector, residual))
+        return Point(p, level, statistics.noise, image, Local(vector, residual))
 
     def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
         """The state at a new point, to which a step (2, F) led from the one before.
 
-        The model to keep is the last that is not lower, but for rounding, than any before it.
+        The model to keep is the last that is not lower, but for rounding, than those before it.
         """
-        noise = NOISE * self.eps
         secants = self._learnt(state, point, step)
-        kept = point.level >= state.log_likelihood - rounding(point.level)
+        kept = point.level >= max(state.recent, default=-math.inf) - point.noise
         level = point.level if kept else state.log_likelihood
-        recent = (*state.recent[-RECENT:], level)
-        stalled = len(recent) > RECENT and level - recent[0] <= rounding(level, self.eps)
-        lost = math.inf if stalled else max(rounding(level), noise**2 / 2)  # a promise up to this is rounding
+        recent = (*state.recent[-STALLED:], level)
+        stalled = len(recent) > STALLED and level - recent[0] <= point.noise
+        lost = (NOISE * point.noise) ** 2 / 2  # a promise up to this is rounding
+        exhausted = stalled or point.promise <= lost
         slow = math.inf if secants is None or point.local is None else secants.slowness()
-        slowness = (*state.slowness[1 - RECENT :], slow)
+        slowness = (*state.slowness[1 - RECENT :], 1 / (1 - EM_RATE) if exhausted and math.isinf(slow) else slow)
         return replace(
             state,
             parameters=point.parameters if kept else state.parameters,
             log_likelihood=level,
-            remaining=promised_remaining(point.promise, slowness, lost),
+            remaining=promised_remaining(max(point.promise, lost), slowness),
+            exhausted=exhausted,
             at=point,
             secants=secants,
             reach=0.0 if step is None else _length(step),
@@ -198,7 +200,7 @@ class Accelerated(Engine):
             return state.secants
         moved = torch.stack([point.local.vector - before.vector, step[1]])  # a floor may have changed it on the way
         lag = before.residual - point.local.residual
-        if not (_length(lag) > NOISE * self.eps and bool(moved.isfinite().all() and lag.isfinite().all())):
+        if not (_length(lag) > NOISE * point.noise and bool(moved.isfinite().all() and lag.isfinite().all())):
             return state.secants
         secants = Secants.none(lag.shape[1]) if state.secants is None else state.secants
         return secants.extended(moved, lag, depth=min(DEPTH, max(SHALLOWEST, BUDGET // lag.numel())))
@@ -259,7 +261,7 @@ class Squarem(Accelerated):
         return (2 * a - 1) * r - a * a * lag
 
 
-ENGINES: dict[str, Callable[[Family, float, float], Engine]] = {
+ENGINES: dict[str, Callable[[Family, float], Engine]] = {
     "bfgs": QuasiNewton,
     "anderson": Anderson,
     "squarem": Squarem,

@@ -49,6 +49,13 @@ def _slow_in_float64(device: torch.device) -> bool:
     return device.type == "mps"
 
 
+def unit_roundoff(dtype: torch.dtype, device: torch.device) -> float:
+    """Largest relative rounding of what goes into a matrix product."""
+    if dtype == torch.float32 and device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        return 2.0**-11  # TF32 keeps 10 bits after the first
+    return torch.finfo(dtype).eps / 2
+
+
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
     """float32 matrix products are exact to float32 inside, or in TF32 when asked for; then as the caller had them."""

@@ -15,28 +15,27 @@ from torch import Tensor
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import DOUBLE, remaining_gain
+from gmmcli.fitting.stopping import remaining_gain
 
 
 @dataclass(frozen=True)
 class EMState(State):
-    """upcoming: the parameters that the next pass evaluates; recent: the last four log-likelihoods."""
+    """upcoming: the parameters of the next pass; recent: the last four log-likelihoods; noise: of the last."""
 
     upcoming: Parameters | None = None
     recent: tuple[float, ...] = ()
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
 class EM(Engine):
     """Plain EM for any family.
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit; eps: relative precision of the
-    log-likelihoods, below which a gain is rounding.
+    floor: smallest variance or eigenvalue, in the coordinates of the fit.
     """
 
     family: Family
     floor: float
-    eps: float = DOUBLE
 
     def start(self, parameters: Parameters) -> EMState:
         """Begins at these parameters, with the floor held."""
@@ -50,12 +49,15 @@ class EM(Engine):
         assert here is not None
         statistics = yield Request(here)
         recent = (*state.recent[-3:], statistics.mean_log_likelihood)
+        noise = max(state.noise, statistics.noise)  # of a difference
         return EMState(
             parameters=here,
             log_likelihood=recent[-1],
-            remaining=remaining_gain(recent, self.eps),
+            remaining=remaining_gain(recent, noise),
+            exhausted=len(recent) > 1 and abs(recent[-1] - recent[-2]) <= noise,
             upcoming=maximise(self.family, statistics, here, self.floor),
             recent=recent,
+            noise=statistics.noise,
         )
 
 

@@ -37,13 +37,14 @@ class State:
     """Where an engine stands after a step. Engines extend it with what they need to go on.
 
     parameters: of the model to keep if the fit ended here; log_likelihood: theirs, in nats per row, in the
-    coordinates of the fit; remaining: estimated gain still to come, nats per row; stop: set by the engine when
-    it cannot go on.
+    coordinates of the fit; remaining: estimated gain still to come, nats per row; exhausted: whether further steps
+    would be lost in the rounding of the pass; stop: set by the engine when it cannot go on.
     """
 
     parameters: Parameters
     log_likelihood: float = float("-inf")
     remaining: float = float("inf")
+    exhausted: bool = False
     stop: StopReason | None = None
 
     def ended(self, reason: StopReason) -> State:

@@ -30,7 +30,7 @@ from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
 from gmmcli.fitting.selection import heaviest_first, rank
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import DOUBLE, LEFT_BEHIND
+from gmmcli.fitting.stopping import LEFT_BEHIND
 from gmmcli.fitting.survey import Survey, survey
 from gmmcli.fitting.workers import default_threads, map_blocks
 from gmmcli.mixture import GaussianMixture
@@ -100,8 +100,8 @@ def fit_blocks(
         starts = _starts(data, family, options, start, scale, threads)
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
         race = Race(
-            engine=lambda rows: _engine(family, options, rows.batches, data.dtype),
-            scout=EM(family, options.floor, _rounding(data.dtype)) if options.method == "em" else None,
+            engine=lambda rows: _engine(family, options, rows.batches),
+            scout=EM(family, options.floor) if options.method == "em" else None,
             floor=options.floor,
             short=options.short_passes,
             parameters=family.parameter_count(components, dims),
@@ -125,15 +125,10 @@ def _batches(options: FitOptions, rows: int) -> int:
     return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
 
 
-def _rounding(dtype: torch.dtype) -> float:
-    """Relative precision of the log-likelihood of a pass."""
-    return DOUBLE if dtype == torch.float64 else torch.finfo(dtype).eps
-
-
-def _engine(family: Family, options: FitOptions, batches: int, dtype: torch.dtype) -> Engine:
+def _engine(family: Family, options: FitOptions, batches: int) -> Engine:
     floor = options.floor
     if options.method == "em":
-        return ENGINES[options.accelerated_by or "none"](family, floor, _rounding(dtype))
+        return ENGINES[options.accelerated_by or "none"](family, floor)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":
@@ -219,8 +214,8 @@ def _result(
         ],
         rows=summary.rows,
         weight=summary.weight,
-        log_likelihood=final[best.restart].log_likelihood - offset,
-        entropy=final[best.restart].entropy or 0.0,
+        log_likelihood=best.state.log_likelihood * summary.weight - offset,
+        entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
         passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 2,
@@ -246,14 +241,16 @@ def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, Suffici
             final[run.restart] = answer
             run.state = dataclasses.replace(run.state, log_likelihood=answer.mean_log_likelihood)
     if not final:
-        raise NumericalError(f"every restart failed, the first with: {runs[0].failure}")
+        raise NumericalError(
+            f"every restart failed, the first with: {runs[0].failure}: raise --variance-floor or lower --components"
+        )
     return final
 
 
 def _summary(
     run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float, weight: float
 ) -> RestartResult:
-    log_likelihood = math.nan if final is None else final.log_likelihood - offset
+    log_likelihood = math.nan if final is None else final.mean_log_likelihood * weight - offset
     if final is None and run.history:
         log_likelihood = run.history[-1].log_likelihood * weight
     return RestartResult(

@@ -17,10 +17,9 @@ from gmmcli.fitting.coroutine import as_generator
 from gmmcli.fitting.em import expected_log_joint, maximise
 from gmmcli.fitting.engine import Batch, Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
+from gmmcli.fitting.stopping import EM_RATE, NO_PROGRESS, SCHEDULE_END
 
 LINE_SEARCH_PASSES = 25
-EM_RATE = 0.99  # assumed rate of EM near the optimum, to judge from one EM step what remains
 
 
 def remaining_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, floor: float) -> float:

@@ -12,10 +12,10 @@ import torch
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
-from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
+from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, StopReason
 
 ROUNDING = 1e-6  # of a sum of parts of passes
-PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance
+PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance or the rounding
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,10 @@ def _record(run: Run, state: State, limits: Limits, offset: float) -> None:
     gain = state.log_likelihood - run.state.log_likelihood
     run.state = state
     run.history.append(PassRecord(run.whole_passes, state.log_likelihood - offset, gain, state.remaining))
-    run.patience = run.patience + 1 if state.remaining < limits.tolerance else 0
-    if run.patience >= PATIENCE or (run.patience and state.stop is not None):
-        run.stop = CONVERGED
+    converged = state.remaining < limits.tolerance
+    run.patience = run.patience + 1 if converged or (state.exhausted and limits.tolerance > 0) else 0
+    if run.patience >= PATIENCE or (converged and state.stop is not None):
+        run.stop = CONVERGED if converged else PRECISION_LIMIT
     elif state.stop is not None:
         run.stop = state.stop
     elif run.passes >= limits.iterations - ROUNDING:

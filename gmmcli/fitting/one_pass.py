@@ -20,8 +20,9 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Coefficients, Family, Parameters
 from gmmcli.fitting.compiled import compiled
+from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.choice import Reach, Route, route, runs_of_mixtures
+from gmmcli.fitting.kernels.choice import Reach, Route, route, runs_of_mixtures, typical_terms
 from gmmcli.fitting.kernels.chunk import Loop, loop_of
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
@@ -33,11 +34,27 @@ LEAST_UNIT, MOST_UNIT = 1 << 12, 1 << 15  # rows
 
 
 @dataclass(frozen=True)
+class _Job:
+    """A mixture to evaluate, the place-th of the caller's, and how.
+
+    terms: what a logit may be, nats; typical: the size of what it is summed from; eps: relative rounding of that.
+    """
+
+    place: int
+    parameters: Parameters
+    eta: Coefficients
+    route: Route
+    terms: float
+    typical: float
+    eps: float
+
+
+@dataclass(frozen=True)
 class _Stack:
-    """Mixtures that one kernel works together. places: of the mixtures in the caller's order; sums: empty."""
+    """Jobs that one kernel works together. sums: empty."""
 
     kernel: Kernel
-    places: list[int]
+    jobs: list[_Job]
     sums: FixedPoint
 
 
@@ -60,8 +77,14 @@ def one_pass(
     processes that hold other rows.
     """
     answers: dict[int, SufficientStatistics | NumericalError] = {}
-    stacks = _stacked(data, family, mixtures, family.shared and blocks is None, entropy, answers)
-    if stacks:
+    jobs = []
+    for place, planned in enumerate(_planned(data, family, mixtures, family.shared and blocks is None)):
+        if isinstance(planned, _Job):
+            jobs.append(planned)
+        else:
+            answers[place] = planned
+    if jobs:
+        stacks = _stacked(data, family, jobs, entropy)
         rows = _unit_rows(data, max(stack.kernel.statistics_size for stack in stacks))
         chosen = data.blocks if blocks is None else blocks
         units = (unit for block in chosen for unit in block.cut(rows))
@@ -101,40 +124,40 @@ def _loop(data: PreparedData, kernel: Kernel) -> Loop:
     return compiled(loop) if large and kernel.device.type == "cpu" else loop
 
 
-def _stacked(
-    data: PreparedData,
-    family: Family,
-    mixtures: Sequence[Parameters],
-    constant_quads: bool,
-    entropy: bool,
-    failed: dict[int, SufficientStatistics | NumericalError],
-) -> list[_Stack]:
-    """The mixtures in stacks of one kernel each; those whose covariances cannot be inverted go to `failed`."""
-    store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
+def _planned(
+    data: PreparedData, family: Family, mixtures: Sequence[Parameters], constant_quads: bool
+) -> Iterator[_Job | NumericalError]:
+    """How to evaluate each mixture, or why it cannot be."""
     reach = Reach(data.bound, family.quad_bound(data.bound), data.radius)
     together = sum(p.components for p in mixtures)
-    etas: dict[int, Coefficients] = {}
-    terms: dict[int, float] = {}
-    places_by_route: dict[tuple[int, Route], list[int]] = {}
     for place, p in enumerate(mixtures):
         try:
-            etas[place] = family.coefficients(p)
-            terms[place] = reach.largest_terms(etas[place])
-            chosen = route(family, p, terms[place], data.radius, data.dtype, together, constant_quads)
+            eta = family.coefficients(p)
+            terms = reach.largest_terms(eta)
+            chosen = route(family, p, terms, data.radius, data.dtype, together, constant_quads)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-            failed[place] = NumericalError(f"a covariance could not be inverted: {error}")
+            yield NumericalError(f"a covariance could not be inverted: {error}")
             continue
-        places_by_route.setdefault((p.components, chosen), []).append(place)
+        typical = min(terms, typical_terms(chosen, family, p, eta))
+        yield _Job(place, p, eta, chosen, terms, typical, 2 * unit_roundoff(chosen.dtype, data.device))
+
+
+def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
+    """The jobs in stacks of one kernel each."""
+    store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
+    by_route: dict[tuple[int, Route], list[_Job]] = {}
+    for job in jobs:
+        by_route.setdefault((job.parameters.components, job.route), []).append(job)
     found = []
-    for (components, chosen), alike in places_by_route.items():
+    for (components, chosen), alike in by_route.items():
         device = data.device if chosen.dtype == data.dtype else store
-        for places in runs_of_mixtures(alike, components):
+        for some in runs_of_mixtures(alike, components):
             kernel = chosen.build(
-                family, [mixtures[i] for i in places], [etas[i] for i in places], device=device, entropy=entropy
+                family, [job.parameters for job in some], [job.eta for job in some], device=device, entropy=entropy
             )
-            scalars = torch.tensor([terms[i] + math.log(components) for i in places], dtype=torch.float64)
+            scalars = torch.tensor([job.terms + math.log(components) for job in some], dtype=torch.float64)
             bound = [kernel.statistics_bound(data.bound), *[scalars] * (2 if entropy else 1)]
-            found.append(_Stack(kernel, places, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))
+            found.append(_Stack(kernel, some, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))
     return found
 
 
@@ -149,19 +172,17 @@ def _answers(
     family: Family, stack: _Stack, values: Tensor, entropy: bool, total_quads: Tensor | None
 ) -> Iterator[tuple[int, SufficientStatistics | NumericalError]]:
     """The place and the statistics of each mixture of a stack, from the kernel's sums."""
-    scalars = values[stack.kernel.statistics_size :].view(-1, len(stack.places)).mT.tolist()
-    for place, p, moments, numbers in zip(
-        stack.places, stack.kernel.mixtures, stack.kernel.moments(values), scalars, strict=True
-    ):
+    scalars = values[stack.kernel.statistics_size :].view(-1, len(stack.jobs)).mT.tolist()
+    for job, moments, numbers in zip(stack.jobs, stack.kernel.moments(values), scalars, strict=True):
         try:
-            yield place, _statistics(family, p, moments, numbers, entropy, total_quads)
+            yield job.place, _statistics(family, job, moments, numbers, entropy, total_quads)
         except NumericalError as error:
-            yield place, error
+            yield job.place, error
 
 
 def _statistics(
     family: Family,
-    p: Parameters,
+    job: _Job,
     moments: Moments,
     scalars: list[float],
     entropy: bool,
@@ -171,16 +192,18 @@ def _statistics(
     if moments.quads is None:
         assert total_quads is not None
         quads = total_quads
-        log_likelihood += float((family.quad_coefficients(p.scale) * quads).sum())
+        log_likelihood += float((job.eta.quad * quads).sum())
     else:
         quads = moments.quads.sum(0, keepdim=True) if family.shared else moments.quads
     numbers = torch.tensor([log_likelihood, *scalars], dtype=torch.float64)
     require_finite(torch.cat([numbers, moments.counts, moments.sums.flatten(), quads.flatten()]))
+    weight = float(moments.counts.sum())
     return SufficientStatistics(
         counts=moments.counts,
         sums=moments.sums,
         quads=quads,
         log_likelihood=log_likelihood,
-        weight=float(moments.counts.sum()),
+        weight=weight,
         entropy=scalars[1] if entropy else None,
+        noise=job.eps * (job.typical + max(1.0, abs(log_likelihood) / weight)),
     )

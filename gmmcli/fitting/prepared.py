@@ -26,7 +26,8 @@ from gmmcli.fitting.workers import map_blocks
 class PreparedBlock:
     """Rows of one block in the coordinates of the fit.
 
-    z: (1 + D, B), a row of ones first; weights: (B,) or None; rows: (B,) int64 global row numbers.
+    z: (1 + D, B), a row of ones first; weights: (B,) in the survey's weight_unit, or None; rows: (B,) int64 global
+    row numbers.
     """
 
     z: Tensor  # (1+D, B)
@@ -68,8 +69,8 @@ class PreparedData:
 
     @property
     def weight(self) -> float:
-        """N, the total row weight."""
-        return self.summary.weight
+        """The total row weight, in the survey's weight_unit."""
+        return self.summary.weight / self.summary.weight_unit
 
     @property
     def dims(self) -> int:
@@ -109,7 +110,7 @@ class PreparedData:
         rows = sum(len(block.rows) for block in taken)
         weights = [block.weights.double().sum() for block in taken if block.weights is not None]
         weight = float(sum(weights)) if weights else float(rows)
-        summary = replace(self.summary, rows=rows, weight=weight)
+        summary = replace(self.summary, rows=rows, weight=weight * self.summary.weight_unit)
         return PreparedData(taken, self.affine, summary, self.bound, self.radius)
 
     def total_quads(
@@ -145,7 +146,9 @@ def prepare(
         z = torch.empty(1 + x.shape[1], len(x), dtype=dtype)
         z[0] = 1
         z[1:] = affine.inner(x).mT
-        return PreparedBlock(z.to(device), None if weights is None else weights.to(device, dtype), numbers.to(device))
+        if weights is not None:
+            weights = (weights / summary.weight_unit).to(device, dtype)
+        return PreparedBlock(z.to(device), weights, numbers.to(device))
 
     kept: Iterator[PreparedBlock | None] = map_blocks(lay_out, blocks, threads)
     reach = affine.inner_bound(summary.minimum, summary.maximum)

@@ -33,6 +33,7 @@ class SufficientStatistics:
     log_likelihood: Σ_n w_n log p(x_n), nats.
     entropy: Σ_n w_n Σ_k −r_nk log r_nk, nats, or None when the pass was not asked for it.
     weight: N, the weight of the rows that were passed over.
+    noise: differences of the mean log-likelihood up to this are rounding, nats per row.
     """
 
     counts: Tensor  # (K,)
@@ -41,6 +42,7 @@ class SufficientStatistics:
     log_likelihood: float
     weight: float
     entropy: float | None = None
+    noise: float = 0.0
 
     @property
     def mean_log_likelihood(self) -> float:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DOUBLE = 8 * sys.float_info.epsilon
+EM_RATE = 0.99  # assumed of EM near an optimum, where nothing better is known
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,22 @@ NO_PROGRESS = StopReason(
     "the line search found no better point, although the gradient is not yet small",
     "go on from this model with --method em --init MODEL.pt",
 )
+PRECISION_LIMIT = StopReason(
+    "precision limit",
+    "further gains were lost in the rounding of the pass before the remaining gain fell below the tolerance",
+    "raise --tolerance, or go on from this model with --precision float64 --init MODEL.pt",
+)
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
 
 
-def rounding(log_likelihood: float, eps: float = DOUBLE) -> float:
-    """Differences of mean log-likelihoods up to this are rounding, eps being their relative precision."""
-    return eps * max(1.0, abs(log_likelihood))
-
-
-def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> float:
+def remaining_gain(log_likelihoods: Sequence[float], noise: float = 0.0) -> float:
     """Estimated gain of EM's log-likelihoods beyond the last, by Aitken's extrapolation, of the rate as well.
 
     With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). EM's rate itself rises as the
     faster parts of its error die out; where four terms are known, its last change δ is taken to go on at the
     rate ρ too, so that it ends at ρ + δ ρ/(1 − ρ). Infinite while the increments still grow or are about to, or
-    fewer than three terms are known; 0 where the increment is lost in rounding, eps being the relative precision
-    of the terms. In the terms' unit.
+    fewer than three terms are known. Where the increment is lost in `noise`, up to which differences of the terms
+    are rounding, what would remain if it were as large as that and EM's rate EM_RATE. In the terms' unit.
 
     Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
     one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
@@ -60,8 +59,8 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
         return float("inf")
     a, b, c = log_likelihoods[-3:]
     before, last = b - a, c - b
-    if abs(last) <= rounding(c, eps):
-        return 0.0
+    if abs(last) <= noise:
+        return noise / (1 - EM_RATE)
     if last < 0 or before <= last:
         return float("inf")
     rate = last / before
@@ -70,17 +69,14 @@ def remaining_gain(log_likelihoods: Sequence[float], eps: float = DOUBLE) -> flo
     return last * rate / (1 - rate) if rate < 1 else float("inf")
 
 
-def promised_remaining(promised: float, slowness: Sequence[float], lost: float) -> float:
+def promised_remaining(promised: float, slowness: Sequence[float]) -> float:
     """Estimated gain still to come, nats per row, from the gain that an EM step promises.
 
     promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: at the last few points, this one
     included, 1/(1 − ρ), ρ the slowest of EM's rates that is known there, or infinity where the log-likelihood is
     seen to curve upwards. Near an optimum ½ gᵀ H⁻¹ g remains, for H the information of the data and M that of the
-    complete data, M z = g, and M⁻¹ H has no eigenvalue below 1 − ρ. 0 where the promise is at most `lost`, its
-    rounding.
+    complete data, M z = g, and M⁻¹ H has no eigenvalue below 1 − ρ.
     """
-    if promised <= lost:
-        return 0.0
     if math.isinf(slowness[-1]):
         return float("inf")
     return promised * max(s for s in slowness if math.isfinite(s))

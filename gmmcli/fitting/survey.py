@@ -6,6 +6,7 @@ overflow nor cancel, summed in fixed point so that they are the same bits howeve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,18 +18,23 @@ from gmmcli.errors import InputError
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.workers import map_blocks
 
+ORDINARY = 60  # bits by which the heaviest row may be off 1 for weights to be used as they are
+
 
 @dataclass(frozen=True)
 class Survey:
     """Facts of the data, over the rows of positive weight.
 
-    rows: their number; weight: N, their total weight; minimum, maximum, mean: (D,); covariance: (D, D) with
-    divisor N, only its diagonal filled where the covariances were not asked for; different: rows no two of which
-    are equal, up to the number that was asked for, in an order that the order of reading does not change.
+    rows: their number; weight: N, their total weight; weight_unit: a power of 2 by which sums divide weights, so that
+    they neither overflow nor are too small for float32, 1 for weights of ordinary size; minimum, maximum, mean: (D,);
+    covariance: (D, D) with divisor N, only its diagonal filled where the covariances were not asked for; different:
+    rows no two of which are equal, up to the number that was asked for, in an order that the order of reading does
+    not change.
     """
 
     rows: int
     weight: float
+    weight_unit: float
     minimum: Tensor  # (D,)
     maximum: Tensor  # (D,)
     mean: Tensor  # (D,)
@@ -83,19 +89,23 @@ def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads
     half = torch.where(high > low, (high - low) / 2, torch.ones_like(low))
 
     dims = len(low)
+    exponent = math.frexp(heaviest)[1] - 1
+    unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
     size = 1 + dims + (dims * dims if covariances else dims)
-    total = FixedPoint.zeros(torch.full((size,), rows * heaviest, dtype=torch.float64))
-    for part in map_blocks(lambda block: _moments(block, middle, half, covariances), blocks, threads):
+    total = FixedPoint.zeros(torch.full((size,), rows * (heaviest / unit), dtype=torch.float64))
+    for part in map_blocks(lambda block: _moments(block, unit, middle, half, covariances), blocks, threads):
         total.add_(part)
     sums = total.decode()
     weight = float(sums[0])
+    if not math.isfinite(weight * unit):
+        raise InputError("the row weights add up to more than a number can hold: divide them all by the same number")
     mean = sums[1 : dims + 1] / weight
     second = sums[dims + 1 :] / weight
     second = second.reshape(dims, dims) if covariances else second.diag_embed()
     covariance = second - (mean[:, None] * mean if covariances else mean.square().diag_embed())
     variances = torch.where(high > low, covariance.diagonal().clamp_min(0), torch.zeros_like(mean))
     covariance = half[:, None] * (covariance - covariance.diagonal().diag_embed() + variances.diag_embed()) * half
-    return Survey(rows, weight, low, high, middle + half * mean, covariance, different)
+    return Survey(rows, weight * unit, unit, low, high, middle + half * mean, covariance, different)
 
 
 def _range(block: Block, distinct: int) -> tuple[Tensor, Tensor, int, float, Tensor] | None:
@@ -114,10 +124,10 @@ def _distinct(x: Tensor, limit: int) -> Tensor:
     return found[:limit]
 
 
-def _moments(block: Block, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:
+def _moments(block: Block, unit: float, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:
     x, weights = weighted_rows(block)
     u = (x - middle) / half
-    w = u.new_ones(len(u)) if weights is None else weights
+    w = u.new_ones(len(u)) if weights is None else weights / unit
     weighted = u * w[:, None]
     second = (weighted.mT @ u).flatten() if covariances else (weighted * u).sum(0)
     return torch.cat([w.sum()[None], weighted.sum(0), second])

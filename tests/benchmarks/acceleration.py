@@ -35,7 +35,6 @@ from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, run_all
 from gmmcli.fitting.prepared import PreparedData, prepare
-from gmmcli.fitting.stopping import DOUBLE
 from gmmcli.fitting.survey import survey
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
@@ -164,7 +163,7 @@ def course(history: Sequence[PassRecord]) -> Course:
 
 def run_to_the_end(name: str, family: Family, data: PreparedData, start: Parameters) -> Run:
     """The loop's own run, without a tolerance, until nothing more is gained."""
-    chosen = ENGINES[name](family, FLOOR, DOUBLE)
+    chosen = ENGINES[name](family, FLOOR)
     run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family, 1)
     while not run.ended:
         run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0), pause=round(run.passes) + STRETCH)

@@ -313,6 +313,37 @@ def test_the_scale_of_row_weights_changes_nothing():
     assert found[2] == pytest.approx(found[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [1e-320, 1e-290, 1e-50, 1e50, 1e300])
+def test_row_weights_may_be_of_any_size(scale: float, precision: str):
+    x = clusters(300)
+    weights = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    options: dict[str, Any] = {"restarts": 1, "iterations": 5, "precision": precision}
+    plain = gmmcli.fit(x, 3, weights=weights, **options)
+    scaled = gmmcli.fit(x, 3, weights=weights * scale, **options)
+    close = 1e-3 if scale < 1e-300 else 1e-6  # such numbers have few digits
+    assert scaled.weight == pytest.approx(plain.weight * scale, rel=close)
+    torch.testing.assert_close(scaled.model.means, plain.model.means, rtol=close, atol=close)
+    mean = scaled.log_likelihood / scaled.weight
+    assert mean == pytest.approx(plain.log_likelihood / plain.weight, rel=close)
+
+
+def test_row_weights_whose_sum_overflows_are_refused():
+    with pytest.raises(InputError, match="row weights add up to more than a number can hold: divide"):
+        gmmcli.fit(clusters(300), 3, weights=torch.full((300,), 1e307, dtype=torch.float64))
+
+
+def test_a_fit_that_float32_cannot_bring_below_the_tolerance_says_so():
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(1000, 2, generator=draw, dtype=torch.float64)
+    x[::2] += 30
+    for acceleration in ("none", "bfgs"):
+        options: dict[str, Any] = {"acceleration": acceleration, "restarts": 1, "precision": "float32"}
+        assert gmmcli.fit(x, 4, tolerance=1e-9, **options).stop.name == "precision limit"
+        loose = gmmcli.fit(x, 4, tolerance=0.1, **options)
+        assert loose.stop.name == "converged"
+
+
 def test_random_rows_that_are_one_in_the_precision_of_the_fit():
     x = torch.tensor([[1000.0], [1000.000001], [0], [1]], dtype=torch.float64)
     result = gmmcli.fit(x, 4, "diagonal", init="random-rows", restarts=2, precision="float32")
@@ -366,7 +397,9 @@ def test_listener_hears_how_every_restart_ended():
 def test_listener_hears_of_a_failure(monkeypatch):
     make = initialise.STARTS["kmeans++"]
     monkeypatch.setitem(
-        initialise.STARTS, "kmeans++", lambda *a: dataclasses.replace(make(*a), weights=torch.full((2,), math.nan))
+        initialise.STARTS,
+        "kmeans++",
+        lambda *a: dataclasses.replace(make(*a), weights=torch.full((2,), math.nan).double()),
     )
     failures = []
     with pytest.raises(NumericalError):

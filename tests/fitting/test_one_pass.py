@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -340,6 +341,26 @@ def test_float32_statistics_are_near_those_in_float64(family: Family):
     scale = 6e-6 * len(x)
     assert float((double.counts - single.counts).abs().max()) <= scale
     assert double.log_likelihood == pytest.approx(single.log_likelihood, abs=scale)
+
+
+@pytest.mark.parametrize("apart", [2.0, 30.0, 300.0])
+def test_the_noise_of_a_pass_covers_what_rounding_does_to_log_likelihoods(family: Family, apart: float):
+    """Along steps of EM: from one to the next float32 is off by another amount, and may be by as much as it says."""
+    x = table(3, 2000)
+    x[::2] += apart
+    narrow = prepare_rows(x, family, dtype=torch.float32)
+    data = [replace(narrow, blocks=[replace(block, z=block.z.double()) for block in narrow.blocks]), narrow]
+    p, off, noise = inner_mixture(family, 3, 3), [], []
+    for _ in range(12):
+        double, single = (run_pass(each, family, [p])[0] for each in data)
+        off.append(single.mean_log_likelihood - double.mean_log_likelihood)
+        noise.append(single.noise)
+        assert double.noise < 1e-11
+        p = maximise(family, double, p, 1e-9)
+    changes = [abs(b - a) for a, b in pairwise(off)]
+    for change, bounds in zip(changes, pairwise(noise), strict=True):
+        assert change <= max(bounds)
+    assert max(noise) < 3e-3  # where a logit may be off by ROUNDING_LIMIT
 
 
 # ---- preparation ------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ ROUNDING_LIMIT = 1e-3  # nats: how far a logit may be off by cancellation, in a 
 BUILD = 0.5  # ns to build a feature
 TOUCH = 0.7  # ns to square, sum and weight a difference
 FLOP = 0.0135  # ns of a floating-point operation within a matrix product
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,15 @@ class Reach:
 
         By columns or, as Cauchy and Schwarz have it, by ‖z‖ ≤ radius and ‖quad(z)‖ ≤ ‖z‖², whichever is less.
         """
-        linear, quad, radius = eta.linear.abs(), eta.quad.abs(), self.radius
+        linear, quad = eta.linear.abs(), eta.quad.abs()
         by_column = linear @ self.bound + quad @ self.quad_bound
-        slope, curve = (torch.linalg.vector_norm(t, dim=1) for t in (linear[:, 1:], quad))
-        return float(torch.minimum(by_column, linear[:, 0] + slope * radius + curve * radius * radius).max())
+        return float(torch.minimum(by_column, _terms_at(eta, self.radius)).max())
+
+
+def _terms_at(eta: Coefficients, radius: float | Tensor) -> Tensor:
+    """A bound of Σ |η| |φ| for rows that lie as far from the origin, (K,)."""
+    slope, curve = (torch.linalg.vector_norm(t, dim=1) for t in (eta.linear[:, 1:], eta.quad))
+    return eta.linear[:, 0].abs() + slope * radius + curve * radius * radius
 
 
 def centred_error(family: Family, p: Parameters, radius: float) -> float:
@@ -116,7 +125,23 @@ def route(
     return Route(CentredKernel, torch.float64)
 
 
-def runs_of_mixtures(places: Sequence[int], components: int, most: int = 256) -> list[list[int]]:
-    """Places in runs of mixtures that are worked as one, of no more than `most` components together."""
+def typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficients) -> float:
+    """What a log-likelihood per row is off by, nats, over the relative rounding of a product: about, on average.
+
+    It is Σ |η| |φ| of a row and its component where the route sums that; rows are taken to lie about a component's
+    mean no wider than all rows about theirs, where ‖z‖² is D. The centred route rounds D squares, and μ, which moves
+    all of a component's rows by ‖W‖ ‖μ‖ deviations: that cancels but for a part, here a quarter.
+    """
+    distance = p.means.square().sum(1)
+    if chosen.kernel is CentredKernel:
+        moved = whitening(family, p)[:, :, 1:].norm(dim=(1, 2)) * distance.sqrt()
+        return p.dims + float(p.weights @ moved) / 4
+    if chosen.constant_quads:
+        eta = replace(eta, quad=torch.zeros_like(eta.quad))
+    return float(p.weights @ _terms_at(eta, (distance + p.dims).sqrt()))
+
+
+def runs_of_mixtures(mixtures: Sequence[Item], components: int, most: int = 256) -> list[list[Item]]:
+    """Mixtures in runs that are worked as one, of no more than `most` components together."""
     size = max(1, most // components)
-    return [list(places[i : i + size]) for i in range(0, len(places), size)]
+    return [list(mixtures[i : i + size]) for i in range(0, len(mixtures), size)]
