@@ -20,7 +20,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from statistics import fmean, median, quantiles
 
@@ -38,7 +38,9 @@ from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.survey import survey
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
+from tests.benchmarks.report import add_options, describe, machine, publish
 
+TITLE = "Acceleration on 200 starts"
 FLOOR = 1e-6
 PLAIN = "none"
 NAMES = (PLAIN, *(name for name in ENGINES if name != PLAIN))
@@ -262,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth start of the suite")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes (default: all)")
+    add_options(parser)
     options = parser.parse_args()
     problems = SUITE[:: options.every]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
@@ -275,8 +278,10 @@ def main() -> None:
         lambda: _ends(results),
         lambda: _stops(results),
     ]
-    for part in parts:
-        print("\n".join(part()), end="\n\n")
+    blocks = ["```text\n" + "\n".join(part()) + "\n```" for part in parts]
+    publish(
+        options, TITLE, [describe(machine()), *blocks], [{n: asdict(c) for n, c in of.items()} for _, of in results]
+    )
 
 
 if __name__ == "__main__":

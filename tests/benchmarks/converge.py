@@ -276,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
     parser.add_argument("--rows", type=int, default=100_000, help="default: %(default)s")
-    parser.add_argument("--problems", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--problems", type=int, default=12, help="default: %(default)s")
     parser.add_argument("--no-peers", action="store_true", help="without scikit-learn")
     add_options(parser)
     return parser
