@@ -26,7 +26,7 @@ from gmmcli.fitting.em import EM, maximise
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import EM_RATE, promised_remaining
+from gmmcli.fitting.stopping import EM_RATE, STALLED, promised_remaining
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
 FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at
@@ -35,7 +35,6 @@ BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
 NOISE = 8  # lengths up to this many times the noise of the log-likelihood are rounding
 RECENT = 5  # points back to which slow directions are remembered
-STALLED = 20  # steps that may together gain no more than rounding
 
 
 @dataclass(frozen=True)

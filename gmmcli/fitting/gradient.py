@@ -14,22 +14,17 @@ import torch
 
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.coroutine import as_generator
-from gmmcli.fitting.em import expected_log_joint, maximise
+from gmmcli.fitting.em import expected_log_joint, maximise, promised_by_em
 from gmmcli.fitting.engine import Batch, Engine, Request, State
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import EM_RATE, NO_PROGRESS, SCHEDULE_END
+from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
 
 LINE_SEARCH_PASSES = 25
 
 
 def remaining_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, floor: float) -> float:
-    """What may remain to be gained, nats per row: the gain that an EM step from here promises, over 1 − EM_RATE.
-
-    The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one and needs no pass of its own.
-    """
-    step = maximise(family, statistics, p, floor)
-    promised = expected_log_joint(family, statistics, step) - expected_log_joint(family, statistics, p)
-    return max(0.0, float(promised)) / (1 - EM_RATE)
+    """What may remain to be gained, nats per row, by what an EM step from here promises."""
+    return promised_by_em(family, statistics, p, maximise(family, statistics, p, floor))
 
 
 @dataclass(frozen=True)

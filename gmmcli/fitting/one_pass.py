@@ -198,6 +198,8 @@ def _statistics(
     numbers = torch.tensor([log_likelihood, *scalars], dtype=torch.float64)
     require_finite(torch.cat([numbers, moments.counts, moments.sums.flatten(), quads.flatten()]))
     weight = float(moments.counts.sum())
+    if weight <= 0:
+        raise NumericalError("the rows of a batch weigh nothing beside the others: raise --batch-size")
     return SufficientStatistics(
         counts=moments.counts,
         sums=moments.sums,

@@ -53,7 +53,7 @@ class PreparedBlock:
 
 @dataclass
 class PreparedData:
-    """All rows of positive weight, conditioned.
+    """All rows of positive weight, conditioned, but for those whose weight is nothing beside the heaviest row's.
 
     blocks: in the order of the data; affine: the coordinates of the fit; summary: of the data in original units;
     bound: (1 + D,) upper bounds of |[1, z]| over all rows; radius: of ‖z‖.
@@ -143,12 +143,16 @@ def prepare(
         numbers = torch.arange(block.first_row, block.first_row + len(block.x))
         if block.weights is not None:
             numbers = numbers[block.weights > 0]
+        if weights is not None:
+            weights = (weights / summary.weight_unit).to(dtype)
+            some = weights > 0  # not those that are nothing beside the heaviest
+            x, weights, numbers = x[some], weights[some], numbers[some]
+            if not len(x):
+                return None
         z = torch.empty(1 + x.shape[1], len(x), dtype=dtype)
         z[0] = 1
         z[1:] = affine.inner(x).mT
-        if weights is not None:
-            weights = (weights / summary.weight_unit).to(device, dtype)
-        return PreparedBlock(z.to(device), weights, numbers.to(device))
+        return PreparedBlock(z.to(device), None if weights is None else weights.to(device), numbers.to(device))
 
     kept: Iterator[PreparedBlock | None] = map_blocks(lay_out, blocks, threads)
     reach = affine.inner_bound(summary.minimum, summary.maximum)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 EM_RATE = 0.99  # assumed of EM near an optimum, where nothing better is known
+STALLED = 20  # steps that may together gain no more than rounding
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,18 @@ NO_PROGRESS = StopReason(
 PRECISION_LIMIT = StopReason(
     "precision limit",
     "further gains were lost in the rounding of the pass before the remaining gain fell below the tolerance",
-    "raise --tolerance, or go on from this model with --precision float64 --init MODEL.pt",
+    "raise --tolerance, or, if this was in float32, go on from this model with --precision float64 --init MODEL.pt",
 )
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
 
 
-def remaining_gain(log_likelihoods: Sequence[float], noise: float = 0.0) -> float:
+def remaining_gain(log_likelihoods: Sequence[float]) -> float:
     """Estimated gain of EM's log-likelihoods beyond the last, by Aitken's extrapolation, of the rate as well.
 
     With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). EM's rate itself rises as the
     faster parts of its error die out; where four terms are known, its last change δ is taken to go on at the
     rate ρ too, so that it ends at ρ + δ ρ/(1 − ρ). Infinite while the increments still grow or are about to, or
-    fewer than three terms are known. Where the increment is lost in `noise`, up to which differences of the terms
-    are rounding, what would remain if it were as large as that and EM's rate EM_RATE. In the terms' unit.
+    fewer than three terms are known. In the terms' unit.
 
     Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
     one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
@@ -59,8 +59,6 @@ def remaining_gain(log_likelihoods: Sequence[float], noise: float = 0.0) -> floa
         return float("inf")
     a, b, c = log_likelihoods[-3:]
     before, last = b - a, c - b
-    if abs(last) <= noise:
-        return noise / (1 - EM_RATE)
     if last < 0 or before <= last:
         return float("inf")
     rate = last / before

@@ -21,6 +21,9 @@ from gmmcli.fitting.workers import map_blocks
 ORDINARY = 60  # bits by which the heaviest row may be off 1 for weights to be used as they are
 
 
+LARGEST_WEIGHT = 1e300  # of all rows together: times a log-likelihood it is still a number
+
+
 @dataclass(frozen=True)
 class Survey:
     """Facts of the data, over the rows of positive weight.
@@ -97,7 +100,7 @@ def survey(blocks: Iterable[Block], *, distinct: int, covariances: bool, threads
         total.add_(part)
     sums = total.decode()
     weight = float(sums[0])
-    if not math.isfinite(weight * unit):
+    if weight * unit > LARGEST_WEIGHT:
         raise InputError("the row weights add up to more than a number can hold: divide them all by the same number")
     mean = sums[1 : dims + 1] / weight
     second = sums[dims + 1 :] / weight
