@@ -18,7 +18,7 @@ from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.statistics import FixedPoint
-from gmmcli.fitting.survey import Survey, weighted_rows
+from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import map_blocks
 
 
@@ -137,18 +137,14 @@ def prepare(
     """Reads the data once and keeps it in the coordinates of `affine`."""
 
     def lay_out(block: Block) -> PreparedBlock | None:
-        x, weights = weighted_rows(block)
+        x, weights = block.x, None
+        numbers = torch.arange(block.first_row, block.first_row + len(x))
+        if block.weights is not None:
+            weights = (block.weights / summary.weight_unit).to(dtype)
+            some = weights > 0  # nor those that are nothing beside the heaviest
+            x, weights, numbers = x[some], weights[some], numbers[some]
         if not len(x):
             return None
-        numbers = torch.arange(block.first_row, block.first_row + len(block.x))
-        if block.weights is not None:
-            numbers = numbers[block.weights > 0]
-        if weights is not None:
-            weights = (weights / summary.weight_unit).to(dtype)
-            some = weights > 0  # not those that are nothing beside the heaviest
-            x, weights, numbers = x[some], weights[some], numbers[some]
-            if not len(x):
-                return None
         z = torch.empty(1 + x.shape[1], len(x), dtype=dtype)
         z[0] = 1
         z[1:] = affine.inner(x).mT

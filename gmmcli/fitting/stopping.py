@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 EM_RATE = 0.99  # assumed of EM near an optimum, where nothing better is known
-STALLED = 20  # steps that may together gain no more than rounding
+STALLED = 20  # steps in a row without a gain beyond rounding that end a fit
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.workers import map_blocks
 
 ORDINARY = 60  # bits by which the heaviest row may be off 1 for weights to be used as they are
-
-
 LARGEST_WEIGHT = 1e300  # of all rows together: times a log-likelihood it is still a number
 
 
