@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-BLOCK_ROWS = 32768  # rows of a full block
+BLOCK_ROWS = 1 << 16  # rows of a full block
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ class Unconstrained:
     raw: Tensor
 
 
-# A function that writes the quadratic features of B rows held as columns, (D, B), into (Q, B): of tensors alone, in
-# the part of Python that TorchScript knows, so that the pass can compile it.
-QuadFiller = Callable[[Tensor, Tensor], None]
+# A function that writes the quadratic features of B rows, given the views that a family makes of the rows and of what
+# it writes to: in the part of Python that TorchScript knows, so that the pass can compile it.
+QuadFiller = Callable[[list[Tensor]], None]
 
 # A function of B rows held as columns, (D, B), to (K, B): a number for each component and row. What depends on the
 # parameters alone is done when it is made.
@@ -122,6 +122,19 @@ class Family(ABC):
 
         Features are non-decreasing in every |z_i|, and ‖quad(z)‖ ≤ ‖z‖².
         """
+
+    @abstractmethod
+    def quad_places(
+        self,
+        z: Tensor,  # (D, B)
+        out: Tensor,  # (Q, B)
+        spare: Tensor,  # (spare_size, B)
+    ) -> list[Tensor]:
+        """The views with which `quad_filler` writes to `out` the features of the columns of z."""
+
+    def spare_size(self, dims: int) -> int:
+        """Numbers that `quad_filler` writes beside the features of a row."""
+        return 0
 
     @abstractmethod
     def quad_coefficients(self, scale: Tensor) -> Tensor:
@@ -233,8 +246,8 @@ class Family(ABC):
         z: Tensor,  # (D, B)
     ) -> Tensor:
         """Quadratic features (Q, B) of B rows held as columns."""
-        out = z.new_empty(self.quad_size(len(z)), *z.shape[1:])
-        self.quad_filler(z, out)
+        out, spare = (z.new_empty(size(len(z)), z.shape[1]) for size in (self.quad_size, self.spare_size))
+        self.quad_filler(self.quad_places(z, out, spare))
         return out
 
     @final

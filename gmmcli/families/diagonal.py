@@ -33,6 +33,9 @@ class DiagonalFamily(VarianceFamily):
     def quad_filler(self) -> QuadFiller:
         return _squares
 
+    def quad_places(self, z: Tensor, out: Tensor, spare: Tensor) -> list[Tensor]:
+        return [z, out]
+
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale
 
@@ -77,8 +80,8 @@ class DiagonalFamily(VarianceFamily):
         return noise * (std[component] if len(std) > 1 else std)
 
 
-def _squares(z: Tensor, out: Tensor) -> None:
-    torch.mul(z, z, out=out)
+def _squares(places: list[Tensor]) -> None:
+    torch.mul(places[0], places[0], out=places[1])
 
 
 DIAGONAL = DiagonalFamily("diagonal")

@@ -36,6 +36,11 @@ class FullFamily(Family):
     def quad_filler(self) -> QuadFiller:
         return _products
 
+    def quad_places(self, z: Tensor, out: Tensor, spare: Tensor) -> list[Tensor]:
+        columns = range(len(z))
+        by_column = out.split([len(z) - i for i in columns])
+        return [view for i in columns for view in (z[i:], z[i], by_column[i])]
+
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         precision = torch.cholesky_inverse(scale)
         dims = scale.shape[-1]
@@ -117,12 +122,9 @@ class FullFamily(Family):
         return None
 
 
-def _products(z: Tensor, out: Tensor) -> None:
-    first = 0
-    for i in range(z.shape[0]):
-        last = first + z.shape[0] - i
-        torch.mul(z[i:], z[i], out=out[first:last])
-        first = last
+def _products(places: list[Tensor]) -> None:
+    for i in range(0, len(places), 3):
+        torch.mul(places[i], places[i + 1], out=places[i + 2])
 
 
 def _unpack(

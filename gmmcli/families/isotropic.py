@@ -33,6 +33,12 @@ class IsotropicFamily(VarianceFamily):
     def quad_filler(self) -> QuadFiller:
         return _square_norms
 
+    def quad_places(self, z: Tensor, out: Tensor, spare: Tensor) -> list[Tensor]:
+        return [z, spare, out]
+
+    def spare_size(self, dims: int) -> int:
+        return dims
+
     def quad_coefficients(self, scale: Tensor) -> Tensor:
         return -0.5 / scale[:, None]
 
@@ -74,8 +80,9 @@ class IsotropicFamily(VarianceFamily):
         return noise * (std[component] if len(std) > 1 else std)[:, None]
 
 
-def _square_norms(z: Tensor, out: Tensor) -> None:
-    torch.sum(z.square(), 0, keepdim=True, out=out)
+def _square_norms(places: list[Tensor]) -> None:
+    torch.mul(places[0], places[0], out=places[1])
+    torch.sum(places[1], 0, keepdim=True, out=places[2])
 
 
 ISOTROPIC = IsotropicFamily("isotropic")

@@ -40,12 +40,12 @@ class PreparedBlock:
         return PreparedBlock(self.z[:, index], weights, self.rows[index])
 
     def cut(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block in parts of at most so many rows, as views."""
-        if rows >= self.z.shape[1]:
-            yield self
-            return
-        for first in range(0, self.z.shape[1], rows):
-            part = slice(first, first + rows)
+        """The block as views of about so many rows each, as even as multiples of 64 rows can be."""
+        count = self.z.shape[1]
+        parts = max(1, round(count / rows))
+        step = -(-count // (64 * parts)) * 64
+        for first in range(0, count, step):
+            part = slice(first, first + step)
             yield PreparedBlock(
                 self.z[:, part], None if self.weights is None else self.weights[part], self.rows[part]
             )

@@ -17,7 +17,7 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.compiled import compiled
 
-HIGH_BITS = 62  # the high limb holds the sum's magnitude in units of 2^(exponent − HIGH_BITS)
+HIGH_BITS = 62  # the high limb holds the sum's magnitude, at most 2^HIGH_BITS units
 SMALLEST_BOUND = 1e-280  # its factor is a normal number, and so is that of the largest bound
 COMPILED_NUMBERS = 1 << 12  # from which on adding them is compiled
 LOW_BITS = 40  # the low limb divides that unit; leaves room to add 2^22 blocks
@@ -52,64 +52,64 @@ class SufficientStatistics:
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A vector of sums as integers: value = (high + low · 2^−LOW_BITS) · 2^(exponent − HIGH_BITS).
+    """A vector of sums as integers: value = (high + low · 2^−LOW_BITS) / factor.
 
-    high, low: (M,) int64; exponent: (M,) int64 such that every partial sum stays below 2^exponent. faults: (M,)
-    int64, how many numbers were not finite or beyond their bound; they are left out, and the sum is NaN.
+    high, low: (M,) int64; factor: (M,) float64, powers of two such that every partial sum times its factor stays
+    below 2^HIGH_BITS. faults: (M,) int64, how many numbers were not finite or beyond their bound; they are left out,
+    and the sum is NaN.
     """
 
     high: Tensor
     low: Tensor
-    exponent: Tensor
+    factor: Tensor
     faults: Tensor
 
     @classmethod
     def zeros(cls, bound: Tensor) -> FixedPoint:
         """Empty sums for numbers whose absolute values add up to at most `bound` (M,) float64."""
         sound = bound.isfinite()
-        exponent = torch.frexp(torch.where(sound, bound, 0).clamp_min(SMALLEST_BOUND)).exponent.long() + 1
-        return cls(torch.zeros_like(exponent), torch.zeros_like(exponent), exponent, (~sound).long())
+        # a bound of 2^E to 2^(E + 1) has the factor 2^(HIGH_BITS − 2 − E): by the exponent's bits, which ldexp and
+        # frexp take twenty times as long to move
+        exponent = torch.where(sound, bound, 0).clamp_min_(SMALLEST_BOUND).view(torch.int64).bitwise_right_shift_(52)
+        factor = exponent.neg_().add_(HIGH_BITS - 2 + 2 * 1023).bitwise_left_shift_(52).view(torch.float64)
+        high = torch.zeros_like(bound, dtype=torch.int64)
+        return cls(high, high.clone(), factor, (~sound).long())
 
     def empty(self) -> FixedPoint:
         """Sums of nothing, at the same scales and on the same device."""
         return FixedPoint(
-            torch.zeros_like(self.high), torch.zeros_like(self.low), self.exponent, torch.zeros_like(self.faults)
+            torch.zeros_like(self.high), torch.zeros_like(self.low), self.factor, torch.zeros_like(self.faults)
         )
-
-    @cached_property
-    def _factor(self) -> Tensor:
-        """2^(HIGH_BITS − exponent), written into the bits: ldexp takes 20 times as long."""
-        return ((HIGH_BITS - self.exponent + 1023) << 52).view(torch.float64)
 
     @cached_property
     def _scratch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Two float64 and one int64 vector: with large statistics, allocating takes longer than adding."""
-        return torch.empty_like(self._factor), torch.empty_like(self._factor), torch.empty_like(self.high)
+        return torch.empty_like(self.factor), torch.empty_like(self.factor), torch.empty_like(self.high)
 
     def add_(self, values: Tensor) -> FixedPoint:
         """Adds the values of one block, (M,) float64, in place."""
         large = len(values) >= COMPILED_NUMBERS and values.device.type == "cpu"
         add = compiled(_add_limbs) if large else _add_limbs
-        add(values, self._factor, self.high, self.low, self.faults, *self._scratch)
+        add(values, self.factor, self.high, self.low, self.faults, *self._scratch)
         return self
 
     def merge(self, other: FixedPoint) -> FixedPoint:
         """The sum of two; associative and commutative, exactly."""
-        return FixedPoint(self.high + other.high, self.low + other.low, self.exponent, self.faults + other.faults)
+        return FixedPoint(self.high + other.high, self.low + other.low, self.factor, self.faults + other.faults)
 
     def reduced(self, reduce: Callable[[Tensor], Tensor]) -> FixedPoint:
         """The sums after `reduce` has added the integers, (3 M,) int64, over all processes."""
         high, low, faults = reduce(torch.cat([self.high, self.low, self.faults])).chunk(3)
-        return FixedPoint(high, low, self.exponent, faults)
+        return FixedPoint(high, low, self.factor, faults)
 
     def to(self, device: torch.device | str) -> FixedPoint:
         """The same sums on another device."""
-        return FixedPoint(*(t.to(device) for t in (self.high, self.low, self.exponent, self.faults)))
+        return FixedPoint(*(t.to(device) for t in (self.high, self.low, self.factor, self.faults)))
 
     def values(self) -> Tensor:
         """The sums as (M,) float64, NaN where a number added was not finite or too large."""
         scaled = self.high.double() + self.low.double() * 2.0**-LOW_BITS
-        return (scaled / self._factor).masked_fill_(self.faults > 0, torch.nan)
+        return (scaled / self.factor).masked_fill_(self.faults > 0, torch.nan)
 
     def decode(self) -> Tensor:
         """The sums as (M,) float64. Raises NumericalError when any number added was not finite or too large."""

@@ -107,7 +107,7 @@ def test_coefficients_times_features_are_the_log_joint(family: Family, component
 def test_the_quad_filler_can_be_compiled_and_bounds_itself(family: Family):
     z = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 30)))
     out = torch.full((family.quad_size(4), 30), torch.nan, dtype=torch.float64)
-    compiled(family.quad_filler)(z, out)
+    compiled(family.quad_filler)(family.quad_places(z, out, z.new_empty(family.spare_size(4), 30)))
     assert torch.equal(out, family.quad(z))
     assert bool((out.norm(dim=0) <= z.square().sum(0) * (1 + 1e-14)).all())
     bound = family.quad_bound(torch.cat([torch.ones(1, dtype=torch.float64), z.abs().amax(1)]))

@@ -11,15 +11,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, Loop
+from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax
+from gmmcli.fitting.kernels.room import Room, Views
 
-CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
+CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
 
 Add = Callable[[Tensor, Tensor | None], None]  # adds rows (1 + D, N) with weights (N,) or None
@@ -82,10 +83,9 @@ class Kernel(ABC):
     def chunk_sums(self) -> ChunkSums:
         """The function that adds the sums of a chunk: the same object for all kernels of its kind."""
 
-    @property
     @abstractmethod
-    def tensors(self) -> list[Tensor]:
-        """What it needs of the mixtures' parameters."""
+    def chunk(self, room: Room, rows: int) -> Any:
+        """What `chunk_sums` needs for chunks of so many rows, at most `chunk_rows`: a NamedTuple."""
 
     @abstractmethod
     def moments(self, values: Tensor) -> list[Moments]:
@@ -125,17 +125,46 @@ class Kernel(ABC):
     ) -> Add:
         """A function, with a buffer of its own, that adds the sums of any number of rows to `total`.
 
-        loop: of `chunk_sums`. The buffer is filled once: in chunks that fit the cache the arithmetic takes no longer
-        than allocating would.
+        loop: of `chunk_sums`.
         """
-        most, tensors = self.chunk_rows, self.tensors
-        buffer = torch.empty(self.numbers_a_row * most, dtype=self.dtype, device=self.device)
+        most = self.chunk_rows
+        room = Room(self.numbers_a_row, total, self.dtype, self.device)
+        chunks: dict[int, Any] = {}
+
+        def add_chunks(z: Tensor, weights: Tensor | None, rows: int) -> None:
+            if rows not in chunks:
+                chunks[rows] = self.chunk(room, rows)
+            loop(z, weights, chunks[rows], rows)
 
         def add(z: Tensor, weights: Tensor | None) -> None:
-            rows = Chunk(z, weights, self.background, total, buffer, tensors, len(self.mixtures))
-            loop(rows, even(z.shape[1], most))
+            rows = even(z.shape[1], most)
+            rest = z.shape[1] % rows
+            whole = z.shape[1] - rest
+            add_chunks(z[:, :whole], None if weights is None else weights[:whole], rows)
+            if rest:
+                add_chunks(z[:, whole:], None if weights is None else weights[whole:], rest)
 
         return add
+
+    @final
+    def softmax(
+        self,
+        room: Room,
+        views: Views,
+        logits: Tensor,  # (M K, B)
+    ) -> Softmax:
+        """The places of the softmax of these logits, which takes 3 M numbers a row of the buffer."""
+        mixtures = len(self.mixtures)
+        scalars = room.total[self.statistics_size :]
+        return Softmax(
+            logits=logits.view(mixtures, self.components, -1),
+            highest=views.take(mixtures, 1),
+            total=views.take(mixtures, 1),
+            scale=views.take(mixtures, 1),
+            log_likelihoods=scalars[:mixtures],
+            entropies=scalars[mixtures:] if self.entropy else None,
+            background=None if self.background is None else self.background[:, None, None],
+        )
 
     @final
     def stack(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -144,6 +173,7 @@ class Kernel(ABC):
 
 
 def even(rows: int, most: int) -> int:
-    """Rows of a chunk when so many are cut evenly, a multiple of 64: a small one at the end would be dear."""
+    """Rows of a chunk when so many are cut evenly, a multiple of 64 but where there are fewer: a small one at the end
+    would be dear."""
     parts = -(-rows // most)
-    return -(-rows // (64 * parts)) * 64
+    return min(rows, -(-rows // (64 * parts)) * 64)

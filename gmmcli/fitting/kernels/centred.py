@@ -5,16 +5,30 @@ covariance loses the digits that a narrow component far from the origin costs th
 is about 2⁻²⁴ ‖z‖ ‖W‖ ‖u‖ in float32.
 """
 
-from __future__ import annotations
+# No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, soften, take
+from gmmcli.fitting.kernels.chunk import ChunkSums, Product, Softmax, add_products, soften
+from gmmcli.fitting.kernels.room import Room
 from gmmcli.fitting.kernels.whitening import scale_trils, whitening
+
+
+class CentredChunk(NamedTuple):
+    """factors: of [1, u] from [1, z], (M K (1 + D), 1 + D); constants: (M K, 1); u, other: (M K, 1 + D, B);
+    r: (M K, B); product: of the sums."""
+
+    factors: Tensor
+    constants: Tensor
+    u: Tensor
+    other: Tensor
+    r: Tensor
+    softmax: Softmax
+    product: Product
 
 
 class CentredKernel(Kernel):
@@ -24,13 +38,14 @@ class CentredKernel(Kernel):
         super().__init__(*args, **options)
         wide = torch.cat([whitening(self.family, p) for p in self.mixtures])  # (M K, D, 1 + D)
         self._reach = wide.abs()
-        spare = wide.new_zeros(len(wide), 1, 1 + self.dims)  # a row of each component that will hold √r
-        self._factors = self.stack([torch.cat([spare, wide], 1)]).flatten(0, 1)  # (M K (1 + D), 1 + D)
+        first = wide.new_zeros(len(wide), 1, 1 + self.dims)
+        first[:, 0, 0] = 1
+        self._factors = self.stack([torch.cat([first, wide], 1)]).flatten(0, 1)  # (M K (1 + D), 1 + D), of [1, u]
         self._constants = self.stack([self.family.log_constants(p) for p in self.mixtures])[:, None]
 
     @property
     def numbers_a_row(self) -> int:
-        return len(self._factors) + len(self._constants) + 3 * len(self.mixtures)
+        return 2 * len(self._factors) + len(self._constants) + 3 * len(self.mixtures)
 
     @property
     def statistics_size(self) -> int:
@@ -45,9 +60,12 @@ class CentredKernel(Kernel):
     def chunk_sums(self) -> ChunkSums:
         return _sums
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self._factors, self._constants]
+    def chunk(self, room: Room, rows: int) -> CentredChunk:
+        outputs, inner, views = len(self._constants), 1 + self.dims, room.rows(rows)
+        u, other, r = views.take(outputs, inner), views.take(outputs, inner), views.take(outputs)
+        softmax = self.softmax(room, views, r)
+        product = room.product(0, (outputs, inner, inner))
+        return CentredChunk(self._factors, self._constants, u, other, r, softmax, product)
 
     def moments(self, values: Tensor) -> list[Moments]:
         tables = values[: self.statistics_size].view(len(self.mixtures), self.components, 1 + self.dims, -1)
@@ -64,21 +82,13 @@ class CentredKernel(Kernel):
         return found
 
 
-def _sums(chunk: Chunk) -> None:
-    z, weights, background, total, buffer, tensors, mixtures = chunk
-    factors, constants = tensors[0], tensors[1]
-    outputs, inner, rows = constants.shape[0], factors.shape[1], z.shape[1]
-    flat, rest = take(buffer, outputs * inner, rows)
-    u = flat.view(outputs, inner, rows)
-    r, rest = take(rest, outputs, rows)
-    by_mixture = r.view(mixtures, outputs // mixtures, rows)
-    size = outputs * inner * inner
+def _sums(z: Tensor, weights: Tensor | None, chunk: CentredChunk) -> None:
+    u, other, r = chunk.u, chunk.other, chunk.r
     if weights is not None:
-        weights = weights.to(buffer)
-    torch.mm(factors, z.to(buffer), out=flat)
-    torch.add(constants, u.square().sum(1), alpha=-0.5, out=r)
-    by_mixture.mul_(soften(by_mixture, weights, background, rest, total[size:]))
-    root = r.sqrt_()[:, None]
-    u.mul_(root)
-    u[:, :1].copy_(root)
-    total[:size].add_(torch.bmm(u, u.mT).flatten().to(total.device))
+        weights = weights.to(u)
+    torch.mm(chunk.factors, z.to(u), out=u.view(-1, u.shape[2]))
+    torch.mul(u, u, out=other)
+    torch.add(chunk.constants, other[:, 1:].sum(1), alpha=-0.5, out=r)
+    chunk.softmax.logits.mul_(soften(weights, chunk.softmax))
+    torch.mul(u, r[:, None], out=other)
+    add_products(other, u.mT, chunk.product)

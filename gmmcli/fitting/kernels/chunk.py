@@ -1,13 +1,15 @@
 """What is done with a chunk of rows: the parts that kernels share, and the loop over chunks.
 
-All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.fitting.compiled).
+All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.fitting.compiled). Where they read
+and write is laid out once for all chunks of so many rows: at few columns, making the views anew for each chunk takes
+as long as the arithmetic.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,98 +17,96 @@ from torch import Tensor
 from gmmcli.families.base import SMALLEST_LOGIT
 
 
-class Chunk(NamedTuple):
-    """B rows, and what their sums are made of and go to.
+class Softmax(NamedTuple):
+    """Where the softmax of B rows over the K components of M mixtures is made, and the sums that it adds to.
 
-    z: (1 + D, B), a row of ones first; weights: (B,) or None; background: logits (M,) of a background component or
-    None; total: the sums so far, float64; buffer: numbers to write in, as many for each row as the kernel says;
-    tensors: the kernel's; mixtures: M.
+    logits: (M, K, B); highest, total, scale: (M, 1, B) to write in; log_likelihoods: (M,) float64; entropies: the
+    same, or None where they are not asked for; background: (M, 1, 1) logits of a component that is the same for every
+    row, or None.
     """
 
-    z: Tensor
-    weights: Tensor | None
-    background: Tensor | None
+    logits: Tensor
+    highest: Tensor
     total: Tensor
-    buffer: Tensor
-    tensors: list[Tensor]
-    mixtures: int
+    scale: Tensor
+    log_likelihoods: Tensor
+    entropies: Tensor | None
+    background: Tensor | None
 
 
-ChunkSums = Callable[[Chunk], None]  # adds the sums of a chunk
-Loop = Callable[[Chunk, int], None]  # adds those of any number of rows, by chunks of so many
+class Product(NamedTuple):
+    """Where a product over the rows of a chunk is added: total, float64; narrow: its shape, to write in, in the
+    precision of the chunk; wide: the same in float64."""
+
+    total: Tensor
+    narrow: Tensor
+    wide: Tensor
+
+
+# Adds the sums of rows (1 + D, B) with weights (B,) or None, given what the kernel has laid out for chunks of so many
+# rows: a NamedTuple of the kernel's own, which the annotation of the argument `chunk` names.
+ChunkSums = Callable[[Tensor, Tensor | None, Any], None]
+Loop = Callable[[Tensor, Tensor | None, Any, int], None]  # adds those of several chunks, each of so many rows
 
 
 @cache
 def loop_of(work: ChunkSums) -> Loop:
     """The loop of `work` over the chunks of many rows."""
+    kind = work.__annotations__["chunk"]
 
-    def loop(rows: Chunk, most: int) -> None:
-        weights = rows.weights
-        for first in range(0, rows.z.shape[1], most):
-            last = first + most
-            part = None if weights is None else weights[first:last]
-            work(
-                Chunk(
-                    rows.z[:, first:last], part, rows.background, rows.total, rows.buffer, rows.tensors, rows.mixtures
-                )
-            )
+    def loop(z: Tensor, weights: Tensor | None, chunk: kind, rows: int) -> None:  # pyright: ignore
+        assert isinstance(chunk, kind)  # TorchScript finds the annotation only by a name that the body uses
+        for first in range(0, z.shape[1], rows):
+            part = None if weights is None else weights[first : first + rows]
+            work(z[:, first : first + rows], part, chunk)
 
     return loop
 
 
-def take(buffer: Tensor, height: int, rows: int) -> tuple[Tensor, Tensor]:
-    """A table (height, rows) at the beginning of the buffer, and the buffer after it."""
-    size = height * rows
-    return buffer[:size].view(height, rows), buffer[size:]
-
-
-def soften(
-    logits: Tensor,  # (M, K, B)
-    weights: Tensor | None,  # (B,)
-    background: Tensor | None,  # (M,)
-    spare: Tensor,  # at least 3 M B numbers
-    scalars: Tensor,
-    smallest: float = SMALLEST_LOGIT,
-) -> Tensor:
+def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT) -> Tensor:
     """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (M, 1, B).
 
-    background: logits of a component that is the same for every row. scalars: float64, to which it adds M
-    log-likelihoods Σ w log Σ exp(logit) and, where there are as many again, M entropies −Σ w r log r.
+    Adds to the sums Σ w log Σ exp(logit) and, where they are asked for, −Σ w r log r.
     """
-    mixtures, rows = logits.shape[0], logits.shape[2]
-    tables = take(spare, 3 * mixtures, rows)[0].view(3, mixtures, 1, rows)
-    highest, total, scale = tables[0], tables[1], tables[2]
+    logits, highest, total, scale, background, entropies = (
+        at.logits, at.highest, at.total, at.scale, at.background, at.entropies
+    )  # fmt: skip
     torch.amax(logits, 1, keepdim=True, out=highest)
     rest = highest
     if background is not None:
-        torch.maximum(highest, background[:, None, None], out=highest)
-        rest = (background[:, None, None] - highest).clamp_(min=smallest)
+        torch.maximum(highest, background, out=highest)
+        rest = (background - highest).clamp_(min=smallest)
     logits.sub_(highest).clamp_(min=smallest)
-    with_entropy = len(scalars) > mixtures
-    shifted = logits.clone() if with_entropy else logits
+    shifted = logits if entropies is None else logits.clone()
     torch.sum(logits.exp_(), 1, keepdim=True, out=total)
     if background is not None:
         total.add_(rest.exp())
     torch.reciprocal(total, out=scale)
-    if with_entropy:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
+    if entropies is not None:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
         mean = (logits * shifted).sum(1, keepdim=True)
         if background is not None:
             mean.add_(rest.exp() * rest)
-        _add(scalars[mixtures:], total.log() - mean * scale, weights)
-    _add(scalars[:mixtures], total.log_().add_(highest), weights)
+        _add(entropies, total.log() - mean * scale, weights)
+    _add(at.log_likelihoods, total.log_().add_(highest), weights)
     return scale if weights is None else scale.mul_(weights)
 
 
-def add_product(
-    total: Tensor,  # (P, Q) float64
-    left: Tensor,  # (P, B)
-    right: Tensor,  # (B, Q)
-) -> None:
+def add_product(left: Tensor, right: Tensor, to: Product) -> None:
     """total += left @ right, by one call where the precisions are the same."""
-    if left.dtype == total.dtype:
-        torch.addmm(total, left, right, out=total)
+    if left.dtype == to.total.dtype:
+        torch.addmm(to.total, left, right, out=to.total)
     else:
-        total.add_(torch.mm(left, right).to(total.device))
+        torch.mm(left, right, out=to.narrow)
+        to.total.add_(to.wide.copy_(to.narrow))
+
+
+def add_products(left: Tensor, right: Tensor, to: Product) -> None:
+    """total += left @ right for each of a batch of matrices."""
+    if left.dtype == to.total.dtype:
+        torch.baddbmm(to.total, left, right, out=to.total)
+    else:
+        torch.bmm(left, right, out=to.narrow)
+        to.total.add_(to.wide.copy_(to.narrow))
 
 
 def _add(

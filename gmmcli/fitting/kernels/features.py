@@ -6,20 +6,35 @@ its rows, the product that sums over the chunk runs up to twice as fast as the o
 NARROW it is the other way round, by up to five times.
 """
 
-from __future__ import annotations
+# No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import Coefficients, QuadFiller
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften, take
+from gmmcli.fitting.kernels.chunk import ChunkSums, Product, Softmax, add_product, soften
+from gmmcli.fitting.kernels.room import Room
 
 NARROW = 3
+
+
+class FeatureChunk(NamedTuple):
+    """features: (P, B); columns: where z goes in them; fill: views to fill the quadratic ones with; all three empty
+    where z holds the features already. eta: (M K, P); r: (M K, B); scaled: (P, B) or None; product: of the sums."""
+
+    features: Tensor
+    columns: Tensor
+    fill: list[Tensor]
+    eta: Tensor
+    r: Tensor
+    scaled: Tensor | None
+    softmax: Softmax
+    product: Product
 
 
 class FeatureKernel(Kernel):
@@ -40,8 +55,19 @@ class FeatureKernel(Kernel):
     @property
     def numbers_a_row(self) -> int:
         outputs, width = self._eta.shape
-        features = 0 if self.constant_quads else width
-        return features + outputs + (width if width < outputs else 0) + 3 * len(self.mixtures)
+        features, spare = (0, 0) if self.constant_quads else (width, self.family.spare_size(self.dims))
+        rest = outputs + (width if self._scales_features else 0) + 3 * len(self.mixtures)
+        return features + max(spare, rest)
+
+    @property
+    def _scales_features(self) -> bool:
+        """Whether w r goes to the features in place of the exponentials: the cheaper side takes the scale."""
+        outputs, width = self._eta.shape
+        return len(self.mixtures) == 1 and width < outputs
+
+    @property
+    def _narrow(self) -> bool:
+        return len(self._eta) <= NARROW
 
     @property
     def statistics_size(self) -> int:
@@ -50,20 +76,32 @@ class FeatureKernel(Kernel):
     def statistics_bound(self, bound: Tensor) -> Tensor:
         features = bound if self.constant_quads else torch.cat([bound, self.family.quad_bound(bound)])
         by_output = features.expand(len(self._eta), -1)
-        return (by_output if len(by_output) <= NARROW else by_output.mT).flatten()
+        return (by_output if self._narrow else by_output.mT).flatten()
 
     @property
     def chunk_sums(self) -> ChunkSums:
         return _linear_sums if self.constant_quads else _sums_with(self.family.quad_filler)
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self._eta]
+    def chunk(self, room: Room, rows: int) -> FeatureChunk:
+        outputs, width = self._eta.shape
+        views, inner = room.rows(rows), 1 + self.dims
+        features = views.take(0 if self.constant_quads else width)
+        fill: list[Tensor] = []
+        if not self.constant_quads:
+            features[0] = 1
+            spare = views.take(self.family.spare_size(self.dims))
+            views.give_back(spare)  # the logits come after it
+            fill = self.family.quad_places(features[1:inner], features[inner:], spare)
+        r = views.take(outputs)
+        scaled = views.take(width) if self._scales_features else None
+        softmax = self.softmax(room, views, r)
+        product = room.product(0, (outputs, width) if self._narrow else (width, outputs))
+        return FeatureChunk(features, features[1:inner], fill, self._eta, r, scaled, softmax, product)
 
     def moments(self, values: Tensor) -> list[Moments]:
         dims, outputs = self.dims, len(self._eta)
         flat = values[: self.statistics_size]
-        by_output = flat.view(outputs, -1) if outputs <= NARROW else flat.view(-1, outputs).mT
+        by_output = flat.view(outputs, -1) if self._narrow else flat.view(-1, outputs).mT
         tables = by_output.unflatten(0, (len(self.mixtures), self.components))
         return [
             Moments(t[:, 0], t[:, 1 : 1 + dims], None if self.constant_quads else t[:, 1 + dims :]) for t in tables
@@ -72,33 +110,24 @@ class FeatureKernel(Kernel):
 
 @cache
 def _sums_with(fill: QuadFiller) -> ChunkSums:
-    def sums(chunk: Chunk) -> None:
-        z, weights, background, total, buffer, tensors, mixtures = chunk
-        inner, rows, width = z.shape[0], z.shape[1], tensors[0].shape[1]
-        features, rest = take(buffer, width, rows)
-        features[:inner].copy_(z)
-        fill(features[1:inner], features[inner:])
-        _linear_sums(Chunk(features, weights, background, total, rest, tensors, mixtures))
+    def sums(z: Tensor, weights: Tensor | None, chunk: FeatureChunk) -> None:
+        chunk.columns.copy_(z[1:])
+        fill(chunk.fill)
+        _linear_sums(chunk.features, weights, chunk)
 
     return sums
 
 
-def _linear_sums(chunk: Chunk, narrow: int = NARROW) -> None:
+def _linear_sums(z: Tensor, weights: Tensor | None, chunk: FeatureChunk, narrow: int = NARROW) -> None:
     """The sums where z holds all the features, (P, B)."""
-    features, weights, background, total, buffer, tensors, mixtures = chunk
-    eta = tensors[0]
-    outputs, width, rows = eta.shape[0], eta.shape[1], features.shape[1]
-    r, rest = take(buffer, outputs, rows)
-    by_mixture = r.view(mixtures, outputs // mixtures, rows)
-    statistics = total[: width * outputs]
-    torch.mm(eta, features, out=r)
-    scale = soften(by_mixture, weights, background, rest, total[width * outputs :])
-    if mixtures == 1 and width < outputs:  # the cheaper side takes the scale
-        scaled = take(rest[3 * rows :], width, rows)[0]  # beyond what soften has taken
-        features = torch.mul(features, scale[0], out=scaled)
+    r, scaled = chunk.r, chunk.scaled
+    torch.mm(chunk.eta, z, out=r)
+    scale = soften(weights, chunk.softmax)
+    if scaled is None:
+        chunk.softmax.logits.mul_(scale)
     else:
-        by_mixture.mul_(scale)
-    if outputs <= narrow:
-        add_product(statistics.view(outputs, width), r, features.mT)
+        z = torch.mul(z, scale[0], out=scaled)
+    if r.shape[0] <= narrow:
+        add_product(r, z.mT, chunk.product)
     else:
-        add_product(statistics.view(width, outputs), features, r.mT)
+        add_product(z, r.mT, chunk.product)

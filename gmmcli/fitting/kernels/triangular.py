@@ -5,19 +5,44 @@ only. It builds no quadratic features, P = D (D + 1) / 2 numbers a row, and is t
 small.
 """
 
-from __future__ import annotations
+# No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import Chunk, ChunkSums, add_product, soften, take
+from gmmcli.fitting.kernels.chunk import ChunkSums, Product, Softmax, add_product, soften
+from gmmcli.fitting.kernels.room import Room
 from gmmcli.fitting.kernels.whitening import whitening
 
 BLOCK = 16  # columns of a block: 0.56 of the work of the whole square at D = 128, 0.75 at D = 32
+
+
+class Band(NamedTuple):
+    """Columns i to j of the triangle. factor: W of them (M K (j − i), 1 + j); upto: z (1 + j, B); own: those of the
+    band; differences: (M K, j − i, B), flat: the same as a matrix; product: of the sums."""
+
+    factor: Tensor
+    upto: Tensor
+    own: Tensor
+    differences: Tensor
+    flat: Tensor
+    product: Product
+
+
+class TriangularChunk(NamedTuple):
+    """near: z (1 + D, B); constants: (M K, 1); r, squares: (M K, B); counts: (M K,) of the sums."""
+
+    near: Tensor
+    bands: list[Band]
+    constants: Tensor
+    r: Tensor
+    squares: Tensor
+    softmax: Softmax
+    counts: Tensor
 
 
 class TriangularKernel(Kernel):
@@ -49,9 +74,20 @@ class TriangularKernel(Kernel):
     def chunk_sums(self) -> ChunkSums:
         return _sums
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self._constants, *self._factors]
+    def chunk(self, room: Room, rows: int) -> TriangularChunk:
+        outputs, views = len(self._constants), room.rows(rows)
+        near, widest = views.take(1 + self.dims), views.take(len(self._factors[0]))
+        r, squares = views.take(outputs), views.take(outputs)
+        bands, first = [], outputs
+        for (i, j), factor in zip(self._blocks, self._factors, strict=True):
+            flat = widest[: len(factor)]
+            product = room.product(first, (1 + j, len(factor)))
+            bands.append(
+                Band(factor, near[: 1 + j], near[1 + i : 1 + j], flat.view(outputs, j - i, rows), flat, product)
+            )
+            first += product.total.numel()
+        softmax = self.softmax(room, views, r)
+        return TriangularChunk(near, bands, self._constants, r, squares, softmax, room.total[:outputs])
 
     def moments(self, values: Tensor) -> list[Moments]:
         outputs, dims = len(self._constants), self.dims
@@ -70,33 +106,17 @@ class TriangularKernel(Kernel):
         return [Moments(*part) for part in parts]
 
 
-def _sums(chunk: Chunk) -> None:
-    z, weights, background, total, buffer, tensors, mixtures = chunk
-    constants, factors = tensors[0], tensors[1:]
-    outputs, inner, rows = constants.shape[0], z.shape[0], z.shape[1]
-    widest = factors[0].shape[0]  # outputs × columns of a block
-    near, rest = take(buffer, inner, rows)
-    near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
-    differences, rest = take(rest, widest, rows)
-    r, rest = take(rest, outputs, rows)
-    squares, rest = take(rest, outputs, rows)
-    by_mixture = r.view(mixtures, outputs // mixtures, rows)
-    size = outputs
+def _sums(z: Tensor, weights: Tensor | None, chunk: TriangularChunk) -> None:
+    r = chunk.r
+    chunk.near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
     r.zero_()
-    for factor in factors:
-        height, width = factor.shape[0], factor.shape[1]
-        flat = differences[:height]
-        torch.mm(factor, near[:width], out=flat)
-        r.add_(torch.sum(flat.square_().view(outputs, height // outputs, rows), 1, out=squares))
-        size += height * width
-    torch.add(constants, r, alpha=-0.5, out=r)
-    by_mixture.mul_(soften(by_mixture, weights, background, rest, total[size:]))
-    total[:outputs].add_(r.sum(1).to(total))
-    first = outputs
-    for factor in factors:
-        height, width = factor.shape[0], factor.shape[1]
-        columns = height // outputs
-        flat = differences[:height]
-        torch.mul(r[:, None], near[width - columns : width], out=flat.view(outputs, columns, rows))
-        add_product(total[first : first + width * height].view(width, height), near[:width], flat.mT)
-        first += width * height
+    for band in chunk.bands:
+        torch.mm(band.factor, band.upto, out=band.flat)
+        band.flat.square_()
+        r.add_(torch.sum(band.differences, 1, out=chunk.squares))
+    torch.add(chunk.constants, r, alpha=-0.5, out=r)
+    chunk.softmax.logits.mul_(soften(weights, chunk.softmax))
+    chunk.counts.add_(r.sum(1).to(chunk.counts))
+    for band in chunk.bands:
+        torch.mul(r[:, None], band.own, out=band.differences)
+        add_product(band.upto, band.flat.mT, band.product)
