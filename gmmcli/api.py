@@ -35,12 +35,12 @@ def fit(
 
     data: tensor or array (N, D), pandas DataFrame or pyarrow Table; of a frame the numeric columns, or `columns`.
     components, family: K, and a name in gmmcli.FAMILIES; 5 and "full" unless init tells otherwise. weights: (N,)
-    non-negative row weights, or the name of a column of the frame. missing: "error" refuses NaN, "drop" leaves
-    those rows out. init: "ward", "kmeans++", "auto" (the two by turns), "random", "random-rows", a GaussianMixture
-    to go on from, or a table of starting means (K, D); columns with names are matched by name. listener: called after
-    every step with the run and the seconds elapsed. options: the other fields of FitOptions, such as
-    method="gradient", restarts, seed, tolerance, iterations, variance_floor, standardize, device, precision and
-    threads.
+    non-negative row weights, or the name of a column of the frame. missing: "error" refuses NaN and infinite cells,
+    "drop" leaves those rows out, "em" takes NaN for cells missing at random and fits those that are there. init:
+    "ward", "kmeans++", "auto" (the two by turns), "random", "random-rows", a GaussianMixture to go on from, or a
+    table of starting means (K, D); columns with names are matched by name. listener: called after every step with
+    the run and the seconds elapsed. options: the other fields of FitOptions, such as method="gradient", restarts,
+    seed, tolerance, iterations, variance_floor, prior, noise, standardize, device, precision and threads.
 
     Raises UsageError for options out of range, InputError for data that cannot be fitted, NumericalError when
     every restart failed.
@@ -55,13 +55,16 @@ def fit(
     x, names, _ = read_table(data, columns)
     w = _row_weights(read_table(data, [weights])[0][:, 0] if named else weights, len(x))
     bad = ~x.isfinite()
-    if missing not in ("error", "drop"):
-        raise UsageError(f"unknown missing {missing!r}: choose error or drop")
+    if missing not in ("error", "drop", "em"):
+        raise UsageError(f"unknown missing {missing!r}: choose error, drop or em")
+    if missing == "em":
+        bad = x.isinf()
     if bool(bad.any()):
         counts = {(names[d] if names else f"column {d}"): int(n) for d, n in enumerate(bad.sum(0)) if n}
-        if missing == "error":
+        if missing != "drop":
             listed = ", ".join(f"{n} in {name}" for name, n in counts.items())
-            raise InputError(f"missing or infinite cells ({listed}): give missing='drop' to leave those rows out")
+            kind = "infinite" if missing == "em" else "missing or infinite"
+            raise InputError(f"{kind} cells ({listed}): give missing='drop' to leave those rows out")
         keep = ~bad.any(1)
         x, w = x[keep], None if w is None else w[keep]
     chosen: dict[str, Any] = dict(options, components=components, family=family)
@@ -73,7 +76,7 @@ def fit(
         begin = _start(init)
         given = begin.complete(given)
     return fit_blocks(
-        TableBlocks(x.to("cpu", torch.float64), w),
+        TableBlocks(x.to("cpu", torch.float64), w, incomplete=missing == "em"),
         FitOptions(**given),
         columns=names,
         start=None if begin is None else begin.at(names),

@@ -36,12 +36,13 @@ class Block:
 class TableBlocks:
     """The blocks of a table in memory; can be iterated again and again.
 
-    x: (N, D) rows, weights: (N,) row weights or None.
+    x: (N, D) rows, weights: (N,) row weights or None; incomplete: whether a NaN is a cell that is not observed.
     """
 
     x: Tensor  # (N, D)
     weights: Tensor | None = None  # (N,)
     block_rows: int = BLOCK_ROWS
+    incomplete: bool = False
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.block_rows)
@@ -49,4 +50,6 @@ class TableBlocks:
     def __iter__(self) -> Iterator[Block]:
         for index, first in enumerate(range(0, len(self.x), self.block_rows)):
             rows = slice(first, first + self.block_rows)
-            yield Block(index, first, self.x[rows], None if self.weights is None else self.weights[rows])
+            x, weights = self.x[rows], None if self.weights is None else self.weights[rows]
+            observed = ~x.isnan() if self.incomplete else None
+            yield Block(index, first, x, weights, None if observed is None or bool(observed.all()) else observed)

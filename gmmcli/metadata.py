@@ -49,6 +49,7 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
             "mean": summary.mean.tolist(),
             "std": summary.variances.sqrt().tolist(),
         },
+        "scores": result.scores.to_json(),
         "restart": result.restart,
         "restarts": [dataclasses.asdict(restart) for restart in result.restarts],
         "history": [dataclasses.asdict(record) for record in result.history],

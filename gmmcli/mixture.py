@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gmmcli import incomplete
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
 from gmmcli.families.base import SMALLEST_LOGIT, Family, Parameters
 from gmmcli.frames import Rows, Wrap, read_table
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # rows × K, and rows × D, of a chunk; a CPU's cache holds so many
-LEAST_ROWS, MOST_ROWS = 512, 1 << 14  # of a chunk
+LEAST_ROWS, MOST_ROWS = incomplete.LEAST_ROWS, 1 << 14  # of a chunk
 
 
 class GaussianMixture(nn.Module):
@@ -36,6 +37,8 @@ class GaussianMixture(nn.Module):
         family: a name in FAMILIES.
         columns: names of the D columns, or None.
         shift, std: (D,) each: means and scale are in units of (x − shift) / std; None for plain units.
+        background: weight of a component of uniform density over `box`, (2, D) least and greatest values in the
+            units of the data; None for none. The weights sum to 1 with it. As a component it counts as −1.
 
     Raises:
         InputError: when the parameters are not those of a mixture.
@@ -55,13 +58,17 @@ class GaussianMixture(nn.Module):
         columns: Sequence[str] | None = None,
         shift: Tensor | None = None,
         std: Tensor | None = None,
+        background: Tensor | float | None = None,
+        box: Tensor | Sequence[Sequence[float]] | None = None,
     ):
         super().__init__()
         self.kind: Family = get_family(family)
-        p = Parameters(*(torch.as_tensor(t, dtype=torch.float64).detach().clone() for t in (weights, means, scale)))
+        given = (weights, means, scale) if background is None else (weights, means, scale, background)
+        p = Parameters(*(torch.as_tensor(t, dtype=torch.float64).detach().clone() for t in given))
         self.kind.validate(p)
-        if abs(float(p.weights.sum()) - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
-            p = Parameters(p.weights / p.weights.sum(), p.means, p.scale)
+        total = p.weights.sum() if p.background is None else p.weights.sum() + p.background
+        if abs(float(total) - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
+            p = p.beside(p.background)
         if columns is not None and len(columns) != p.dims:
             raise InputError(f"{len(columns)} column names for {p.dims} columns")
         self.columns = None if columns is None else tuple(columns)
@@ -77,6 +84,10 @@ class GaussianMixture(nn.Module):
             raise InputError(f"shift and std must have shape ({p.dims},)")
         if not bool((self.shift.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
             raise InputError("shift and std must be finite, and std positive")
+        self.background = None if p.background is None else nn.Parameter(p.background)
+        self.box: Tensor | None
+        self.register_buffer("box", None if box is None else torch.as_tensor(box).double().clone())
+        self._check_box(p.dims)
 
     @classmethod
     def from_covariances(
@@ -93,6 +104,16 @@ class GaussianMixture(nn.Module):
         tensors = (torch.as_tensor(t, dtype=torch.float64) for t in (weights, means, covariances))
         p = kind.from_moments(*tensors)
         return cls(p.weights, p.means, p.scale, family, columns=columns)
+
+    def _check_box(self, dims: int) -> None:
+        if (self.box is None) != (self.background is None):
+            raise InputError("a background needs a box, and a box a background")
+        if self.box is None:
+            return
+        if self.box.shape != (2, dims):
+            raise InputError(f"the box of the background has shape {tuple(self.box.shape)}: it must be (2, {dims})")
+        if not bool((self.box.isfinite().all(0) & (self.box[0] < self.box[1])).all()):
+            raise InputError("the box of the background must be finite, and of positive width in every column")
 
     # ---- what it is ---------------------------------------------------------------------------------------
 
@@ -129,13 +150,22 @@ class GaussianMixture(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Free parameters, as the information criteria count them."""
-        return self.kind.parameter_count(self.components, self.dims)
+        """Free parameters, as the information criteria count them: 2 for a background, its weight and its volume."""
+        return self.kind.parameter_count(self.components, self.dims) + (0 if self.background is None else 2)
+
+    @property
+    def component_names(self) -> list[str]:
+        """`0` to `K − 1`, then `noise` where there is a background: what the columns of `responsibilities` are of."""
+        return [*(str(k) for k in range(self.components)), *(["noise"] if self.background is not None else [])]
+
+    def numbered(self, places: Tensor) -> Tensor:
+        """Components by their places among the columns of `responsibilities`, int64: −1 is the background."""
+        return places if self.background is None else torch.where(places == self.components, -1, places)
 
     @property
     def parameters_inner(self) -> Parameters:
         """Weights, means and scale in the model's inner units, (x − shift) / std."""
-        return Parameters(self.weights, self.inner_means, self.inner_scale)
+        return Parameters(self.weights, self.inner_means, self.inner_scale, self.background)
 
     def extra_repr(self) -> str:
         """What `repr` shows."""
@@ -144,36 +174,76 @@ class GaussianMixture(nn.Module):
 
     # ---- densities ----------------------------------------------------------------------------------------
 
-    def log_prob(self, data: Rows) -> Any:
-        """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell."""
+    # marginal: a row with missing cells (NaN) is taken by those that it has, the others integrated out.
+
+    def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
+        """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
         x, wrap = self._read(data)
-        (log_prob,) = self._map(x, wrap, lambda joint: [self._log_sum(joint)])
+        (log_prob,) = self._map(x, wrap, lambda joint: [self._log_sum(joint)], marginal)
         return wrap.vector(log_prob, "log_likelihood")
 
-    def log_prob_and_entropy(self, data: Rows) -> tuple[Any, Any]:
+    def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
         x, wrap = self._read(data)
-        log_prob, entropy = self._map(x, wrap, lambda joint: [self._log_sum(joint), _entropy(joint)])
+        log_prob, entropy = self._map(x, wrap, lambda joint: [self._log_sum(joint), _entropy(joint)], marginal)
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
-    def responsibilities(self, data: Rows) -> Any:
-        """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K)."""
-        x, wrap = self._read(data)
-        (shares,) = self._map(x, wrap, lambda joint: [joint.softmax(0)])
-        return wrap.matrix(shares.mT, [f"probability_{k}" for k in range(self.components)])
+    def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
+        """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K); with `marginal`, p(k | x_o).
 
-    def assign(self, data: Rows) -> Any:
-        """The most probable component of each row, (N,) int64. Raises InputError where a cell is missing."""
-        return self.most_probable(data)[0]
-
-    def most_probable(self, data: Rows) -> tuple[Any, Any]:
-        """The most probable component of each row, (N,) int64, and its probability, (N,)."""
+        That of a background is one more column, the last.
+        """
         x, wrap = self._read(data)
-        probability, component = self._map(x, wrap, lambda joint: joint.softmax(0).max(0))
+        (shares,) = self._map(x, wrap, lambda joint: [joint.softmax(0)], marginal)
+        return wrap.matrix(shares.mT, [f"probability_{name}" for name in self.component_names])
+
+    def assign(self, data: Rows, *, marginal: bool = False) -> Any:
+        """The most probable component of each row, (N,) int64; see most_probable."""
+        return self.most_probable(data, marginal=marginal)[0]
+
+    def most_probable(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
+        """The most probable component of each row, (N,) int64, −1 for the background, and its probability, (N,).
+
+        Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
+        """
+        x, wrap = self._read(data)
+        probability, component = self._map(x, wrap, lambda joint: joint.softmax(0).max(0), marginal)
+        component = self.numbered(component)
         bad = int(probability.isnan().sum())
         if bad:
             raise InputError(f"{bad} rows have missing cells: no component can be assigned to them")
         return wrap.vector(component, "component"), wrap.vector(probability, "probability")
+
+    @torch.no_grad()
+    def impute(self, data: Rows, *, draw: bool = False, generator: torch.Generator | None = None) -> Any:
+        """The rows with their missing cells (NaN) filled, (N, D): observed cells keep their bits.
+
+        Filled with the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
+        `draw`, with cells drawn, together for each row, from p(x_m | x_o).
+        """
+        x, wrap = self._read(data)
+        lacks = x.isnan()
+        rows = lacks.any(1)
+        draws = None
+        if draw:
+            like: dict[str, Any] = {"generator": generator, "dtype": x.dtype, "device": x.device}
+            count = int(rows.sum())
+            draws = torch.rand(count, **like), torch.randn(count, self.dims, **like)
+        found = x.clone()
+        found[rows] = self.impute_rows(x[rows], draws)
+        return wrap.matrix(found, self.columns or [f"x{d + 1}" for d in range(self.dims)])
+
+    @torch.no_grad()
+    def impute_rows(
+        self,
+        x: Tensor,  # (B, D)
+        draws: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
+        (shares,) = self._map(x, Wrap("tensor"), lambda joint: [joint.softmax(0)], marginal=True)
+        box = None if self.box is None else (self.box - self.shift) / self.std
+        z = incomplete.filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, shares, box, draws)
+        return torch.where(x.isnan(), self.shift + self.std * z, x)
 
     def forward(self, data: Rows) -> Any:
         """Same as `log_prob`."""
@@ -230,15 +300,26 @@ class GaussianMixture(nn.Module):
         if n < 0:
             raise InputError(f"cannot draw {n} rows")
         device, dtype = self.weights.device, self.weights.dtype
-        cumulative = self.weights.cumsum(0)
+        shares = self.weights if self.background is None else torch.cat([self.weights, self.background[None]])
+        cumulative = shares.cumsum(0)
         draw = torch.rand(n, generator=generator, dtype=dtype, device=device) * cumulative[-1]
-        labels = torch.searchsorted(cumulative, draw, right=True).clamp_max(self.components - 1)
+        labels = torch.searchsorted(cumulative, draw, right=True).clamp_max(len(shares) - 1)
         noise = torch.randn(n, self.dims, generator=generator, dtype=dtype, device=device)
-        z = self.inner_means[labels] + self.kind.colour(self.inner_scale, labels, noise)
-        return self.shift + self.std * z, labels
+        own = labels.clamp_max(self.components - 1)
+        x = self.shift + self.std * (self.inner_means[own] + self.kind.colour(self.inner_scale, own, noise))
+        if self.box is None:
+            return x, labels
+        uniform = labels == self.components
+        anywhere = self.box[0] + (self.box[1] - self.box[0]) * torch.special.ndtr(noise)
+        return torch.where(uniform[:, None], anywhere, x), torch.where(uniform, -1, labels)
 
     def to_distribution(self) -> torch.distributions.MixtureSameFamily:
-        """The same mixture as torch.distributions' MixtureSameFamily of MultivariateNormal, in data units."""
+        """The same mixture as torch.distributions' MixtureSameFamily of MultivariateNormal, in data units.
+
+        Raises InputError for a mixture with a background, which is no normal.
+        """
+        if self.background is not None:
+            raise InputError("a mixture with a background is not a mixture of normals alone")
         covariances = self.kind.covariances(self.inner_scale, self.dims)
         factor = self.std[:, None] * torch.linalg.cholesky(covariances)
         return torch.distributions.MixtureSameFamily(
@@ -255,7 +336,9 @@ class GaussianMixture(nn.Module):
             raise InputError(f"data has {x.shape[1]} columns: the model has {self.dims}")
         return x.to(self.weights.device, self.weights.dtype), wrap
 
-    def _map(self, x: Tensor, wrap: Wrap, reduce: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+    def _map(
+        self, x: Tensor, wrap: Wrap, reduce: Callable[[Tensor], Sequence[Tensor]], marginal: bool = False
+    ) -> list[Tensor]:
         """What `reduce` makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
 
         The densities are in the model's inner units. They are worked in chunks that stay in the cache, their rows
@@ -267,8 +350,12 @@ class GaussianMixture(nn.Module):
             shift, std = self.shift[:, None], self.std[:, None]
             parts = []
             for rows in self._chunks(x):
+                if marginal and bool(rows.isnan().any()):
+                    parts.append(reduce(self._log_joint_of_cells(rows)))
+                    continue
                 z = nn.functional.pad((rows.mT - shift) / std, (0, max(0, LEAST_ROWS - len(rows)))).contiguous()
-                parts.append(reduce(log_joint(z)[:, : len(rows)]))
+                joint = log_joint(z)[:, : len(rows)]
+                parts.append(reduce(joint if self.background is None else self._beside_background(joint, rows)))
             return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
@@ -276,6 +363,27 @@ class GaussianMixture(nn.Module):
         numbers = CHUNK_NUMBERS.get(x.device.type, CHUNK_NUMBERS["cuda"])
         rows = min(MOST_ROWS, max(LEAST_ROWS, numbers // max(self.components, self.dims)))
         return (x[first : first + rows] for first in range(0, max(1, len(x)), rows))
+
+    def _log_joint_of_cells(self, rows: Tensor) -> Tensor:
+        """The log joint densities (K, B) of the cells that are there, such that `_log_sum` suits them too."""
+        joint = incomplete.log_joint(self.kind, self.parameters_inner, (rows - self.shift) / self.std)
+        if self.background is not None:
+            joint = self._beside_background(joint, rows)
+        return joint + torch.where(rows.isnan(), self.std.log(), 0).sum(1)
+
+    def _beside_background(
+        self,
+        joint: Tensor,  # (K, B)
+        rows: Tensor,  # (B, D)
+    ) -> Tensor:
+        """The log joint densities with that of the background, (K + 1, B): over the cells that are there."""
+        assert self.box is not None
+        assert self.background is not None
+        low, high = self.box
+        missing = rows.isnan()
+        widths = torch.where(missing, 0, ((high - low) / self.std).log()).sum(1)
+        inside = (((rows >= low) & (rows <= high)) | missing).all(1)
+        return torch.cat([joint, torch.where(inside, self.background.log() - widths, -math.inf)[None]])
 
     def _log_sum(self, joint: Tensor) -> Tensor:
         """log p(x), (B,), of log joint densities (K, B) in inner units."""

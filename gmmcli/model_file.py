@@ -3,9 +3,10 @@
 - `save_model` writes one, whole or not at all; `check_model_target` says beforehand whether it could.
 - `load_model` reads one and validates it before use; `read_metadata` reads the JSON alone.
 
-In the zip, `data.pkl` is a dict of the format version, family, column names and five float64 tensors: weights
-(K,), means (K, D), the family's scale under its own name, shift (D,) and std (D,), bit for bit those of the
-model; `metadata.json` describes them and the fit. What a foreign file must pass is in model_inspection.py.
+In the zip, `data.pkl` is a dict of the format version, family, column names and float64 tensors: weights (K,), means
+(K, D), the family's scale under its own name, shift (D,) and std (D,) and, where there is a background, its weight ()
+and its box (2, D), bit for bit those of the model; `metadata.json` describes them and the fit. What a foreign file
+must pass is in model_inspection.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, TypeVar
 
 import torch
@@ -88,12 +89,15 @@ def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryvie
         "shift": model.shift,
         "std": model.std,
     }
+    if model.background is not None and model.box is not None:
+        named |= {"background": model.background, "box": model.box}
     # Cloned, since torch.save writes the whole storage that a view looks into.
     tensors = {
         name: t.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
         for name, t in named.items()
     }
-    kind.validate(Parameters(tensors["weights"], tensors["means"], tensors[kind.scale_name]))
+    p = (tensors[name] for name in ("weights", "means", kind.scale_name))
+    kind.validate(Parameters(*p, background=tensors.get("background")))
     facts = _facts(model)
     heading = {name: facts[name] for name in ("format_version", "family", "columns")}
     text = json.dumps(facts | _plain(metadata) | facts, ensure_ascii=False, indent=1, allow_nan=False)
@@ -120,6 +124,7 @@ def _facts(model: GaussianMixture) -> dict[str, Any]:
         "dims": model.dims,
         "columns": None if model.columns is None else [str(name) for name in model.columns],
         "standardisation": None if plain else {"shift": shift, "std": std},
+        "background": None if model.background is None else float(model.background),
         "parameters": model.parameter_count,
     }
 
@@ -195,7 +200,9 @@ def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
         name = brief(family) if type(family) is str else "without a name"
         refuse(f"gmm {__version__} knows no family {name}")
     kind = get_family(family)
-    tensors = ("weights", "means", kind.scale_name, "shift", "std")
+    tensors = ["weights", "means", kind.scale_name, "shift", "std"]
+    if metadata.get("background") is not None:
+        tensors += ["background", "box"]
     expected = {"format_version", "family", "columns", *tensors}
     for wrong, names in (("lacks", expected - set(state)), ("should not hold", set(state) - expected)):
         if names:
@@ -207,13 +214,16 @@ def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
     return _build(state, tensors, metadata), metadata
 
 
-def _build(state: dict[str, Any], tensors: tuple[str, ...], metadata: dict[str, Any]) -> GaussianMixture:
+def _build(state: dict[str, Any], tensors: Sequence[str], metadata: dict[str, Any]) -> GaussianMixture:
     """The model of checked tensors, when they are a mixture's and the metadata says the same."""
-    weights, means, scale, shift, std = (state[name] for name in tensors)
+    weights, means, scale, shift, std, *uniform = (state[name] for name in tensors)
+    background, box = uniform or (None, None)
     columns = state["columns"]
     if columns is not None and not (isinstance(columns, list) and all(type(name) is str for name in columns)):
         refuse("columns is no list of names")
-    model = GaussianMixture(weights, means, scale, state["family"], columns=columns, shift=shift, std=std)
+    model = GaussianMixture(
+        weights, means, scale, state["family"], columns=columns, shift=shift, std=std, background=background, box=box
+    )
     if model.dims < 1:
         refuse("its means have no columns")
     with torch.no_grad():
@@ -222,6 +232,6 @@ def _build(state: dict[str, Any], tensors: tuple[str, ...], metadata: dict[str, 
     if state["format_version"] != metadata["format_version"]:
         refuse("its metadata and its tensors disagree on format_version")
     for name, value in facts.items():
-        if name != "program_version" and (name not in metadata or metadata[name] != value):
+        if name != "program_version" and metadata.get(name) != value:
             refuse(f"its metadata and its tensors disagree on {name}")
     return model

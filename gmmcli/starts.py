@@ -36,6 +36,7 @@ class Start:
             told["components"] = len(self.means)
         if self.model is not None:
             told["components"] = self.model.components
+            told["noise"] = self.model.background is not None
             if given.get("family", self.model.family) == self.model.family:
                 told["family"] = self.model.family
                 told["standardize"] = self.model.standardised
@@ -59,9 +60,17 @@ class Start:
         weights, means, covariances = (
             t.detach() for t in (self.model.weights, self.model.means, self.model.covariances)
         )
-        return GaussianMixture.from_covariances(
+        weights, box = weights / weights.sum(), self.model.box
+        plain = GaussianMixture.from_covariances(
             weights, means[:, order], covariances[:, order][:, :, order], self.model.family, columns=columns
         )
+        if box is None or self.model.background is None:
+            return plain
+        p = plain.parameters_inner.beside(self.model.background)
+        return GaussianMixture(
+            p.weights, p.means, p.scale, plain.family, columns=columns,
+            background=self.model.background.detach(), box=box[:, order],
+        )  # fmt: skip
 
     def _order(self, columns: Sequence[str] | None) -> list[int] | None:
         if self.names is None or columns is None:

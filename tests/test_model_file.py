@@ -113,6 +113,7 @@ def test_every_family_comes_back_bit_for_bit(family: Family, standardised: bool,
         "dims": 3,
         "columns": UNICODE,
         "standardisation": {n: t.tolist() for n, t in affine.items()} if standardised else None,
+        "background": None,
         "parameters": family.parameter_count(2, 3),
         "seed": 3,
     }

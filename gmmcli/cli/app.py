@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from gmmcli.cli import assign, console, fit, generate, sample, score, show
+from gmmcli.cli import assign, console, fit, generate, impute, sample, score, show
 from gmmcli.cli.options import Debug, flatten
 from gmmcli.errors import GmmError
 from gmmcli.version import __version__
@@ -62,6 +62,7 @@ for command, examples in (
     (fit.fit, fit.EXAMPLES),
     (score.score, score.EXAMPLES),
     (assign.assign, assign.EXAMPLES),
+    (impute.impute, impute.EXAMPLES),
     (sample.sample, sample.EXAMPLES),
     (show.show, show.EXAMPLES),
 ):

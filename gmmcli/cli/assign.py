@@ -54,14 +54,15 @@ def assign(
     mixture, _ = open_model(model)
     names = ["component", "probability"]
     if soft:
-        names += [f"probability_{k}" for k in range(mixture.components)]
+        names += [f"probability_{name}" for name in mixture.component_names]
 
     def compute(x: Tensor) -> Sequence[Tensor]:
+        marginal = missing == "em"
         if not soft:
-            return mixture.most_probable(x)
-        shares = mixture.responsibilities(x)
-        largest = shares.mT.max(0)  # as most_probable has it
-        return [largest.indices, largest.values, *shares.unbind(1)]
+            return mixture.most_probable(x, marginal=marginal)
+        shares = mixture.responsibilities(x, marginal=marginal)
+        probability, component = shares.mT.max(0)  # as most_probable has it
+        return [mixture.numbered(component), probability, *shares.unbind(1)]
 
     source = Source(data or [], options)
     empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)

@@ -99,7 +99,7 @@ def fit(
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
-    blocks = source.blocks(selection.used, weights, missing)
+    blocks = source.blocks(selection.used, weights, "keep" if missing == "em" else missing)
     with _named(source.label), follow(console, log_every) as listener:
         result = fit_blocks(
             blocks,

@@ -80,6 +80,15 @@ class Fitting:
             rich_help_panel=MODEL,
         ),
     ] = None
+    noise: Annotated[
+        bool,
+        typer.Option(
+            "--noise",
+            help="Add a background: a component of uniform density over the range of the data, for rows that belong "
+            "to no other. gmm assign calls it -1.",
+            rich_help_panel=MODEL,
+        ),
+    ] = FitOptions.noise
     standardize: Annotated[
         bool,
         typer.Option(
@@ -95,6 +104,24 @@ class Fitting:
             rich_help_panel=METHOD,
         ),
     ] = FitOptions.method
+    prior: Annotated[
+        bool,
+        typer.Option(
+            "--prior",
+            help="Maximise the posterior under a conjugate prior, worth a row or so for each component: it keeps "
+            "components from collapsing where rows are few. BIC is then of a likelihood below its maximum.",
+            rich_help_panel=METHOD,
+        ),
+    ] = FitOptions.prior
+    on_collapse: Annotated[
+        Literal["reset", "drop", "error"],
+        typer.Option(
+            help="What is done with a component that has shrunk to a few rows or to the variance floor. reset: it "
+            "begins again at a row that the mixture explains badly, up to three times a restart. drop: the fit goes "
+            "on without it. error: that restart fails.",
+            rich_help_panel=METHOD,
+        ),
+    ] = FitOptions.on_collapse
     acceleration: Annotated[
         Literal["bfgs", "anderson", "squarem", "none"] | None,
         typer.Option(
@@ -198,8 +225,9 @@ class Fitting:
     def options(self, start: Start | None = None) -> FitOptions:
         """Checked, with what a start tells of components and family where the user has not said."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        if not self.standardize:  # a flag that is not given leaves it to the start
-            del given["standardize"]
+        for flag in ("standardize", "prior", "noise"):  # one that is not given leaves it to the start
+            if not given[flag]:
+                del given[flag]
         return FitOptions(**(given if start is None else start.complete(given)))
 
 

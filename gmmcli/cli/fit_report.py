@@ -49,7 +49,8 @@ def fit_report(
     if blocks.rows_dropped:
         rows += f", {blocks.rows_dropped} left out for missing or infinite cells"
     if result.rows != blocks.rows_read - blocks.rows_dropped:
-        rows += f", {blocks.rows_read - blocks.rows_dropped - result.rows} of weight 0"
+        why = "of weight 0" if result.survey.cells is None else "without a cell or of weight 0"
+        rows += f", {blocks.rows_read - blocks.rows_dropped - result.rows} {why}"
     console.note(rows)
     weighted = result.survey.weight != result.rows
     console.note(
@@ -61,7 +62,8 @@ def fit_report(
         f"log-likelihood {result.log_likelihood:.4f}, {result.log_likelihood / result.weight:.6f} per row, "
         f"with {count(result.parameter_count, 'parameter')}"
     )
-    console.note(f"BIC {result.bic:.4f}, AIC {result.aic:.4f}, ICL {result.icl:.4f}")
+    at = " at the mode of the posterior, not of the likelihood" if result.options.prior else ""
+    console.note(f"BIC {result.bic:.4f}, AIC {result.aic:.4f}, ICL {result.icl:.4f}{at}")
     if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
         console.note(component_table(model, result.weight))
     _restarts_report(console, result)
@@ -90,6 +92,9 @@ def _restarts_report(console: Console, result: FitResult) -> None:
             f"restarts: {len(restarts)}, {len(ended)} of them run to the end, {near} to this log-likelihood"
             + (f", {unsound} set aside as unsound" if unsound else "")
         )
+    done = "was dropped" if result.options.on_collapse == "drop" else "began again elsewhere"
+    for reset in restarts[result.restart].resets:
+        console.note(f"after {count(reset.passes, 'pass', 'passes')} {reset.reason}: it {done}")
     if failed:
         console.warn(f"{count(len(failed), 'restart')} failed: {failed[0].failure}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.data import ReadOptions, Rows, Sink, Source
-    from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.mixture import GaussianMixture
 
@@ -50,11 +49,12 @@ def add_columns(
     names: Sequence[str],
     compute: Callable[[Tensor], Sequence[Tensor]],
     sink: Sink,
-    missing: Missing,
+    missing: Literal["error", "drop", "em"],
 ) -> int:
-    """Writes all rows of the source with the columns `names`, which `compute` makes of the complete rows (B, D).
+    """Writes all rows of the source with the columns `names`, which `compute` makes of the rows (B, D).
 
-    Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError.
+    Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError; with
+    "em" only the infinite ones are, and `compute` gets NaN for a missing cell.
     Returns the number of such rows. Blocks are worked side by side and written in order; how many are held at a
     time depends on the processors alone, and what is written does not depend on them.
     """
@@ -69,14 +69,14 @@ def add_columns(
 
     def extended(rows: Rows) -> tuple[Encoded, int]:
         with torch.inference_mode():  # which is a matter of each thread
-            complete = rows.x.isfinite().all(1)
+            complete = ~rows.x.isinf().any(1) if missing == "em" else rows.x.isfinite().all(1)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
             return sink.encode(with_columns(rows.table, names, added, complete if missed else None)), missed
 
     empty = 0
     with sink, single_intra_op_thread():
-        tables = source.tables(columns, typed=sink.typed, missing=missing)
+        tables = source.tables(columns, typed=sink.typed, missing="keep" if missing == "em" else missing)
         for piece, missed in map_blocks(extended, tables, default_threads()):
             sink.write(piece)
             empty += missed

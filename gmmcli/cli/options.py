@@ -22,7 +22,7 @@ DATA = "Data"
 FORMAT = "Input format"
 OUTPUT = "Output"
 REPORT = "Reporting"
-MISSING_CHOICES = Literal["error", "drop"]
+MISSING_CHOICES = Literal["error", "drop", "em"]
 
 
 def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
@@ -85,7 +85,8 @@ Missing = Annotated[
     MISSING_CHOICES,
     typer.Option(
         "--missing",
-        help="Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit.",
+        help="Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit (drop). "
+        "With em the cells that are there are fitted, as is right where the others are missing at random.",
         rich_help_panel=DATA,
     ),
 ]
@@ -94,7 +95,7 @@ MissingCells = Annotated[
     typer.Option(
         "--missing",
         help="Rows with a missing, NaN or infinite cell: an error that counts them, or empty cells in what is "
-        "added. No row is ever left out of the output.",
+        "added (drop). With em they are judged by the cells that are there. No row is ever left out of the output.",
         rich_help_panel=DATA,
     ),
 ]

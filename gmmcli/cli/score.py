@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,9 +24,12 @@ from gmmcli.cli.options import (
     Reading,
     Weights,
 )
-from gmmcli.errors import UsageError
+from gmmcli.errors import InputError, UsageError
+from gmmcli.names import printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gmmcli.blocks import Block
     from gmmcli.data import SourceBlocks
     from gmmcli.mixture import GaussianMixture
@@ -33,9 +37,9 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 $ gmm score faithful.pt sample_data/faithful.csv -o scored.parquet
 
-$ gmm score faithful.pt sample_data/faithful.csv --summary
+$ gmm score penguins.pt sample_data/penguins.csv --missing drop --summary --json
 
-$ gmm score penguins.pt sample_data/penguins.csv --missing drop --summary --json"""
+$ gmm score faithful.pt sample_data/faithful.csv --quantile 0.01 -o marked.csv"""
 
 
 def score(
@@ -50,6 +54,16 @@ def score(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    quantile: Annotated[
+        float | None,
+        typer.Option(
+            "--quantile",
+            metavar="Q",
+            help="Add a column outlier too: 1 for a row whose log-likelihood is below that of this share of the rows "
+            "that were fitted, else 0.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     output: Output = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
@@ -73,23 +87,50 @@ def score(
         ("--output", output is not None, not summary),
         ("--output-format", output_format is not None, not summary),
         ("--prefix", prefix != "", not summary),
+        ("--quantile", quantile is not None, not summary),
     ):
         if given and not applies:
             raise UsageError(f"{name} {'does not apply with' if summary else 'applies only with'} --summary")
+    if quantile is not None and not 0 < quantile < 1:
+        raise UsageError(f"--quantile {quantile}: must be between 0 and 1")
     options = reading.options()
     sink = open_output(output, output_format, options)
-    mixture, _ = open_model(model)
+    mixture, metadata = open_model(model)
     source = Source(data or [], options)
     if not summary:
-        names = [prefix + "log_likelihood"]
-        empty = add_columns(source, mixture, names, lambda x: [mixture.log_prob(x)], sink, missing)
-        rows_report(Console(common.quiet), output, sink, empty)
+        names = ["log_likelihood"]
+        below = None if quantile is None else _quantile(model, metadata, quantile)
+        if below is not None:
+            names.append("outlier")
+
+        def compute(x: Tensor) -> Sequence[Tensor]:
+            scores = mixture.log_prob(x, marginal=missing == "em")
+            return [scores] if below is None else [scores, (scores < below).long()]
+
+        empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)
+        note = Console(common.quiet)
+        if below is not None:
+            note.note(f"outliers: rows of a log-likelihood below {below:.6g}")
+        rows_report(note, output, sink, empty)
         return
-    report = _summarise(mixture, source.blocks(source.match(column_names(mixture)), weights, missing))
+    blocks = source.blocks(source.match(column_names(mixture)), weights, "keep" if missing == "em" else missing)
+    report = _summarise(mixture, blocks)
     if as_json:
         console.write_json({"model": model, "data": source.label, **report})
         return
     console.write(console.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+
+
+def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
+    """The log-likelihood that this share of the rows of the fit lies below."""
+    from gmmcli.scores import Scores
+
+    if "scores" not in metadata:
+        raise InputError(f"{printable(path)}: it does not say how its rows scored: fit it anew for --quantile")
+    try:
+        return Scores.from_json(metadata["scores"]).quantile(share)
+    except InputError as error:
+        raise InputError(f"{printable(path)}: {error}: fit it anew for --quantile") from None
 
 
 def _summarise(mixture: GaussianMixture, blocks: SourceBlocks) -> dict[str, Any]:
@@ -103,7 +144,7 @@ def _summarise(mixture: GaussianMixture, blocks: SourceBlocks) -> dict[str, Any]
 
     def sums(block: Block) -> tuple[int, float, float, float]:
         with torch.inference_mode():  # which is a matter of each thread
-            log_prob, entropy = mixture.log_prob_and_entropy(block.x)
+            log_prob, entropy = mixture.log_prob_and_entropy(block.x, marginal=True)
             w = torch.ones_like(log_prob) if block.weights is None else block.weights
             return len(w), float(w.sum()), float(w @ log_prob), float(w @ entropy)
 

@@ -70,7 +70,15 @@ def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
         "weights": mixture.weights.tolist(),
         "means": mixture.means.tolist(),
         "covariances": mixture.covariances.tolist(),
+        "background": _background(mixture),
     }
+
+
+def _background(mixture: GaussianMixture) -> dict[str, Any] | None:
+    if mixture.background is None or mixture.box is None:
+        return None
+    low, high = mixture.box.tolist()
+    return {"weight": float(mixture.background), "minimum": low, "maximum": high}
 
 
 def _history(metadata: dict[str, Any]) -> list[str]:
@@ -92,6 +100,8 @@ def _history(metadata: dict[str, Any]) -> list[str]:
         method += f" with {options['optimizer']}"
     if metadata.get("acceleration"):
         method += f" with {metadata['acceleration']} acceleration"
+    if options.get("prior"):
+        method += ", conjugate prior"
     if options.get("standardize"):
         method += ", standardized"
     ended = "converged" if metadata["converged"] else "not converged"

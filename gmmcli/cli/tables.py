@@ -26,12 +26,12 @@ def count(n: int, one: str, many: str | None = None) -> str:
 
 
 def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
-    """Weights, shares of the rows where their total weight is known, and means."""
-    weights = model.weights.tolist()
+    """Weights, shares of the rows where their total weight is known, and means; a background has no mean."""
+    weights, means = model.weights.tolist(), _cells(model.means)
+    if model.background is not None:
+        weights, means = [*weights, float(model.background)], [*means, [""] * model.dims]
     header = ["component", "weight", *_names(model)]
-    rows = [
-        [str(k), f"{w:.4f}", *cells] for k, (w, cells) in enumerate(zip(weights, _cells(model.means), strict=True))
-    ]
+    rows = [[name, f"{w:.4f}", *cells] for name, w, cells in zip(model.component_names, weights, means, strict=True)]
     if weight is not None:
         header.insert(2, "rows")
         for row, w in zip(rows, weights, strict=True):

@@ -36,6 +36,11 @@ class BadCells:
         self.infinite += np.isinf(cells).sum(axis=0)
         self.negative += (cells < 0).sum(axis=0)
 
+    @property
+    def remedy(self) -> str:
+        """What helps: rows with an infinite cell can only be dropped."""
+        return "use --missing drop" if self.infinite.any() else "use --missing drop or em"
+
     def message(self, unobserved: bool = True) -> str:
         """The counts by column, as `2 missing cells in a, 3 in b, 1 infinite cell in b`; empty when there are none.
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
-_OURS = re.compile(r"component|probability(_\d+)?|log_likelihood|true_component|outlier")
+_OURS = re.compile(r"component|probability(_(\d+|noise))?|log_likelihood|true_component|outlier")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _SHOWN_REASONS = 20
 

@@ -134,8 +134,8 @@ class Source:
                     if missing == "keep"
                     else missing == "error" and not np.isfinite(cells).all()
                 ):
-                    bad = count_bad(self._readers, tuple(columns)).message(unobserved=missing == "error")
-                    raise InputError(f"{self.label}: {bad}: use --missing drop")
+                    bad = count_bad(self._readers, tuple(columns))
+                    raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
                 yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
                 first_row += table.num_rows
         if not first_row:

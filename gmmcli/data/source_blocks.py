@@ -86,18 +86,18 @@ class SourceBlocks:
     def _complaint(self) -> InputError:
         """The error for the bad cells of the whole data; some block has been found to have one."""
         parts, remedy = [], ""
-        if self._missing != "drop":
-            bad = count_bad(self._readers, self._columns)
-            parts.append(bad.message(unobserved=self._missing == "error"))
+        bad = count_bad(self._readers, self._columns)
+        if self._missing != "drop" and (message := bad.message(unobserved=self._missing == "error")):
+            parts.append(message)
+            remedy = bad.remedy
         if self._weights is not None:
-            bad = count_bad(self._readers, (self._weights,))
-            if self._missing != "drop":
-                parts.append(bad.message())
-            if bad.negative[0]:
-                parts.append(f"{bad.negative[0]} negative in weights column {printable(self._weights)}")
-        if self._missing != "drop" and any(parts[: 1 + (self._weights is not None)]):
-            remedy = ": use --missing drop"
-        return InputError(f"{self._label}: {', '.join(part for part in parts if part)}{remedy}")
+            weights = count_bad(self._readers, (self._weights,))
+            if self._missing != "drop" and (message := weights.message()):
+                parts.append(message)
+                remedy = "use --missing drop"
+            if weights.negative[0]:
+                parts.append(f"{weights.negative[0]} negative in weights column {printable(self._weights)}")
+        return InputError(": ".join(filter(None, [self._label, ", ".join(parts), remedy])))
 
 
 def no_rows(label: str) -> InputError:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from gmmcli.data.compute import pc
 from gmmcli.data.numbers import flags
 
 _TYPES = {torch.float64: pa.float64(), torch.int64: pa.int64()}
@@ -35,6 +36,37 @@ def with_columns(
         spread = values.new_zeros(len(complete))
         spread[complete] = values
         table = table.append_column(name, _array(spread, complete))
+    return table
+
+
+def with_cells(
+    table: pa.Table,
+    names: Sequence[str],
+    x: Tensor,  # (N, D)
+    chosen: Tensor,  # (N, D) bool
+    decimal: str = ".",
+) -> pa.Table:
+    """The table with the chosen cells of the named columns taken from x; all others as they are.
+
+    Text stays text, and floating point keeps its width; integers and decimals become float64, which is the type of
+    such a column whether or not a cell of this table is chosen.
+    """
+    for name, values, here in zip(names, x.unbind(1), chosen.unbind(1), strict=True):
+        place, column = table.schema.get_field_index(name), table.column(name)
+        if isinstance(column.type, pa.DictionaryType):
+            column = pc.cast(column, column.type.value_type)
+        cells = _array(values)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            cells = pc.cast(cells, column.type)
+            cells = cells if decimal == "." else pc.replace_substring(cells, ".", decimal)
+        elif pa.types.is_floating(column.type):
+            cells = pc.cast(cells, column.type, safe=False)
+        else:
+            column = pc.cast(column, pa.float64(), safe=False)
+        if bool(here.any()):
+            column = pc.if_else(flags(here.numpy()), cells, column)
+        field = table.schema.field(place)
+        table = table.set_column(place, field.with_type(column.type), column)
     return table
 
 

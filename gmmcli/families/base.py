@@ -31,11 +31,15 @@ GROUP_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}  # differences of the componen
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of one mixture, float64: weights (K,), means (K, D), scale (J, ...) as the family defines it."""
+    """The parameters of one mixture, float64: weights (K,), means (K, D), scale (J, ...) as the family defines it.
+
+    background: () weight of a component of uniform density over a box, or None; with it the weights sum to 1.
+    """
 
     weights: Tensor  # (K,)
     means: Tensor  # (K, D)
     scale: Tensor  # (J, ...)
+    background: Tensor | None = None  # ()
 
     @property
     def components(self) -> int:
@@ -49,12 +53,19 @@ class Parameters:
 
     def to(self, device: torch.device | str) -> Parameters:
         """The same parameters on another device."""
-        return Parameters(self.weights.to(device), self.means.to(device), self.scale.to(device))
+        background = None if self.background is None else self.background.to(device)
+        return Parameters(self.weights.to(device), self.means.to(device), self.scale.to(device), background)
 
     def order(self, index: Tensor) -> Parameters:
         """The components taken in the order of `index` (K,)."""
         scale = self.scale if self.scale.shape[0] == 1 else self.scale[index]
-        return Parameters(self.weights[index], self.means[index], scale)
+        return Parameters(self.weights[index], self.means[index], scale, self.background)
+
+    def beside(self, background: Tensor | None) -> Parameters:
+        """The same components with a background of this weight, () or None."""
+        share = 1 if background is None else 1 - background
+        total = self.weights.sum().clamp_min(SMALLEST_WEIGHT)  # a background may have taken all rows
+        return Parameters(self.weights / total * share, self.means, self.scale, background)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Unconstrained:
-    """Parameters as free tensors: logits (K,), means (K, D), raw (J, ...) without bounds."""
+    """Parameters as free tensors: logits (K,), one more for a background, means (K, D), raw (J, ...) unbounded."""
 
     logits: Tensor
     means: Tensor
@@ -93,6 +104,8 @@ class Family(ABC):
     scale_name: str  # what `scale` is called in the model file
     learned = True  # False: `scale` is given by the user and never estimated
 
+    by_cell = False  # whether a row's density is a product over its cells, given the component; see VarianceFamily
+
     def __init__(self, name: str, *, shared: bool = False):
         self.name = name
         self.shared = shared  # one covariance for all components
@@ -110,6 +123,14 @@ class Family(ABC):
     @abstractmethod
     def rank_rows(self, dims: int) -> int:
         """Rows that a component needs for a covariance of full rank."""
+
+    @abstractmethod
+    def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
+        """c and features t (Q,) of a conjugate prior: log density −½ c log |Σ| + quad_coefficients · t + constant.
+
+        Of a full covariance, inverse-Wishart with ν = `degrees` and Λ = variance · I; else an inverse gamma of every
+        variance, of shape ν/2 and scale variance/2.
+        """
 
     @abstractmethod
     def quad_size(self, dims: int) -> int:
@@ -196,6 +217,20 @@ class Family(ABC):
         columns: Tensor,  # (D',) int64
     ) -> Tensor:
         """The scale of the marginal distribution of these columns, in their order."""
+
+    @abstractmethod
+    def complete(
+        self,
+        p: Parameters,
+        observed: Tensor,  # (D',) int64
+        counts: Tensor,  # (K,)
+        sums: Tensor,  # (K, D')
+        quads: Tensor,  # (J, Q')
+    ) -> tuple[Tensor, Tensor]:
+        """Σ r E[x | x_o] (K, D) and Σ r E[quad(x) | x_o] (J, Q) from the statistics of the observed columns alone.
+
+        A missing part is, given the observed one, normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o).
+        """
 
     @abstractmethod
     def quad_of_products(
@@ -312,7 +347,7 @@ class Family(ABC):
         π_k = n_k / N, μ_k = Σ r x / n_k, and the covariance from Σ r quad(x − μ) = Σ r quad(x) − n quad(μ).
         A component that has lost all its rows keeps the mean and covariance of `previous`.
         """
-        total = counts.sum()
+        total = counts.sum().clamp_min(SMALLEST_WEIGHT)  # a background may have taken all rows
         alive = counts > STARVED * total
         safe = torch.where(alive, counts, torch.ones_like(counts))
         means = torch.where(alive[:, None], sums / safe[:, None], previous.means)
@@ -334,7 +369,18 @@ class Family(ABC):
         columns: Tensor,  # (D',) int64
     ) -> Parameters:
         """The mixture of these columns alone, the others integrated out."""
-        return Parameters(p.weights, p.means[:, columns], self.marginal_scale(p.scale, columns))
+        return replace(p, means=p.means[:, columns], scale=self.marginal_scale(p.scale, columns))
+
+    @final
+    def others(
+        self,
+        columns: Tensor,  # (D',) int64
+        dims: int,
+    ) -> Tensor:
+        """The columns that are not among these, in order."""
+        rest = torch.ones(dims, dtype=torch.bool, device=columns.device)
+        rest[columns] = False
+        return rest.nonzero()[:, 0]
 
     @final
     def hold(self, p: Parameters, floor: float) -> Parameters:
@@ -356,12 +402,16 @@ class Family(ABC):
     @final
     def unconstrain(self, p: Parameters) -> Unconstrained:
         """Free tensors for gradient descent: logits log π, the means, and the family's raw scale."""
-        return Unconstrained(p.weights.clamp_min(SMALLEST_WEIGHT).log(), p.means, self.to_raw(p.scale))
+        weights = p.weights if p.background is None else torch.cat([p.weights, p.background[None]])
+        return Unconstrained(weights.clamp_min(SMALLEST_WEIGHT).log(), p.means, self.to_raw(p.scale))
 
     @final
     def constrain(self, u: Unconstrained) -> Parameters:
         """Inverse of `unconstrain`, differentiable; the logits may have any common offset."""
-        return Parameters(u.logits.softmax(0), u.means, self.from_raw(u.raw))
+        weights = u.logits.softmax(0)
+        components = len(u.means)
+        background = weights[components] if len(weights) > components else None
+        return Parameters(weights[:components], u.means, self.from_raw(u.raw), background)
 
     @final
     def to_outer(self, p: Parameters, affine: Affine) -> Parameters:
@@ -390,7 +440,10 @@ class Family(ABC):
         for name, tensor in (("weights", p.weights), ("means", p.means), (self.scale_name, p.scale)):
             if not bool(tensor.isfinite().all()):
                 raise InputError(f"{name} are not all finite")
-        if bool((p.weights < 0).any()) or abs(float(p.weights.sum()) - 1) > 1e-6:
+        background = 0.0 if p.background is None else float(p.background)
+        if not 0 <= background <= 1:
+            raise InputError("the weight of the background must be from 0 to 1")
+        if bool((p.weights < 0).any()) or abs(float(p.weights.sum()) + background - 1) > 1e-6:
             raise InputError("weights must be non-negative and sum to 1")
         problem = self.scale_problem(p.scale)
         if problem:

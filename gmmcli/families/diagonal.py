@@ -26,6 +26,9 @@ class DiagonalFamily(VarianceFamily):
     def rank_rows(self, dims: int) -> int:
         return 2
 
+    def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
+        return degrees + 2, torch.full((dims,), variance, dtype=torch.float64)
+
     def quad_size(self, dims: int) -> int:
         return dims
 
@@ -68,6 +71,17 @@ class DiagonalFamily(VarianceFamily):
 
     def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
         return scale[:, columns]
+
+    def variances(self, scale: Tensor, dims: int) -> Tensor:
+        return scale
+
+    def quad_of_squares(self, squares: Tensor) -> Tensor:
+        return squares
+
+    def widened(self, quads: Tensor, observed: Tensor, dims: int) -> Tensor:
+        wide = quads.new_zeros(len(quads), dims)
+        wide[:, observed] = quads
+        return wide
 
     def quad_of_products(self, products: Tensor) -> Tensor:
         return products.diagonal(dim1=-2, dim2=-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import ByRow, Family, QuadFiller, over_components
+from gmmcli.families.base import ByRow, Family, Parameters, QuadFiller, over_components
 from gmmcli.families.coordinates import inverse_tril
 
 
@@ -28,6 +28,9 @@ class FullFamily(Family):
 
     def rank_rows(self, dims: int) -> int:
         return dims + 1
+
+    def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
+        return degrees + dims + 1, self.quad_of_products(variance * torch.eye(dims, dtype=torch.float64)[None])[0]
 
     def quad_size(self, dims: int) -> int:
         return dims * (dims + 1) // 2
@@ -87,6 +90,33 @@ class FullFamily(Family):
     def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
         rows = scale[:, columns]
         return _cholesky(rows @ rows.mT)
+
+    def complete(
+        self, p: Parameters, observed: Tensor, counts: Tensor, sums: Tensor, quads: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        missing = self.others(observed, p.dims)
+        covariances = self.covariances(p.scale, p.dims)
+        known = _cholesky(covariances[:, observed][:, :, observed])
+        across = covariances[:, observed][:, :, missing]
+        slope = torch.cholesky_solve(across, known).mT  # (J, M, D')
+        # E[x | x_o] = base + lift x_o
+        lift = slope.new_zeros(len(slope), p.dims, len(observed))
+        lift[:, observed] = torch.eye(len(observed), dtype=slope.dtype, device=slope.device)
+        lift[:, missing] = slope
+        base = torch.zeros_like(p.means)
+        base[:, missing] = p.means[:, missing] - (slope @ p.means[:, observed, None])[:, :, 0]
+        lifted = (lift @ sums[:, :, None])[:, :, 0]
+        cross = lifted[:, :, None] * base[:, None, :]
+        products = cross + cross.mT + counts[:, None, None] * base[:, :, None] * base[:, None, :]
+        rest = covariances[:, missing][:, :, missing] - slope @ across
+        if self.shared:
+            products, rows = products.sum(0, keepdim=True), counts.sum()[None]
+        else:
+            rows = counts
+        products = products + lift @ _unpack(quads, len(observed)) @ lift.mT
+        grid = missing[:, None], missing[None, :]
+        products[:, grid[0], grid[1]] += rows[:, None, None] * rest
+        return lifted + counts[:, None] * base, self.quad_of_products(products)
 
     def quad_of_products(self, products: Tensor) -> Tensor:
         rows, columns = torch.triu_indices(products.shape[-1], products.shape[-1], device=products.device)

@@ -26,6 +26,9 @@ class IsotropicFamily(VarianceFamily):
     def rank_rows(self, dims: int) -> int:
         return 2
 
+    def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
+        return (degrees + 2) / dims, torch.full((1,), variance, dtype=torch.float64)  # log |Σ| = D log v
+
     def quad_size(self, dims: int) -> int:
         return 1
 
@@ -68,6 +71,15 @@ class IsotropicFamily(VarianceFamily):
 
     def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
         return scale
+
+    def variances(self, scale: Tensor, dims: int) -> Tensor:
+        return scale[:, None].expand(-1, dims)
+
+    def quad_of_squares(self, squares: Tensor) -> Tensor:
+        return squares.sum(1, keepdim=True)
+
+    def widened(self, quads: Tensor, observed: Tensor, dims: int) -> Tensor:
+        return quads
 
     def quad_of_products(self, products: Tensor) -> Tensor:
         return products.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)

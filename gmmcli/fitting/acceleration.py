@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import Family, Parameters
+from gmmcli.families.base import Parameters
 from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.em import EM, maximise
+from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request, State
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import EM_RATE, STALLED, promised_remaining
@@ -90,12 +91,10 @@ class AcceleratedState(State):
 class Accelerated(Engine):
     """What accelerations have in common: all but the step that they propose.
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit; growth: of a step's length over the one
-    before, at most.
+    growth: of a step's length over the one before, at most.
     """
 
-    family: Family
-    floor: float
+    objective: Objective
     growth: float = 1.0
 
     @abstractmethod
@@ -113,7 +112,7 @@ class Accelerated(Engine):
     @final
     def start(self, parameters: Parameters) -> AcceleratedState:
         """Begins at these parameters, with the floor held."""
-        return AcceleratedState(self.family.hold(parameters, self.floor))
+        return AcceleratedState(self.objective.hold(parameters))
 
     @final
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
@@ -149,18 +148,18 @@ class Accelerated(Engine):
 
     def _moved(self, like: Parameters, at: Local, step: Tensor) -> Parameters:
         """The parameters after a step. Raises NumericalError or LinAlgError where no pass can be made there."""
-        there = Chart(self.family, self.floor).parameters(at.vector + step[0], like)
-        eta = self.family.coefficients(there)
+        there = Chart(self.objective).parameters(at.vector + step[0], like)
+        eta = self.objective.family.coefficients(there)
         if not bool(eta.linear.isfinite().all() and eta.quad.isfinite().all()):
             raise NumericalError("the step overflows")
         return there
 
     def _point(self, p: Parameters, statistics: SufficientStatistics, before: float) -> Point:
         """The point that a step from the log-likelihood `before` led to."""
-        level, image = statistics.mean_log_likelihood, maximise(self.family, statistics, p, self.floor)
+        level, image = self.objective.value(statistics, p), self.objective.maximise(statistics, p)
         if level - before > FAR:
             return Point(p, level, statistics.noise, image, None)
-        chart = Chart(self.family, self.floor)
+        chart = Chart(self.objective)
         vector = chart.vector(p)
         residual = torch.stack([chart.vector(image) - vector, chart.gradient(vector, p, statistics)])
         return Point(p, level, statistics.noise, image, Local(vector, residual))
@@ -260,7 +259,7 @@ class Squarem(Accelerated):
         return (2 * a - 1) * r - a * a * lag
 
 
-ENGINES: dict[str, Callable[[Family, float], Engine]] = {
+ENGINES: dict[str, Callable[[Objective], Engine]] = {
     "bfgs": QuasiNewton,
     "anderson": Anderson,
     "squarem": Squarem,

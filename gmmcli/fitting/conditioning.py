@@ -21,6 +21,7 @@ RANK_LIMIT = math.sqrt(torch.finfo(torch.float64).eps)  # of a pivot of the corr
 
 def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
     """z-scores with divisor N. Raises InputError where a column is constant."""
+    _refuse_empty(summary, names)
     _refuse_constant(summary, names)
     return Affine(summary.mean, summary.variances.sqrt())
 
@@ -29,9 +30,11 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
     """The map from the coordinates of the fit to those of the data.
 
     Per column and then by the Cholesky factor of the correlations for full covariances (per column only where
-    the factor is rank-deficient), per column for diagonal ones, by one number for isotropic ones. Raises
-    InputError where a column, or for isotropic families every column, is constant.
+    the factor is rank-deficient, and where cells are missing, which it would smear over columns), per column for
+    diagonal ones, by one number for isotropic ones. Raises InputError where a column has no cell or is constant (for
+    isotropic families, where all are).
     """
+    _refuse_empty(summary, names)
     if family.coordinates == "scalar":
         variance = summary.variances.mean()
         if float(variance) <= 0:
@@ -40,13 +43,20 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
             variance = torch.ones_like(variance)
         return Affine(summary.mean, variance.sqrt())
     columns = standardisation(summary, names)
-    if family.coordinates == "columns":
+    if family.coordinates == "columns" or summary.cells is not None:
         return columns
     correlations = summary.covariance / (columns.factor[:, None] * columns.factor)
     factor, info = torch.linalg.cholesky_ex(correlations)
     if int(info) != 0 or float(factor.diagonal().square().min()) < RANK_LIMIT:
         return columns
     return Affine(summary.mean, columns.factor[:, None] * factor)
+
+
+def _refuse_empty(summary: Survey, names: Sequence[str]) -> None:
+    if summary.cells is not None and bool((summary.cells <= 0).any()):
+        empty: list[int] = (summary.cells <= 0).nonzero()[:, 0].tolist()
+        listed = ", ".join(names[d] for d in empty)
+        raise InputError(f"column {listed} has no values: leave it out with --exclude")
 
 
 def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:

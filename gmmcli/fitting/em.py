@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from gmmcli.families.base import Family, Parameters
+from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import EM_RATE, STALLED, remaining_gain
+from gmmcli.fitting.stopping import STALLED, remaining_gain
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,13 @@ class EMState(State):
 
 @dataclass(frozen=True)
 class EM(Engine):
-    """Plain EM for any family.
+    """Plain EM for any family."""
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit.
-    """
-
-    family: Family
-    floor: float
+    objective: Objective
 
     def start(self, parameters: Parameters) -> EMState:
         """Begins at these parameters, with the floor held."""
-        parameters = self.family.hold(parameters, self.floor)
+        parameters = self.objective.hold(parameters)
         return EMState(parameters, upcoming=parameters)
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
@@ -52,10 +46,10 @@ class EM(Engine):
         here = state.upcoming
         assert here is not None
         statistics = yield Request(here)
-        recent = (*state.recent[-3:], statistics.mean_log_likelihood)
-        upcoming = maximise(self.family, statistics, here, self.floor)
+        recent = (*state.recent[-3:], self.objective.value(statistics, here))
+        upcoming = self.objective.maximise(statistics, here)
         lost = len(recent) > 1 and abs(recent[-1] - recent[-2]) <= max(state.noise, statistics.noise)
-        remaining = promised_by_em(self.family, statistics, here, upcoming) if lost else remaining_gain(recent)
+        remaining = self.objective.promised_by_em(statistics, here, upcoming) if lost else remaining_gain(recent)
         quiet = state.quiet + 1 if lost else 0
         return EMState(
             parameters=here,
@@ -67,29 +61,3 @@ class EM(Engine):
             noise=statistics.noise,
             quiet=quiet,
         )
-
-
-def maximise(family: Family, statistics: SufficientStatistics, previous: Parameters, floor: float) -> Parameters:
-    """The M-step: the family's maximiser of the expected complete log-likelihood given the statistics."""
-    return family.m_step(statistics.counts, statistics.sums, statistics.quads, previous, floor)
-
-
-def promised_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, step: Parameters) -> float:
-    """What may remain to be gained, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
-
-    The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one, needs no pass of its own, and errs
-    by the square of what rounding does to the log-likelihood. step: where the EM step leads.
-    """
-    promised = expected_log_joint(family, statistics, step) - expected_log_joint(family, statistics, p)
-    return max(0.0, float(promised)) / (1 - EM_RATE)
-
-
-def expected_log_joint(family: Family, statistics: SufficientStatistics, p: Parameters) -> Tensor:
-    """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed.
-
-    What `maximise` maximises. Its gradient at the parameters of the pass is that of the mean log-likelihood, by
-    Fisher's identity.
-    """
-    eta = family.coefficients(p)
-    linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)
-    return ((eta.linear * linear).sum() + (eta.quad * statistics.quads).sum()) / statistics.weight

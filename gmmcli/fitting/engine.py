@@ -37,8 +37,9 @@ class State:
     """Where an engine stands after a step. Engines extend it with what they need to go on.
 
     parameters: of the model to keep if the fit ended here; log_likelihood: theirs, in nats per row, in the
-    coordinates of the fit; remaining: estimated gain still to come, nats per row; exhausted: whether further steps
-    would be lost in the rounding of the pass; stop: set by the engine when it cannot go on.
+    coordinates of the fit, with log prior / N where there is a prior; remaining: estimated gain still to come, nats
+    per row; exhausted: whether further steps would be lost in the rounding of the pass; stop: set by the engine when
+    it cannot go on.
     """
 
     parameters: Parameters

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmmcli.draws import row_uniforms
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import Family
+from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Batch, Request
+from gmmcli.fitting.missing import Pattern, by_pattern, pass_by_pattern
 from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
@@ -36,23 +38,30 @@ class Evaluator:
     share: float = 1.0
     _epoch: int = -1
     _order: list[Tensor] = field(default_factory=list)
+    _patterns: list[Pattern] | None = None  # of all rows
 
     def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[Answer]:
         """The statistics of each request, in order, or the error of those that have none."""
         answers: dict[int, Answer] = {}
         for batch in dict.fromkeys(request.batch for request in requests):
             places = [i for i, request in enumerate(requests) if request.batch == batch]
-            results = one_pass(
-                self.data,
-                self.family,
-                [requests[i].parameters for i in places],
-                threads=self.threads,
-                entropy=entropy,
-                blocks=None if batch is None else self._rows(batch),
-                reduce=self.reduce,
-            )
+            results = self._pass([requests[i].parameters for i in places], batch, entropy)
             answers.update(zip(places, results, strict=True))
         return [answers[i] for i in range(len(requests))]
+
+    def _pass(self, mixtures: Sequence[Parameters], batch: Batch | None, entropy: bool) -> list[Answer]:
+        blocks = None if batch is None else self._rows(batch)
+        how: Any = {"threads": self.threads, "entropy": entropy, "reduce": self.reduce}
+        by_cell = self.family.by_cell and mixtures[0].background is None  # the box of a row depends on its cells
+        if not self.data.incomplete or by_cell:
+            return one_pass(self.data, self.family, mixtures, blocks=blocks, **how)
+        if blocks is None:
+            if self._patterns is None:
+                self._patterns = by_pattern(self.data, self.data.blocks)
+            patterns = self._patterns
+        else:
+            patterns = by_pattern(self.data, blocks)
+        return pass_by_pattern(patterns, self.family, mixtures, **how)
 
     def cost(self, request: Request) -> float:
         """Passes over all rows that answering it counts as."""

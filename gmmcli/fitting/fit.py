@@ -24,10 +24,13 @@ from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.prior import Prior
 from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
+from gmmcli.fitting.scoring import score_rows
 from gmmcli.fitting.selection import heaviest_first, rank
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import LEFT_BEHIND
@@ -36,6 +39,7 @@ from gmmcli.fitting.workers import default_threads, map_blocks
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
 
+NOISE_SHARE = 0.05  # of the rows that a background is taken to have at the start
 SIDE_BY_SIDE = 2000  # rows of a sample from which on its starts are worth a worker each
 
 
@@ -80,7 +84,8 @@ def fit_blocks(
     threads = (options.threads or default_threads()) if device.type == "cpu" else 1
     components = options.components
     with single_intra_op_thread(), float32_products(options.precision):
-        summary = survey(blocks, distinct=components, covariances=family.coordinates == "whitened", threads=threads)
+        whitened = family.coordinates == "whitened"
+        summary = survey(blocks, distinct=components, covariances=whitened, threads=threads, names=columns)
         dims = len(summary.mean)
         names = list(columns) if columns is not None else [f"x{d + 1}" for d in range(dims)]
         if summary.distinct < components:
@@ -98,19 +103,27 @@ def fit_blocks(
             given = 1.0 if options.variance is None else options.variance
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
         starts = _starts(data, family, options, start, scale, threads)
+        if options.noise:
+            _require_width(summary, names)
+            known = start.background if isinstance(start, GaussianMixture) else None
+            share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
+            starts = [p.beside(share) for p in starts]
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
+        prior = Prior.default(components, dims) if options.prior else None
+        objective = Objective(family, options.floor, prior, summary.weight)
         race = Race(
-            engine=lambda rows: _engine(family, options, rows.batches),
-            scout=EM(family, options.floor) if options.method == "em" else None,
+            engine=lambda rows: _engine(objective, options, rows.batches),
+            scout=EM(objective) if options.method == "em" else None,
             floor=options.floor,
             short=options.short_passes,
-            parameters=family.parameter_count(components, dims),
+            parameters=family.parameter_count(components, dims) + 2 * options.noise,
             limits=Limits(options.passes, options.tolerance),
             listener=listener,
             begin=begin,
+            on_collapse=options.on_collapse,
         )
         runs = race.run(starts, evaluate, samples=start is None)
-        return _result(runs, race, evaluate, coordinates, options, names)
+        return _result(runs, race, objective, evaluate, coordinates, options, names)
 
 
 def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
@@ -121,19 +134,26 @@ def _coordinates(summary: Survey, family: Family, names: Sequence[str], standard
     return Coordinates(fit, z_scores, True)
 
 
+def _require_width(summary: Survey, names: Sequence[str]) -> None:
+    """Raises InputError where a column of no width would leave a background without a volume."""
+    flat: list[int] = (summary.maximum <= summary.minimum).nonzero()[:, 0].tolist()
+    if flat:
+        listed = ", ".join(names[d] for d in flat)
+        raise InputError(f"column {listed} is constant, so a background has no volume: leave it out with --exclude")
+
+
 def _batches(options: FitOptions, rows: int) -> int:
     return 1 if options.batch_size is None else math.ceil(rows / options.batch_size)
 
 
-def _engine(family: Family, options: FitOptions, batches: int) -> Engine:
-    floor = options.floor
+def _engine(objective: Objective, options: FitOptions, batches: int) -> Engine:
     if options.method == "em":
-        return ENGINES[options.accelerated_by or "none"](family, floor)
+        return ENGINES[options.accelerated_by or "none"](objective)
     from gmmcli.fitting.gradient import LBFGS, Adam  # torch.optim costs EM's start-up a second
 
     if options.optimizer == "lbfgs":
-        return LBFGS(family, floor)
-    return Adam(family, floor, options.mixture_rate, options.component_rate, options.passes, batches)
+        return LBFGS(objective)
+    return Adam(objective, options.mixture_rate, options.component_rate, options.passes, batches)
 
 
 def _starts(
@@ -171,13 +191,15 @@ def _starts(
 def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: Tensor | None) -> Parameters:
     """A model's moments in the coordinates of the fit, as the nearest mixture of the family."""
     weights, means, covariances = (t.detach().double().cpu() for t in (model.weights, model.means, model.covariances))
+    weights = weights / weights.sum()  # of the components alone
     p = family.from_moments(weights, affine.inner(means), affine.inverse_congruence(covariances))
-    return p if scale is None else Parameters(p.weights, p.means, scale)
+    return p if scale is None else dataclasses.replace(p, scale=scale)
 
 
 def _result(
     runs: list[Run],
     race: Race,
+    objective: Objective,
     evaluate: Evaluator,
     coordinates: Coordinates,
     options: FitOptions,
@@ -185,9 +207,10 @@ def _result(
 ) -> FitResult:
     """Evaluates what every restart ended with in one closing pass, and keeps the best."""
     family, data, summary = evaluate.family, evaluate.data, evaluate.data.summary
-    final = _closing_pass(runs, evaluate)
-    unsound = [race.unsound(run, evaluate) for run in runs]
-    best = runs[rank(runs, unsound)[0]]
+    final = _closing_pass(runs, objective, evaluate)
+    flaws = [race.flaw(run, evaluate) for run in runs]
+    unsound = [None if flaw is None else flaw.reason for flaw in flaws]
+    best = runs[rank(runs, flaws)[0]]
     order = heaviest_first(best.state.parameters)
     p = coordinates.to_model(family, best.state.parameters.order(order))
     if not all(bool(t.isfinite().all()) for t in (p.weights, p.means, p.scale)):
@@ -200,9 +223,12 @@ def _result(
         columns=names,
         shift=coordinates.model.shift if coordinates.standardised else None,
         std=coordinates.model.factor if coordinates.standardised else None,
+        background=p.background,
+        box=None if p.background is None else torch.stack([summary.minimum, summary.maximum]),
     )
-    offset = data.affine.log_det() * summary.weight
+    offset = data.log_volume * summary.weight
     assert best.stop is not None
+    level = final[best.restart].mean_log_likelihood - data.log_volume
     return FitResult(
         model=model,
         options=options,
@@ -214,19 +240,20 @@ def _result(
         ],
         rows=summary.rows,
         weight=summary.weight,
-        log_likelihood=best.state.log_likelihood * summary.weight - offset,
+        log_likelihood=final[best.restart].mean_log_likelihood * summary.weight - offset,
         entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
-        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 2,
+        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 3,
         seconds=time.monotonic() - race.begin,
         device=str(data.device),
         precision="tf32" if options.precision == "tf32" else str(data.dtype).removeprefix("torch."),
         survey=summary,
+        scores=score_rows(data, family, best.state.parameters, level, evaluate.threads),
     )
 
 
-def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, SufficientStatistics]:
+def _closing_pass(runs: Sequence[Run], objective: Objective, evaluate: Evaluator) -> dict[int, SufficientStatistics]:
     """Evaluates what each restart ended with, entropy included, by restart; raises NumericalError if none is left.
 
     Those that were left behind were so on what is known of them, and are not looked at again.
@@ -239,7 +266,8 @@ def _closing_pass(runs: Sequence[Run], evaluate: Evaluator) -> dict[int, Suffici
             run.failure = answer
         else:
             final[run.restart] = answer
-            run.state = dataclasses.replace(run.state, log_likelihood=answer.mean_log_likelihood)
+            level = objective.value(answer, run.state.parameters)
+            run.state = dataclasses.replace(run.state, log_likelihood=level)
     if not final:
         raise NumericalError(
             f"every restart failed, the first with: {runs[0].failure}: raise --variance-floor or lower --components"
@@ -260,4 +288,5 @@ def _summary(
         stop="failed" if run.stop is None else run.stop.name,
         unsound=unsound,
         failure=None if run.failure is None else str(run.failure),
+        resets=run.resets,
     )

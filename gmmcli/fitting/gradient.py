@@ -14,17 +14,17 @@ import torch
 
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.coroutine import as_generator
-from gmmcli.fitting.em import expected_log_joint, maximise, promised_by_em
 from gmmcli.fitting.engine import Batch, Engine, Request, State
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
 
 LINE_SEARCH_PASSES = 25
 
 
-def remaining_by_em(family: Family, statistics: SufficientStatistics, p: Parameters, floor: float) -> float:
+def remaining_by_em(objective: Objective, statistics: SufficientStatistics, p: Parameters) -> float:
     """What may remain to be gained, nats per row, by what an EM step from here promises."""
-    return promised_by_em(family, statistics, p, maximise(family, statistics, p, floor))
+    return objective.promised_by_em(statistics, p, objective.maximise(statistics, p))
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Adam(Engine):
     each before its update.
     """
 
-    family: Family
-    floor: float
+    objective: Objective
     mixture_lr: float
     component_lr: float
     epochs: int
@@ -61,12 +60,12 @@ class Adam(Engine):
 
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, with a fresh optimiser."""
-        parameters = self.family.hold(parameters, self.floor)
-        free = _leaves(self.family, parameters)
+        parameters = self.objective.hold(parameters)
+        free = _leaves(self.objective.family, parameters)
         groups = [
             {"params": [free.logits], "lr": self.mixture_lr},
             {
-                "params": [free.means, free.raw] if self.family.learned else [free.means],
+                "params": [free.means, free.raw] if self.objective.family.learned else [free.means],
                 "lr": self.component_lr,
             },
         ]
@@ -80,27 +79,27 @@ class Adam(Engine):
         assert state.free is not None
         epoch = state.epoch + 1
         if self.batches == 1:
-            here = _detached(self.family.constrain(state.free))
+            here = _detached(self.objective.family.constrain(state.free))
             statistics = yield Request(here)
             self._update(state, statistics)
-            mean = statistics.mean_log_likelihood
-            remaining = remaining_by_em(self.family, statistics, here, self.floor)
+            mean = self.objective.value(statistics, here)
+            remaining = remaining_by_em(self.objective, statistics, here)
             if mean < state.log_likelihood:  # not monotone: keep the best that was evaluated
                 here, mean = state.parameters, state.log_likelihood
         else:
-            log_likelihood = weight = 0.0
+            total = weight = 0.0
             for index in range(self.batches):
-                here = _detached(self.family.constrain(state.free))
+                here = _detached(self.objective.family.constrain(state.free))
                 statistics = yield Request(here, Batch(state.epoch, index))
                 self._update(state, statistics)
-                log_likelihood += statistics.log_likelihood
+                total += statistics.weight * self.objective.value(statistics, here)
                 weight += statistics.weight
-            here = _detached(self.family.constrain(state.free))
-            mean, remaining = log_likelihood / weight, float("inf")
+            here = _detached(self.objective.family.constrain(state.free))
+            mean, remaining = total / weight, float("inf")
             if epoch >= self.epochs:  # what batches say is of no one model: look once at all rows
                 statistics = yield Request(here)
-                mean = statistics.mean_log_likelihood
-                remaining = remaining_by_em(self.family, statistics, here, self.floor)
+                mean = self.objective.value(statistics, here)
+                remaining = remaining_by_em(self.objective, statistics, here)
         return replace(
             state,
             parameters=here,
@@ -115,24 +114,23 @@ class Adam(Engine):
         assert state.free is not None
         assert state.optimizer is not None
         assert state.schedule is not None
-        _set_gradient(self.family, state.free, statistics)
+        _set_gradient(self.objective, state.free, statistics)
         state.optimizer.step()
         state.schedule.step()
-        _project(self.family, state.free, self.floor)
+        _project(self.objective, state.free)
 
 
 @dataclass(frozen=True)
 class LBFGS(Engine):
     """Limited-memory BFGS with strong-Wolfe line search, on all rows. A step takes a pass for each point it tries."""
 
-    family: Family
-    floor: float
+    objective: Objective
 
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, without curvature."""
-        parameters = self.family.hold(parameters, self.floor)
-        free = _leaves(self.family, parameters)
-        return DescentState(parameters, free=free, optimizer=_lbfgs(self.family, free))
+        parameters = self.objective.hold(parameters)
+        free = _leaves(self.objective.family, parameters)
+        return DescentState(parameters, free=free, optimizer=_lbfgs(self.objective.family, free))
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
         """One direction and its line search."""
@@ -145,7 +143,7 @@ class LBFGS(Engine):
             known = [] if state.known is None else [state.known]
 
             def look() -> tuple[Parameters, SufficientStatistics]:
-                here = _detached(self.family.constrain(free))
+                here = _detached(self.objective.family.constrain(free))
                 for seen in known:  # the search begins and ends at points that it has evaluated before
                     if _same(seen[0], here):
                         return seen
@@ -153,24 +151,24 @@ class LBFGS(Engine):
                 return known[-1]
 
             def loss() -> float:
-                statistics = look()[1]
-                _set_gradient(self.family, free, statistics)
-                return -statistics.mean_log_likelihood
+                tried, statistics = look()
+                _set_gradient(self.objective, free, statistics)
+                return -self.objective.value(statistics, tried)
 
             optimizer.step(loss)  # type: ignore[arg-type]  # LBFGS takes any number, and calls it several times
-            moved = _project(self.family, free, self.floor)
+            moved = _project(self.objective, free)
             here, statistics = look()
-            mean = statistics.mean_log_likelihood
+            mean = self.objective.value(statistics, here)
             # A projection leaves the curvature that of another point, and a failed search may be curvature's
             # fault: begin it anew. A search that fails without curvature has nothing left to try.
             stuck = mean <= state.log_likelihood and not moved
             return DescentState(
                 parameters=here,
                 log_likelihood=mean,
-                remaining=remaining_by_em(self.family, statistics, here, self.floor),
+                remaining=remaining_by_em(self.objective, statistics, here),
                 stop=NO_PROGRESS if stuck and state.stuck else None,
                 free=free,
-                optimizer=_lbfgs(self.family, free) if moved or stuck else optimizer,
+                optimizer=_lbfgs(self.objective.family, free) if moved or stuck else optimizer,
                 stuck=stuck,
                 known=(here, statistics),
             )
@@ -193,27 +191,29 @@ def _leaves(family: Family, p: Parameters) -> Unconstrained:
 
 def _detached(p: Parameters) -> Parameters:
     # Copies: the means are the leaf itself, which the optimiser changes in place.
-    return Parameters(*(t.detach().clone() for t in (p.weights, p.means, p.scale)))
+    own = (t.detach().clone() for t in (p.weights, p.means, p.scale))
+    return Parameters(*own, background=None if p.background is None else p.background.detach().clone())
 
 
 def _same(a: Parameters, b: Parameters) -> bool:
     return torch.equal(a.weights, b.weights) and torch.equal(a.means, b.means) and torch.equal(a.scale, b.scale)
 
 
-def _set_gradient(family: Family, free: Unconstrained, statistics: SufficientStatistics) -> None:
-    """Leaves the gradient of the mean negative log-likelihood on the free tensors."""
+def _set_gradient(objective: Objective, free: Unconstrained, statistics: SufficientStatistics) -> None:
+    """Leaves the gradient of the negative objective on the free tensors."""
     for leaf in (free.logits, free.means, free.raw):
         leaf.grad = None
-    (-expected_log_joint(family, statistics, family.constrain(free))).backward()
+    (-objective.expected(statistics, objective.family.constrain(free))).backward()
 
 
 @torch.no_grad()
-def _project(family: Family, free: Unconstrained, floor: float) -> bool:
+def _project(objective: Objective, free: Unconstrained) -> bool:
     """Raises learned variances below the floor to it; returns whether any was."""
+    family = objective.family
     if not family.learned:
         return False
     scale = family.from_raw(free.raw)
-    raised = family.project(scale, floor)
+    raised = family.project(scale, objective.floor)
     moved = bool((raised != scale).any())
     if moved:
         free.raw.copy_(family.to_raw(raised))

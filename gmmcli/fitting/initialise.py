@@ -65,7 +65,7 @@ def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sampl
         keep = hashes[first : first + len(block.rows)] <= limit
         first += len(block.rows)
         taken = block.take(keep.nonzero()[:, 0].to(block.z.device))
-        z.append(taken.z[1:].mT.to("cpu", torch.float64))
+        z.append(taken.z[1 : 1 + data.dims].mT.to("cpu", torch.float64))
         weights.append(
             z[-1].new_ones(len(z[-1])) if taken.weights is None else taken.weights.to("cpu", torch.float64)
         )

@@ -20,7 +20,10 @@ PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One step in the history of a fit. Log-likelihood, gain and remaining gain are in nats per row."""
+    """One step in the history of a fit. Log-likelihood, gain and remaining gain are in nats per row.
+
+    Where there is a prior, the log-likelihood includes log prior / N, up to a constant.
+    """
 
     passes: int  # so far, this step's included; those over samples count as the share of the rows that they are
     log_likelihood: float
@@ -28,12 +31,21 @@ class PassRecord:
     remaining: float  # estimated
 
 
+@dataclass(frozen=True)
+class Reset:
+    """What was done about a collapsed component. passes: of the run until then; reason: a phrase that names it."""
+
+    passes: int
+    component: int
+    reason: str
+
+
 @dataclass(eq=False)
 class Run:
     """One fit from one start.
 
     state: the newest; history: of its steps on all rows; passes: over all rows, or as many rows; stop: why it ended;
-    failure: why it was given up, if it was.
+    failure: why it was given up, if it was; resets: of components that had collapsed.
     """
 
     restart: int
@@ -43,6 +55,7 @@ class Run:
     stop: StopReason | None = None
     failure: NumericalError | None = None
     patience: int = 0
+    resets: list[Reset] = field(default_factory=list)
 
     @property
     def whole_passes(self) -> int:
@@ -90,7 +103,7 @@ def run_all(
     due = {run.restart: math.inf if pause is None else run.passes + pause * evaluate.share for run in runs}
     steps: dict[int, Step] = {}
     requests: dict[int, Request] = {}
-    offset = evaluate.data.affine.log_det()  # log-likelihoods are shown in the units of the data
+    offset = evaluate.data.log_volume  # log-likelihoods are shown in the units of the data
 
     def advance(run: Run, answer: Answer | None) -> None:
         """Gives a run its answer, and leaves its next request, or none when it has stopped."""

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import Coefficients, Family, Parameters
+from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
+from gmmcli.families.variances import VarianceFamily
 from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.choice import Reach, Route, route, runs_of_mixtures, typical_terms
+from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, runs_of_mixtures, typical_terms
 from gmmcli.fitting.kernels.chunk import Loop, loop_of
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
@@ -71,7 +72,9 @@ def one_pass(
 ) -> list[SufficientStatistics | NumericalError]:
     """Statistics of each mixture, in the order given; log-likelihoods are in the coordinates of the fit.
 
-    Where a sum of a mixture is not finite its place holds the NumericalError: the others are none the worse.
+    Of data with missing cells it serves the families whose densities are products over cells, and the statistics are
+    those expected of all cells; for the others see gmmcli.fitting.missing. Where a sum of a mixture is not finite its
+    place holds the NumericalError: the others are none the worse.
 
     mixtures: any number of parameters of one family. entropy: also sum the entropy of r. blocks: the part of the
     data to pass over, all of it when None (a mini-batch passes its own). reduce: adds int64 sums over the
@@ -79,7 +82,9 @@ def one_pass(
     """
     answers: dict[int, SufficientStatistics | NumericalError] = {}
     jobs = []
-    for place, planned in enumerate(_planned(data, family, mixtures, family.shared and blocks is None)):
+    uniform = any(p.background is not None for p in mixtures)  # with it, no term is the same for every component
+    constant_quads = family.shared and blocks is None and not uniform
+    for place, planned in enumerate(_planned(data, family, mixtures, constant_quads)):
         if isinstance(planned, _Job):
             jobs.append(planned)
         else:
@@ -129,13 +134,19 @@ def _planned(
     data: PreparedData, family: Family, mixtures: Sequence[Parameters], constant_quads: bool
 ) -> Iterator[_Job | NumericalError]:
     """How to evaluate each mixture, or why it cannot be."""
-    reach = Reach(data.bound, family.quad_bound(data.bound), data.radius)
+    quad_bound = family.quad_bound(data.bound[: 1 + data.dims])
+    masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
+    radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
+    reach = Reach(data.bound, quad_bound, radius)
     together = sum(p.components for p in mixtures)
     for place, p in enumerate(mixtures):
         try:
-            eta = family.coefficients(p)
+            eta = masked.masked_coefficients(p) if masked else family.coefficients(p)
             terms = reach.largest_terms(eta)
-            chosen = route(family, p, terms, data.radius, data.dtype, together, constant_quads)
+            if masked:
+                chosen = masked_route(terms, data.dtype, constant_quads)
+            else:
+                chosen = route(family, p, terms, data.radius, data.dtype, together, constant_quads)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
             yield NumericalError(f"a covariance could not be inverted: {error}")
             continue
@@ -146,20 +157,31 @@ def _planned(
 def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
     """The jobs in stacks of one kernel each."""
     store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
-    by_route: dict[tuple[int, Route], list[_Job]] = {}
+    by_route: dict[tuple[int, bool, Route], list[_Job]] = {}
     for job in jobs:
-        by_route.setdefault((job.parameters.components, job.route), []).append(job)
+        kind = job.parameters.components, job.parameters.background is not None, job.route
+        by_route.setdefault(kind, []).append(job)
     found = []
-    for (components, chosen), alike in by_route.items():
+    for (components, _, chosen), alike in by_route.items():
         device = data.device if chosen.dtype == data.dtype else store
         for some in runs_of_mixtures(alike, components):
+            mixtures = [job.parameters for job in some]
+            background = _background(data, mixtures)
             kernel = chosen.build(
-                family, [job.parameters for job in some], [job.eta for job in some], device=device, entropy=entropy
+                family, mixtures, [job.eta for job in some], device=device, entropy=entropy, background=background
             )
-            scalars = torch.tensor([job.terms + math.log(components) for job in some], dtype=torch.float64)
-            bound = [kernel.statistics_bound(data.bound), *[scalars] * (2 if entropy else 1)]
+            terms = torch.tensor([job.terms for job in some], dtype=torch.float64)
+            terms = terms if background is None else torch.maximum(terms, background.abs())
+            scalars = terms + math.log(components + 1)
+            bound = [kernel.statistics_bound(data.bound), *[scalars] * (kernel.scalars // len(some))]
             found.append(_Stack(kernel, some, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))
     return found
+
+
+def _background(data: PreparedData, mixtures: Sequence[Parameters]) -> Tensor | None:
+    """The log densities, weights included, of the mixtures' backgrounds, (M,), or None where they have none."""
+    weights = [p.background for p in mixtures if p.background is not None]
+    return torch.stack(weights).clamp_min(SMALLEST_WEIGHT).log() - data.log_box if weights else None
 
 
 def _unit_rows(data: PreparedData, sums: int) -> int:
@@ -199,15 +221,21 @@ def _statistics(
         quads = moments.quads.sum(0, keepdim=True) if family.shared else moments.quads
     numbers = torch.tensor([log_likelihood, *scalars], dtype=torch.float64)
     require_finite(torch.cat([numbers, moments.counts, moments.sums.flatten(), quads.flatten()]))
-    weight = float(moments.counts.sum())
+    background = scalars[-1] if job.parameters.background is not None else None
+    weight = float(moments.counts.sum()) + (background or 0.0)
     if weight <= 0:
         raise NumericalError("the rows of a batch weigh nothing beside the others: raise --batch-size")
+    sums, dims = moments.sums, job.parameters.dims
+    if sums.shape[1] > dims:  # of masked features
+        assert isinstance(family, VarianceFamily)
+        sums, quads = family.complete_cells(job.parameters, moments.counts, sums[:, dims:], sums[:, :dims], quads)
     return SufficientStatistics(
         counts=moments.counts,
-        sums=moments.sums,
+        sums=sums,
         quads=quads,
         log_likelihood=log_likelihood,
         weight=weight,
         entropy=scalars[1] if entropy else None,
         noise=job.eps * (job.typical + max(1.0, abs(log_likelihood) / weight)),
+        background=background,
     )

@@ -16,6 +16,7 @@ RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+ON_COLLAPSE = ("reset", "drop", "error")
 PRECISIONS = ("auto", "float32", "float64", "tf32")
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
@@ -26,9 +27,12 @@ class FitOptions:
     """What is fitted and how; None means the default that depends on the others.
 
     tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take. acceleration: of
-    EM, a name in ACCELERATIONS. variance_floor: relative to each column's variance. mixture_lr, component_lr: Adam's
-    rates of the weights and of means and covariances. variance: of the constant family. init: a name in INITS, or
-    "given" when a model or a table of means is passed. threads: workers on the CPU, all processors when None.
+    EM, a name in ACCELERATIONS. variance_floor: relative to each column's variance. prior: whether means and
+    covariances have a conjugate prior. noise: whether there is a background, a component of uniform density over the
+    range of the data. on_collapse: a name in ON_COLLAPSE, what is done with a component that has shrunk to a few rows
+    or to the floor. mixture_lr, component_lr: Adam's rates of the weights and of means and covariances. variance: of
+    the constant family. init: a name in INITS, or "given" when a model or a table of means is passed. threads:
+    workers on the CPU, all processors when None.
     """
 
     components: int = 5
@@ -41,6 +45,9 @@ class FitOptions:
     iterations: int | None = None
     tolerance: float = 1e-6
     variance_floor: float | None = None
+    prior: bool = False
+    noise: bool = False
+    on_collapse: Literal["reset", "drop", "error"] = "reset"
     standardize: bool = False
     acceleration: Literal["bfgs", "anderson", "squarem", "none"] | None = None
     optimizer: Literal["adam", "lbfgs"] | None = None
@@ -55,9 +62,13 @@ class FitOptions:
         """Raises UsageError naming the first option that is out of range or does not apply."""
         if self.family not in FAMILIES:
             raise UsageError(f"unknown --family {self.family!r}: choose one of {', '.join(FAMILIES)}")
-        for name, choices in (("method", ("em", "gradient")), ("precision", PRECISIONS)):
+        for name, choices in (
+            ("method", ("em", "gradient")),
+            ("precision", PRECISIONS),
+            ("on_collapse", ON_COLLAPSE),
+        ):
             if getattr(self, name) not in choices:
-                raise UsageError(f"unknown --{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+                raise UsageError(f"unknown {_flag(name)} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         if self.init not in (*INITS, "given"):
             raise UsageError(f"unknown --init {self.init!r}: choose {', '.join(INITS)}, a model file or a table")
         self._check_numbers()

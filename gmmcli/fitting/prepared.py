@@ -26,11 +26,12 @@ from gmmcli.fitting.workers import map_blocks
 class PreparedBlock:
     """Rows of one block in the coordinates of the fit.
 
-    z: (1 + D, B), a row of ones first; weights: (B,) in the survey's weight_unit, or None; rows: (B,) int64 global
-    row numbers.
+    z: (1 + D, B), a row of ones first; of data with missing cells (1 + 2 D, B), the columns with 0 for a missing
+    cell, then for each whether it is observed, 1 or 0. weights: (B,) in the survey's weight_unit, or None; rows: (B,)
+    int64 global row numbers.
     """
 
-    z: Tensor  # (1+D, B)
+    z: Tensor  # (1+D, B) or (1+2D, B)
     weights: Tensor | None  # (B,)
     rows: Tensor  # (B,)
 
@@ -46,24 +47,26 @@ class PreparedBlock:
         step = -(-count // (64 * parts)) * 64
         for first in range(0, count, step):
             part = slice(first, first + step)
-            yield PreparedBlock(
-                self.z[:, part], None if self.weights is None else self.weights[part], self.rows[part]
-            )
+            weights = None if self.weights is None else self.weights[part]
+            yield PreparedBlock(self.z[:, part], weights, self.rows[part])
 
 
 @dataclass
 class PreparedData:
-    """All rows of positive weight, conditioned, but for those whose weight is nothing beside the heaviest row's.
+    """All rows of positive weight that have a cell, conditioned, but for those whose weight is nothing beside the
+    heaviest row's.
 
     blocks: in the order of the data; affine: the coordinates of the fit; summary: of the data in original units;
-    bound: (1 + D,) upper bounds of |[1, z]| over all rows; radius: of ‖z‖.
+    bound: upper bounds over all rows of the absolute values of a block's z; radius: of ‖z‖, of the D columns;
+    log_ranges: (D,) numbers that add up to the log volume, in these coordinates, of the box of the data.
     """
 
     blocks: list[PreparedBlock]
     affine: Affine
     summary: Survey
-    bound: Tensor  # (1+D,)
+    bound: Tensor  # (1+D,) or (1+2D,)
     radius: float
+    log_ranges: Tensor  # (D,)
     _quads: dict[str, Tensor] = field(default_factory=dict)
     _whole: PreparedBlock | None = None
 
@@ -75,7 +78,13 @@ class PreparedData:
     @property
     def dims(self) -> int:
         """D."""
-        return len(self.bound) - 1
+        inner = len(self.bound) - 1
+        return inner // 2 if self.incomplete else inner
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether cells are missing; blocks then tell which."""
+        return self.summary.cells is not None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,6 +95,18 @@ class PreparedData:
     def device(self) -> torch.device:
         """Where the pass runs."""
         return self.blocks[0].z.device
+
+    @property
+    def log_volume(self) -> float:
+        """How much more a mean log-likelihood is in the coordinates of the fit than in data units, nats per row."""
+        if self.summary.cells is None:
+            return self.affine.log_det()
+        return float((self.summary.cells * self.affine.factor.log()).sum()) / self.summary.weight
+
+    @property
+    def log_box(self) -> float:
+        """The log volume of the box of the data: that of the density of a uniform background is its negative."""
+        return float(self.log_ranges.sum())
 
     def whole(self) -> PreparedBlock:
         """All rows as one block, for picking rows at random; the blocks become views of it, not copies."""
@@ -111,15 +132,15 @@ class PreparedData:
         weights = [block.weights.double().sum() for block in taken if block.weights is not None]
         weight = float(sum(weights)) if weights else float(rows)
         summary = replace(self.summary, rows=rows, weight=weight * self.summary.weight_unit)
-        return PreparedData(taken, self.affine, summary, self.bound, self.radius)
+        return PreparedData(taken, self.affine, summary, self.bound, self.radius, self.log_ranges)
 
     def total_quads(
         self, family: Family, threads: int, reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
     ) -> Tensor:
         """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
-            total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound))
-            for part in map_blocks(lambda block: _block_quads(block, family), self.blocks, threads):
+            total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound[: 1 + self.dims]))
+            for part in map_blocks(lambda block: _block_quads(block, family, self.dims), self.blocks, threads):
                 total.add_(part)
             self._quads[family.name] = total.reduced(reduce).decode()[None]
         return self._quads[family.name]
@@ -136,26 +157,37 @@ def prepare(
 ) -> PreparedData:
     """Reads the data once and keeps it in the coordinates of `affine`."""
 
+    dims, incomplete = len(summary.mean), summary.cells is not None
+
     def lay_out(block: Block) -> PreparedBlock | None:
-        x, weights = block.x, None
-        numbers = torch.arange(block.first_row, block.first_row + len(x))
+        keep = torch.ones(len(block.x), dtype=torch.bool) if block.observed is None else block.observed.any(1)
+        weights = None
         if block.weights is not None:
             weights = (block.weights / summary.weight_unit).to(dtype)
-            some = weights > 0  # nor those that are nothing beside the heaviest
-            x, weights, numbers = x[some], weights[some], numbers[some]
+            keep &= weights > 0  # nor those that are nothing beside the heaviest
+        x, observed, numbers = block.x, block.observed, torch.arange(block.first_row, block.first_row + len(keep))
+        if not bool(keep.all()):
+            x, numbers = x[keep], numbers[keep]
+            weights, observed = (None if t is None else t[keep] for t in (weights, observed))
         if not len(x):
             return None
-        z = torch.empty(1 + x.shape[1], len(x), dtype=dtype)
+        z = torch.empty(1 + (2 * dims if incomplete else dims), len(x), dtype=dtype)
         z[0] = 1
-        z[1:] = affine.inner(x).mT
+        inner = affine.inner(x).mT
+        z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
+        if incomplete:
+            z[1 + dims :] = 1 if observed is None else observed.mT.to(dtype)
         return PreparedBlock(z.to(device), None if weights is None else weights.to(device), numbers.to(device))
 
     kept: Iterator[PreparedBlock | None] = map_blocks(lay_out, blocks, threads)
     reach = affine.inner_bound(summary.minimum, summary.maximum)
-    bound = torch.cat([reach.new_ones(1), reach * (1 + 1e-6)])  # the bound's own rounding
+    ends = [reach.new_ones(1), reach * (1 + 1e-6)]  # the bound's own rounding
+    bound = torch.cat([*ends, torch.ones_like(reach)] if incomplete else ends)
     by_row = sorted((block for block in kept if block is not None), key=lambda block: int(block.rows[0]))
-    farthest = max(map_blocks(lambda block: float(block.z[1:].square().sum(0).max()), by_row, threads))
-    data = PreparedData(by_row, affine, summary, bound, math.sqrt(farthest) * (1 + 1e-6))
+    farthest = max(map_blocks(lambda block: float(block.z[1 : 1 + dims].square().sum(0).max()), by_row, threads))
+    ranges = (summary.maximum - summary.minimum).log()
+    ranges = ranges - (affine.log_det() / dims if affine.factor.ndim == 2 else affine.factor.log())
+    data = PreparedData(by_row, affine, summary, bound, math.sqrt(farthest) * (1 + 1e-6), ranges)
     if device.type != "cpu":
         data.whole()  # few large launches in place of many small ones
         data.blocks = [data.whole()]
@@ -171,11 +203,11 @@ def _joined(blocks: Sequence[PreparedBlock]) -> PreparedBlock:
     )
 
 
-def _block_quads(block: PreparedBlock, family: Family) -> Tensor:
-    total = torch.zeros(family.quad_size(block.z.shape[0] - 1), dtype=torch.float64)
+def _block_quads(block: PreparedBlock, family: Family, dims: int) -> Tensor:
+    total = torch.zeros(family.quad_size(dims), dtype=torch.float64)
     for first in range(0, block.z.shape[1], 4096):
         rows = slice(first, first + 4096)
-        quads = family.quad(block.z[1:, rows])
+        quads = family.quad(block.z[1 : 1 + dims, rows])
         if block.weights is not None:
             quads = quads * block.weights[rows]
         total += quads.sum(1).to("cpu", torch.float64)

@@ -12,14 +12,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
+from gmmcli.fitting.collapse import begun_again, without
 from gmmcli.fitting.engine import Engine
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import Limits, Listener, Run, run_all
-from gmmcli.fitting.selection import rank, unsound_reason
+from gmmcli.fitting.loop import Limits, Listener, Reset, Run, run_all
+from gmmcli.fitting.selection import Flaw, find_flaw, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
+RESETS = 3  # of collapsed components that a restart begins again
 FINALISTS = 3  # restarts that are carried beyond their short run
 SAMPLE_ROWS = 20_000  # of the first sample
 STEP = 8  # times as many rows in every further one
@@ -50,6 +54,7 @@ class Race:
     limits: Limits
     listener: Listener | None
     begin: float
+    on_collapse: Literal["reset", "drop", "error"] = "reset"
 
     def run(self, starts: Sequence[Parameters], evaluate: Evaluator, *, samples: bool) -> list[Run]:
         """A run of every start; those that did not end were left behind. samples: whether to begin on samples."""
@@ -70,11 +75,11 @@ class Race:
                 self.listener(run, time.monotonic() - self.begin)
         return runs
 
-    def unsound(self, run: Run, evaluate: Evaluator) -> str | None:
+    def flaw(self, run: Run, evaluate: Evaluator) -> Flaw | None:
         """Why the mixture of a run is not to be trusted, or None; see selection."""
         if run.failure is not None:
             return None
-        return unsound_reason(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows)
+        return find_flaw(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows)
 
     def _to_the_end(
         self,
@@ -93,16 +98,40 @@ class Race:
         """
         if short and len(runs) > FINALISTS:
             self._short_runs(engine, runs, evaluate, limits, listener)
-        places = rank(runs, [self.unsound(run, evaluate) for run in runs])
+        places = rank(runs, [self.flaw(run, evaluate) for run in runs])
         followed: list[Run] = []
-        beaten = _ToBeat(lambda run: self.unsound(run, evaluate) is None)
+        beaten = _ToBeat(lambda run: self.flaw(run, evaluate) is None)
         for first in range(0, len(places), FINALISTS):
             batch = [runs[place] for place in places[first : first + FINALISTS]]
             run_all(engine, batch, evaluate, limits, listener, self.begin, pause=most, beaten=beaten)
+            while most is None and (again := [run for run in batch if self._mended(run, engine, evaluate, limits)]):
+                run_all(engine, again, evaluate, limits, listener, self.begin, beaten=beaten)
             followed += [run for run in batch if run.failure is None]
-            if any(run.failure is None and self.unsound(run, evaluate) is None for run in batch):
+            if any(run.failure is None and self.flaw(run, evaluate) is None for run in batch):
                 break
         return followed
+
+    def _mended(self, run: Run, engine: Engine, evaluate: Evaluator, limits: Limits) -> bool:
+        """Deals with a component that has collapsed, as `on_collapse` says; whether the run is to go on."""
+        if run.failure is not None or run.stop is LEFT_BEHIND or run.passes >= limits.iterations:
+            return False
+        flaw, p = self.flaw(run, evaluate), run.state.parameters
+        if flaw is None or flaw.component is None or p.components == 1:
+            return False
+        if self.on_collapse == "error":
+            run.failure = NumericalError(f"{flaw.reason}: lower --components, or use --on-collapse reset")
+            return False
+        if self.on_collapse == "reset":
+            if len(run.resets) >= RESETS:
+                return False
+            key = f"restart {run.restart}, reset {len(run.resets)}"
+            p = begun_again(evaluate.data, evaluate.family, p, flaw.component, evaluate.seed, key, evaluate.threads)
+            run.passes += evaluate.share
+        else:
+            p = without(p, flaw.component)
+        run.resets.append(Reset(run.whole_passes, flaw.component, flaw.reason))
+        run.state, run.stop, run.patience = engine.start(p), None, 0
+        return True
 
     def _short_runs(
         self, engine: Engine, runs: list[Run], evaluate: Evaluator, limits: Limits, listener: Listener | None
@@ -130,10 +159,10 @@ class Race:
         undecided = self.parameters / (2 * rows)
         limits = Limits(self.limits.iterations, max(self.limits.tolerance, UNDECIDED * undecided))
         followed = self._to_the_end(engine, runs, evaluate, limits, None, short=short, most=SAMPLE_PASSES)
-        reasons = [self.unsound(run, evaluate) for run in runs]
-        best = [(runs[place], reasons[place]) for place in rank(runs, reasons)]
-        sound = [run for run, reason in best if reason is None and run in followed]
-        unsound = [run for run, reason in best if reason is not None]
+        flaws = [self.flaw(run, evaluate) for run in runs]
+        best = [(runs[place], flaws[place]) for place in rank(runs, flaws)]
+        sound = [run for run, flaw in best if flaw is None and run in followed]
+        unsound = [run for run, flaw in best if flaw is not None]
         kept, again = survivors(sound, unsound, RIVAL / math.sqrt(rows), ALIKE * undecided)
         for run in again:
             run.state = engine.start(began[run.restart])

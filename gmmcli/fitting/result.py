@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gmmcli.errors import NotConvergedError
-from gmmcli.fitting.loop import PassRecord
+from gmmcli.fitting.loop import PassRecord, Reset
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.stopping import StopReason
 from gmmcli.fitting.survey import Survey
 from gmmcli.mixture import GaussianMixture
+from gmmcli.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class RestartResult:
     """How one restart ended.
 
     log_likelihood: nats in total, in data units; NaN when it failed or was left behind on a sample. passes: over all
-    rows, or as many rows.
+    rows, or as many rows. resets: of components that had collapsed.
     """
 
     restart: int
@@ -27,6 +29,7 @@ class RestartResult:
     stop: str
     unsound: str | None = None
     failure: str | None = None
+    resets: Sequence[Reset] = ()
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class FitResult:
     model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
     log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
     rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
-    row still to gain. unsound: why the kept fit is
-    not to be trusted, or None. passes: over all rows, by all restarts together with the survey's.
+    row still to gain. unsound: why the kept fit is not to be trusted, or None. passes: over all rows, by all restarts
+    together with the survey's. scores: how log p(x) is distributed over the rows.
     """
 
     model: GaussianMixture
@@ -57,6 +60,7 @@ class FitResult:
     device: str
     precision: str
     survey: Survey
+    scores: Scores
 
     @property
     def converged(self) -> bool:

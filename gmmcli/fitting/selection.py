@@ -8,6 +8,7 @@ or is flatter than EIGENVALUE_RATIO against the widest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,8 +22,16 @@ ROUNDING = 1e-6  # share of a component's rows by which their sum may be off: on
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
 
 
-def unsound_reason(family: Family, p: Parameters, floor: float, rows: int) -> str | None:
-    """Why a mixture is not to be trusted, in one phrase that names the component, or None when it is sound.
+@dataclass(frozen=True)
+class Flaw:
+    """Why a mixture is not to be trusted. component: the one at fault, None where all share the fault."""
+
+    component: int | None
+    reason: str  # a phrase that names the component
+
+
+def find_flaw(family: Family, p: Parameters, floor: float, rows: int) -> Flaw | None:
+    """The first flaw of a mixture, or None when it is sound.
 
     p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted.
     """
@@ -31,23 +40,23 @@ def unsound_reason(family: Family, p: Parameters, floor: float, rows: int) -> st
     needed = 1 if family.shared else family.rank_rows(p.dims)
     k = int(own_rows.argmin())
     if float(own_rows[k]) < needed * (1 - ROUNDING):
-        return f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}"
+        return Flaw(k, f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}")
     if family.learned:
         k = int(smallest.argmin())
-        who = "the shared covariance" if family.shared else f"component {k}"
+        who, component = ("the shared covariance", None) if family.shared else (f"component {k}", k)
         if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
-            return f"{who} has a variance at the floor"
+            return Flaw(component, f"{who} has a variance at the floor")
         if float(smallest[k]) < EIGENVALUE_RATIO * float(largest.max()):
-            return f"{who} is nearly flat: eigenvalue ratio {float(smallest[k] / largest.max()):.1e}"
+            return Flaw(component, f"{who} is nearly flat: eigenvalue ratio {float(smallest[k] / largest.max()):.1e}")
     return None
 
 
-def rank(runs: Sequence[Run], unsound: Sequence[str | None]) -> list[int]:
+def rank(runs: Sequence[Run], flaws: Sequence[Flaw | None]) -> list[int]:
     """Places of the runs that did not fail, the best first; one that was left behind comes after those that ended."""
     alive = [i for i, run in enumerate(runs) if run.failure is None]
 
     def key(i: int) -> tuple[bool, bool, float, int]:
-        return runs[i].stop is LEFT_BEHIND, unsound[i] is not None, -runs[i].state.log_likelihood, i
+        return runs[i].stop is LEFT_BEHIND, flaws[i] is not None, -runs[i].state.log_likelihood, i
 
     return sorted(alive, key=key)
 

@@ -32,7 +32,7 @@ class SufficientStatistics:
     quads: (J, Q) Σ_n w_n r_nk quad(x_n), summed over k where the covariance is shared.
     log_likelihood: Σ_n w_n log p(x_n), nats.
     entropy: Σ_n w_n Σ_k −r_nk log r_nk, nats, or None when the pass was not asked for it.
-    weight: N, the weight of the rows that were passed over.
+    weight: N, the weight of the rows that were passed over; background: of it, Σ_n w_n r_n of a background, or None.
     noise: differences of the mean log-likelihood up to this are rounding, nats per row.
     """
 
@@ -43,6 +43,7 @@ class SufficientStatistics:
     weight: float
     entropy: float | None = None
     noise: float = 0.0
+    background: float | None = None
 
     @property
     def mean_log_likelihood(self) -> float:

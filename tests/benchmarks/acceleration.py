@@ -34,6 +34,7 @@ from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, run_all
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.survey import survey
 from gmmcli.mixture import GaussianMixture
@@ -165,7 +166,7 @@ def course(history: Sequence[PassRecord]) -> Course:
 
 def run_to_the_end(name: str, family: Family, data: PreparedData, start: Parameters) -> Run:
     """The loop's own run, without a tolerance, until nothing more is gained."""
-    chosen = ENGINES[name](family, FLOOR)
+    chosen = ENGINES[name](Objective(family, FLOOR))
     run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family, 1)
     while not run.ended:
         run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0), pause=round(run.passes) + STRETCH)

@@ -21,6 +21,7 @@ from gmmcli.fitting.chart import Chart
 from gmmcli.fitting.engine import Request, State
 from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.loop import Limits, Run, run_all
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import ACCELERATIONS
 from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.secants import Secants, inner
@@ -46,7 +47,7 @@ def random_start(family: Family, components: int, dims: int, seed: int, floor: f
 
 
 def make(name: str, family: Family, floor: float = NO_FLOOR) -> Accelerated:
-    engine = ENGINES[name](family, floor)
+    engine = ENGINES[name](Objective(family, floor))
     assert isinstance(engine, Accelerated)
     return engine
 
@@ -145,7 +146,7 @@ def test_a_rejected_step_costs_its_pass_and_falls_back_to_em(name: str, failure:
 @pytest.mark.parametrize("name", ACCELERATIONS)
 def test_a_pause_costs_no_pass_and_changes_nothing(name: str, family: Family):
     data = prepare_rows(overlapping(), family)
-    start, engine = random_start(family, 4, 3, 0), ENGINES[name](family, NO_FLOOR)
+    start, engine = random_start(family, 4, 3, 0), ENGINES[name](Objective(family, NO_FLOOR))
     whole = run_engine(engine, [start], Evaluator(data, family, 1), Limits(60, NEVER))[0]
     parts = Run(0, engine.start(start))
     for _ in range(25):
@@ -179,7 +180,7 @@ def test_the_loop_lets_an_engine_handle_a_failed_pass(family: Family):
     run_all(engine, [run], evaluate, Limits(3, NEVER))
     assert run.failure is None
     assert [record.passes for record in run.history] == [1, 3]
-    plain, failed = ENGINES[PLAIN](family, NO_FLOOR), Failing(data, family, 1)
+    plain, failed = ENGINES[PLAIN](Objective(family, NO_FLOOR)), Failing(data, family, 1)
     assert run_engine(plain, [random_start(family, 4, 3, 0)], failed, Limits(5, NEVER))[0].failure is not None
 
 
@@ -202,7 +203,7 @@ def test_ends_where_the_gradient_is_none(name: str, family: Family):
     )[0]
     assert run.stop is CONVERGED
     p = run.state.parameters
-    chart, statistics = Chart(family, NO_FLOOR), ask(Evaluator(data, family, 1), [Request(p)])[0]
+    chart, statistics = Chart(Objective(family, NO_FLOOR)), ask(Evaluator(data, family, 1), [Request(p)])[0]
     # The remaining gain is ½ gᵀ H⁻¹ g < 1e-13 with H ≤ M, whose eigenvalues are about 1.
     assert float(chart.gradient(chart.vector(p), p, statistics).abs().max()) < 1e-6
 
@@ -258,7 +259,7 @@ def test_a_component_that_dies_does_no_harm(family: Family):
 
 def test_chart_is_there_and_back(family: Family):
     p = random_start(family, 4, 3, 0)
-    chart = Chart(family, 0.0)
+    chart = Chart(Objective(family, 0.0))
     vector = chart.vector(p)
     back = chart.parameters(vector, p)
     torch.testing.assert_close(chart.vector(back), vector)
@@ -271,7 +272,7 @@ def test_chart_is_there_and_back(family: Family):
 def test_gradient_is_that_of_the_mean_log_likelihood(family: Family):
     data = prepare_rows(overlapping(), family)
     z, p = inner_rows(data), random_start(family, 4, 3, 0)
-    chart = Chart(family, 0.0)
+    chart = Chart(Objective(family, 0.0))
     vector = chart.vector(p)
     statistics = ask(Evaluator(data, family, 1), [Request(p)])[0]
     gradient = chart.gradient(vector, p, statistics)

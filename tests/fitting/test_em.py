@@ -19,6 +19,7 @@ from gmmcli.fitting.engine import Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Limits, Run
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.result import FitResult
@@ -60,7 +61,7 @@ def near_start(family: Family, data: PreparedData) -> Parameters:
 def run_em(
     data: PreparedData, family: Family, starts: Sequence[Parameters], floor: float, steps: int, threads: int = 1
 ) -> list[Run]:
-    return run_engine(EM(family, floor), starts, Evaluator(data, family, threads), Limits(steps, NEVER))
+    return run_engine(EM(Objective(family, floor)), starts, Evaluator(data, family, threads), Limits(steps, NEVER))
 
 
 # ---- the likelihood never falls ---------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def test_ends_at_the_same_point_from_a_warm_start(family: Family):
 
 def test_a_step_is_one_pass_and_reports_the_model_that_it_evaluated(family: Family):
     data = prepare_rows(overlapping(), family)
-    engine = EM(family, NO_FLOOR)
+    engine = EM(Objective(family, NO_FLOOR))
     start = random_start(family, 4, 3, 0)
     state = engine.start(start)
     evaluated = []
@@ -215,7 +216,7 @@ def test_loop_stops_by_tolerance_or_by_limit():
 
     family = get_family("diagonal")
     data = prepare_rows(separated(), family)
-    start, evaluate, engine = near_start(family, data), Evaluator(data, family, 1), EM(family, NO_FLOOR)
+    start, evaluate, engine = near_start(family, data), Evaluator(data, family, 1), EM(Objective(family, NO_FLOOR))
     seen: list[float] = []
     limited = run_engine(engine, [start], evaluate, Limits(7, 0.0), lambda run, _: seen.append(run.passes))[0]
     assert limited.stop is ITERATION_LIMIT

@@ -83,7 +83,7 @@ def test_every_kernel_equals_the_naive_sums(
     )
     total = run_kernel(kernel, z, w, chunk=64)
     found = kernel.moments(total)
-    scalars = total[kernel.statistics_size :].view(2, count)
+    scalars = total[kernel.statistics_size :].view(3 if noisy else 2, count)
     x, weights = z[1:].mT.numpy(), np.ones(150) if w is None else w.numpy()
     close = {"rtol": 1e-11, "atol": 1e-11 * weights.sum()}  # D² products of numbers up to 1e2 in a logit
     for m, p in enumerate(mixtures):
@@ -96,6 +96,8 @@ def test_every_kernel_equals_the_naive_sums(
         np.testing.assert_allclose(quads.numpy(), expected[2], **close)
         assert float(scalars[0, m]) == pytest.approx(log_likelihood, rel=1e-12)
         assert float(scalars[1, m]) == pytest.approx(entropy, rel=1e-10, abs=1e-11)
+        if noisy:
+            assert float(scalars[2, m]) == pytest.approx(weights.sum() - expected[0].sum(), rel=1e-9)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript knows no Python from 3.14 on")

@@ -17,13 +17,14 @@ from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
-from gmmcli.fitting.em import EM, maximise
+from gmmcli.fitting.em import EM
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES
 from gmmcli.fitting.loop import Limits
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.prepared import PreparedBlock
 from gmmcli.fitting.statistics import SufficientStatistics
 from tests import reference
 from tests.conftest import assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
@@ -214,7 +215,7 @@ def test_integer_weights_equal_repeated_rows(family: Family):
     ):
         outer = family.to_outer(start, Affine(x.mean(0), torch.tensor(3.0, dtype=torch.float64)))
         inner = family.to_inner(outer, data.affine)
-        run = run_engine(EM(family, 1e-6), [inner], Evaluator(data, family, 1), Limits(10, -1.0))[0]
+        run = run_engine(EM(Objective(family, 1e-6)), [inner], Evaluator(data, family, 1), Limits(10, -1.0))[0]
         assert run.failure is None
         assert data.weight == float(repeats.sum())
         results.append((family.to_outer(run.state.parameters, data.affine), run.history))
@@ -261,7 +262,7 @@ def test_same_bits_for_any_threads_and_order_of_blocks(family: Family):
             data = prepare_rows(x, family, w, block_rows=64, order=order, threads=threads)
             passes.append(run_pass(data, family, mixtures, threads=threads, entropy=True))
             shuffled = [data.blocks[i] for i in np.random.default_rng(1).permutation(count)]
-            shuffled_data = PreparedData(shuffled, data.affine, data.summary, data.bound, data.radius)
+            shuffled_data = replace(data, blocks=shuffled)
             passes.append(run_pass(shuffled_data, family, mixtures, threads=threads, entropy=True))
     for other in passes[1:]:
         for a, b in zip(passes[0], other, strict=True):
@@ -291,7 +292,7 @@ def test_what_other_processes_hold_is_added_by_reduce(family: Family):
     data = prepare_rows(x, family, row_weights(len(x)), block_rows=50)
     p = inner_mixture(family, 3, 3)
     whole = run_pass(data, family, [p], entropy=True)[0]
-    halves = [PreparedData(data.blocks[i::2], data.affine, data.summary, data.bound, data.radius) for i in (0, 1)]
+    halves = [replace(data, blocks=data.blocks[i::2]) for i in (0, 1)]
     sent: list[Tensor] = []
 
     def first(limbs: Tensor) -> Tensor:
@@ -320,7 +321,7 @@ def test_float32_pass_on_data_far_from_the_origin_gives_variance_one(family: Fam
     start = family.to_inner(start, data.affine) if not family.learned else start
     statistics = run_pass(data, family, [start])[0]
     assert statistics.counts.dtype == torch.float64
-    p = family.to_outer(maximise(family, statistics, start, 1e-6), data.affine)
+    p = family.to_outer(Objective(family, 1e-6).maximise(statistics, start), data.affine)
     covariance = np.cov(x.numpy().T, bias=True)
     expected = reference.restrict(family.name, np.ones(1), covariance[None])[0]
     expected = expected if family.learned else np.eye(2)
@@ -356,7 +357,7 @@ def test_the_noise_of_a_pass_covers_what_rounding_does_to_log_likelihoods(family
         off.append(single.mean_log_likelihood - double.mean_log_likelihood)
         noise.append(single.noise)
         assert double.noise < 1e-11
-        p = maximise(family, double, p, 1e-9)
+        p = Objective(family, 1e-9).maximise(double, p)
     changes = [abs(b - a) for a, b in pairwise(off)]
     for change, bounds in zip(changes, pairwise(noise), strict=True):
         assert change <= max(bounds)

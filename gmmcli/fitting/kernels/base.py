@@ -1,7 +1,8 @@
 """The contract of a kernel: what turns rows into sums, chunk by chunk, for several mixtures of the same size at once.
 
 The sums of M mixtures are one float64 vector: what the kernel itself defines (`statistics_size` numbers), then the
-M log-likelihoods, then, when asked for, the M entropies of the responsibilities.
+M log-likelihoods, then, when asked for, the M entropies of the responsibilities, then, where there is a background,
+the M sums of its responsibilities.
 
 Alphabet: M mixtures, K components, D columns, P features, B rows of a chunk.
 """
@@ -28,10 +29,13 @@ Add = Callable[[Tensor, Tensor | None], None]  # adds rows (1 + D, N) with weigh
 
 @dataclass(frozen=True)
 class Moments:
-    """Σ w r (K,), Σ w r z (K, D) and Σ w r quad(z) (K, Q) of one mixture, float64 on the host."""
+    """Σ w r (K,), Σ w r z (K, D) and Σ w r quad(z) (K, Q) of one mixture, float64 on the host.
+
+    With masked features, the sums of m z and of m (K, 2 D).
+    """
 
     counts: Tensor  # (K,)
-    sums: Tensor  # (K, D)
+    sums: Tensor  # (K, D) or (K, 2D)
     quads: Tensor | None  # (K, Q), None where the kernel leaves them to a constant of the data
 
 
@@ -106,8 +110,8 @@ class Kernel(ABC):
     @final
     @property
     def scalars(self) -> int:
-        """Numbers at the end of the sums: log-likelihoods and entropies."""
-        return len(self.mixtures) * (2 if self.entropy else 1)
+        """Numbers at the end of the sums: log-likelihoods, entropies and those of a background."""
+        return len(self.mixtures) * (1 + self.entropy + (self.background is not None))
 
     @final
     @property
@@ -162,8 +166,9 @@ class Kernel(ABC):
             total=views.take(mixtures, 1),
             scale=views.take(mixtures, 1),
             log_likelihoods=scalars[:mixtures],
-            entropies=scalars[mixtures:] if self.entropy else None,
+            entropies=scalars[mixtures : 2 * mixtures] if self.entropy else None,
             background=None if self.background is None else self.background[:, None, None],
+            backgrounds=None if self.background is None else scalars[-mixtures:],
         )
 
     @final

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -98,14 +98,15 @@ class Route:
         *,
         device: torch.device,
         entropy: bool,
+        background: Tensor | None,
     ) -> Kernel:
         """The kernel of mixtures with these coefficients."""
+        options: dict[str, Any] = {
+            "dtype": self.dtype, "device": device, "entropy": entropy, "background": background
+        }  # fmt: skip
         if self.kernel is FeatureKernel:
-            return FeatureKernel(
-                family, mixtures, dtype=self.dtype, device=device, entropy=entropy, etas=etas,
-                constant_quads=self.constant_quads,
-            )  # fmt: skip
-        return self.kernel(family, mixtures, dtype=self.dtype, device=device, entropy=entropy)
+            return FeatureKernel(family, mixtures, etas=etas, constant_quads=self.constant_quads, **options)
+        return self.kernel(family, mixtures, **options)
 
 
 def route(
@@ -123,6 +124,12 @@ def route(
     if dtype == torch.float64 or eps * centred_error(family, p, radius) <= ROUNDING_LIMIT:
         return Route(CentredKernel, dtype)
     return Route(CentredKernel, torch.float64)
+
+
+def masked_route(terms: float, dtype: torch.dtype, constant_quads: bool) -> Route:
+    """The route for masked features, which no other kernel takes: in float64 where their rounding is too much."""
+    enough = torch.finfo(dtype).eps / 2 * terms <= ROUNDING_LIMIT
+    return Route(FeatureKernel, dtype if enough else torch.float64, constant_quads)
 
 
 def typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficients) -> float:

@@ -22,7 +22,7 @@ class Softmax(NamedTuple):
 
     logits: (M, K, B); highest, total, scale: (M, 1, B) to write in; log_likelihoods: (M,) float64; entropies: the
     same, or None where they are not asked for; background: (M, 1, 1) logits of a component that is the same for every
-    row, or None.
+    row, or None, and backgrounds: (M,) its responsibilities.
     """
 
     logits: Tensor
@@ -32,6 +32,7 @@ class Softmax(NamedTuple):
     log_likelihoods: Tensor
     entropies: Tensor | None
     background: Tensor | None
+    backgrounds: Tensor | None
 
 
 class Product(NamedTuple):
@@ -66,11 +67,10 @@ def loop_of(work: ChunkSums) -> Loop:
 def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT) -> Tensor:
     """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (M, 1, B).
 
-    Adds to the sums Σ w log Σ exp(logit) and, where they are asked for, −Σ w r log r.
+    Adds to the sums Σ w log Σ exp(logit) and, where they are asked for, −Σ w r log r and Σ w r of the background.
     """
-    logits, highest, total, scale, background, entropies = (
-        at.logits, at.highest, at.total, at.scale, at.background, at.entropies
-    )  # fmt: skip
+    logits, highest, total, scale = at.logits, at.highest, at.total, at.scale
+    entropies, background, backgrounds = at.entropies, at.background, at.backgrounds
     torch.amax(logits, 1, keepdim=True, out=highest)
     rest = highest
     if background is not None:
@@ -82,6 +82,8 @@ def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT
     if background is not None:
         total.add_(rest.exp())
     torch.reciprocal(total, out=scale)
+    if backgrounds is not None:
+        _add(backgrounds, rest.exp() * scale, weights)
     if entropies is not None:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
         mean = (logits * shifted).sum(1, keepdim=True)
         if background is not None:

@@ -40,7 +40,8 @@ class FeatureChunk(NamedTuple):
 class FeatureKernel(Kernel):
     """constant_quads: leave out the quadratic term. It serves families with a shared covariance, over all the data.
 
-    etas: the coefficients of the mixtures, where they are known already.
+    etas: the coefficients of the mixtures, where they are known already. Linear features may go on after z: with
+    missing cells [1, m z, m] takes the place of [1, z] (VarianceFamily.masked_coefficients).
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FeatureKernel(Kernel):
         self.constant_quads = constant_quads
         etas = [self.family.coefficients(p) for p in self.mixtures] if etas is None else etas
         whole = [torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas]
+        self._inner = etas[0].linear.shape[1]
         self._eta = self.stack([eta.linear for eta in etas] if constant_quads else whole)  # (M K, P)
 
     @property
@@ -74,7 +76,8 @@ class FeatureKernel(Kernel):
         return self._eta.numel()
 
     def statistics_bound(self, bound: Tensor) -> Tensor:
-        features = bound if self.constant_quads else torch.cat([bound, self.family.quad_bound(bound)])
+        quads = self.family.quad_bound(bound[: 1 + self.dims])
+        features = bound if self.constant_quads else torch.cat([bound, quads])
         by_output = features.expand(len(self._eta), -1)
         return (by_output if self._narrow else by_output.mT).flatten()
 
@@ -84,14 +87,14 @@ class FeatureKernel(Kernel):
 
     def chunk(self, room: Room, rows: int) -> FeatureChunk:
         outputs, width = self._eta.shape
-        views, inner = room.rows(rows), 1 + self.dims
+        views, inner, own = room.rows(rows), self._inner, slice(1, 1 + self.dims)
         features = views.take(0 if self.constant_quads else width)
         fill: list[Tensor] = []
         if not self.constant_quads:
             features[0] = 1
             spare = views.take(self.family.spare_size(self.dims))
             views.give_back(spare)  # the logits come after it
-            fill = self.family.quad_places(features[1:inner], features[inner:], spare)
+            fill = self.family.quad_places(features[own], features[inner:], spare)
         r = views.take(outputs)
         scaled = views.take(width) if self._scales_features else None
         softmax = self.softmax(room, views, r)
@@ -99,13 +102,11 @@ class FeatureKernel(Kernel):
         return FeatureChunk(features, features[1:inner], fill, self._eta, r, scaled, softmax, product)
 
     def moments(self, values: Tensor) -> list[Moments]:
-        dims, outputs = self.dims, len(self._eta)
+        inner, outputs = self._inner, len(self._eta)
         flat = values[: self.statistics_size]
         by_output = flat.view(outputs, -1) if self._narrow else flat.view(-1, outputs).mT
         tables = by_output.unflatten(0, (len(self.mixtures), self.components))
-        return [
-            Moments(t[:, 0], t[:, 1 : 1 + dims], None if self.constant_quads else t[:, 1 + dims :]) for t in tables
-        ]
+        return [Moments(t[:, 0], t[:, 1:inner], None if self.constant_quads else t[:, inner:]) for t in tables]
 
 
 @cache

@@ -1,0 +1,70 @@
+"""What becomes of a component that has collapsed: it begins again elsewhere, is dropped, or the fit is given up.
+
+The likelihood is unbounded where a component falls on few rows. One that has is begun again at a row that the
+mixture explains badly, with the mean covariance of the others: rows far from every component are where one is
+missing. Which of the worst it is, is drawn, so that an outlier does not draw every component to it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gmmcli.draws import row_uniforms
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.workers import map_blocks
+
+MOST_CANDIDATES = 10_000  # rows
+
+
+def begun_again(
+    data: PreparedData, family: Family, p: Parameters, component: int, seed: int, key: str, threads: int
+) -> Parameters:
+    """The mixture with this component at one of the rows that it explains worst; takes a reading of the data."""
+    share = 1 / p.components
+    count = max(family.rank_rows(p.dims), math.ceil(share * data.summary.rows / 2))
+    z, rows = worst_explained(data, family, p, min(count, MOST_CANDIDATES), threads)
+    means = p.means.clone()
+    means[component] = z[row_uniforms(seed, key, rows).argmin()]
+    weights = p.weights.clone()
+    weights[component] = 0
+    if float(weights.sum()) <= 0:  # a background has all the rows of the others
+        weights = torch.ones_like(weights)
+        weights[component] = 0
+    weights = weights / weights.sum()
+    covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1).clone()
+    covariances[component] = (weights[:, None, None] * covariances).sum(0)
+    weights = (1 - share) * weights
+    weights[component] = share
+    scale = family.from_moments(weights, means, covariances).scale if family.learned else p.scale
+    background = None if p.background is None else p.background.clamp_max(1 - share)
+    return Parameters(weights, means, scale).beside(background)
+
+
+def without(p: Parameters, component: int) -> Parameters:
+    """The mixture of the other components."""
+    rest = p.order(torch.tensor([k for k in range(p.components) if k != component]))
+    return rest.beside(p.background)
+
+
+def worst_explained(
+    data: PreparedData, family: Family, p: Parameters, count: int, threads: int
+) -> tuple[Tensor, Tensor]:
+    """The rows (count, D) of least density, in the coordinates of the fit, and their numbers; ties by number."""
+    log_joint = family.log_joint_by_row(p)
+
+    def worst(block: PreparedBlock) -> tuple[Tensor, Tensor, Tensor]:
+        z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
+        densities = log_joint(z).logsumexp(0)
+        if block.weights is not None:
+            densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
+        first = densities.argsort(stable=True)[:count]
+        return densities[first], z[:, first].mT, block.rows.to("cpu")[first]
+
+    units = [unit for block in data.blocks for unit in block.cut(1 << 15)]
+    densities, z, rows = (torch.cat(parts) for parts in zip(*map_blocks(worst, units, threads), strict=True))
+    first = densities.argsort(stable=True)[:count]
+    return z[first], rows[first]

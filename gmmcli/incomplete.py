@@ -1,0 +1,103 @@
+"""Rows that lack cells, under a mixture: densities of the cells that are there, and what is expected of the others.
+
+Given its component and its observed cells x_o, a row's missing cells are normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)
+with the covariance Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om; the components are weighed by p(k | x_o). Rows are worked by pattern,
+those that lack the same columns together. NaN is a cell that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters
+
+LEAST_ROWS = 512  # of a product: those of narrower matrices round differently
+
+
+def patterns(
+    x: Tensor,  # (B, D)
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Places of the rows that lack the same columns, the columns that they have, and those that they lack."""
+    masks, own = x.isnan().unique(dim=0, return_inverse=True)
+    order = own.argsort(stable=True)
+    for mask, places in zip(masks, order.split(own.bincount(minlength=len(masks)).tolist()), strict=True):
+        yield places, (~mask).nonzero()[:, 0], mask.nonzero()[:, 0]
+
+
+def log_joint(
+    family: Family,
+    p: Parameters,
+    z: Tensor,  # (B, D)
+) -> Tensor:
+    """log π_k + log N(z_o | μ_k, Σ_k) of the cells that are there, (K, B) in nats; log π_k of a row without any."""
+    found = z.new_empty(p.components, len(z))
+    for places, columns, lacking in patterns(z.detach()):
+        if len(columns):
+            rows = z[places][:, columns].mT
+            padded = torch.nn.functional.pad(rows, (0, max(0, LEAST_ROWS - len(places)))).contiguous()
+            own = family.marginal(p, columns) if len(lacking) else p
+            part = family.log_joint_by_row(own)(padded)[:, : len(places)]
+        else:
+            part = p.weights.log()[:, None].expand(-1, len(places))
+        found = found.index_copy(1, places, part)
+    return found
+
+
+def filled(
+    family: Family,
+    p: Parameters,
+    z: Tensor,  # (B, D)
+    shares: Tensor,  # (K, B), or (K+1, B) with a background
+    box: Tensor | None,  # (2, D)
+    draws: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The rows with each missing cell at its conditional mean Σ_k p(k | z_o) E[z_m | z_o, k], (B, D).
+
+    shares: p(k | z_o); box: least and greatest values of a background, under which a missing cell lies anywhere
+    between. draws: uniforms (B,) and normals (B, D), with which the missing cells of a row are drawn, together, from
+    their conditional distribution instead.
+    """
+    covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
+    found = z.clone()
+    for places, there, lacking in patterns(z):
+        if not len(lacking):
+            continue
+        slope, rest = _regression(covariances, there, lacking)
+        centred = z[places][:, there] - p.means[:, None, there]  # (K, B', D')
+        means = p.means[:, None, lacking] + centred @ slope.mT  # (K, B', M)
+        weights = shares[:, places]
+        if box is not None:
+            middle = box[:, lacking].mean(0)
+            means = torch.cat([means, middle.expand(1, len(places), -1)])
+        if draws is None:
+            values = (weights[:, :, None] * means).sum(0)
+        else:
+            uniforms, normals = draws[0][places], draws[1][places][:, lacking]
+            component = (weights.cumsum(0) < uniforms * weights.sum(0)).sum(0).clamp_max(len(weights) - 1)
+            factors = torch.linalg.cholesky(rest)
+            own = factors[component.clamp_max(p.components - 1)]  # (B', M, M)
+            values = means[component, torch.arange(len(places))] + (own @ normals[:, :, None])[:, :, 0]
+            if box is not None:
+                anywhere = box[0, lacking] + (box[1] - box[0])[lacking] * torch.special.ndtr(normals)
+                values = torch.where((component == p.components)[:, None], anywhere, values)
+        found[places[:, None], lacking] = values
+    return found
+
+
+def _regression(
+    covariances: Tensor,  # (K, D, D)
+    there: Tensor,  # (D',) int64
+    lacking: Tensor,  # (M,) int64
+) -> tuple[Tensor, Tensor]:
+    """Σ_mo Σ_oo⁻¹ (K, M, D') and Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om (K, M, M)."""
+    rest = covariances[:, lacking][:, :, lacking]
+    across = covariances[:, lacking][:, :, there]
+    if not len(there):
+        return across, rest
+    factor = torch.linalg.cholesky(covariances[:, there][:, :, there])
+    half = torch.linalg.solve_triangular(factor, across.mT, upper=False).mT
+    slope = torch.linalg.solve_triangular(factor.mT, half.mT, upper=True).mT
+    return slope, rest - half @ half.mT

@@ -1,0 +1,87 @@
+"""How the scores of the rows of a fit are distributed: counts in fixed bins, which add up over blocks of rows.
+
+A score is log p(x) in nats. Its bins are known before any row is: of width 1/32 nat near a centre, the mean score,
+and wider with the distance u from it, by asinh(u / 8): some thousand bins hold any data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import InputError
+
+LINEAR = 8.0  # nats about the centre within which bins are nearly of the same width
+BINS = 256  # for each unit of asinh
+
+
+@dataclass(frozen=True)
+class Scores:
+    """counts: rows, or their weight, by the number of the bin; centre: nats."""
+
+    centre: float
+    counts: Mapping[int, float]
+
+    def quantile(self, share: float) -> float:
+        """The score that this share of the rows lies below, nats, as if rows lay evenly within a bin."""
+        target, below = share * sum(self.counts.values()), 0.0
+        last = 0
+        for number, count in sorted(self.counts.items()):
+            if below + count >= target and count > 0:
+                low, high = self._edge(number), self._edge(number + 1)
+                return low + (high - low) * (target - below) / count
+            below, last = below + count, number
+        return self._edge(last + 1)
+
+    def _edge(self, number: int) -> float:
+        return self.centre + LINEAR * math.sinh(number / BINS)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: the centre, and the bins that have rows with their counts."""
+        numbers = sorted(self.counts)
+        counts = [int(count) if count.is_integer() else count for count in (float(self.counts[n]) for n in numbers)]
+        return {"centre": self.centre, "bins": numbers, "counts": counts}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Scores:
+        """From what `to_json` gave. Raises InputError where it is not that."""
+        centre, bins, counts = 0.0, [], []
+        try:
+            centre, bins, counts = float(value["centre"]), value["bins"], value["counts"]
+            sound = math.isfinite(centre) and len(bins) == len(counts) > 0 and sum(counts) > 0
+            sound = sound and all(type(n) is int and abs(n) < 1 << 20 for n in bins)
+            sound = sound and all(type(c) in (int, float) and math.isfinite(c) and c >= 0 for c in counts)
+        except (TypeError, KeyError, ValueError, OverflowError):
+            sound = False
+        if not sound:
+            raise InputError("its metadata have no sound counts of the scores of the rows that were fitted")
+        return cls(centre, dict(zip(bins, counts, strict=True)))
+
+
+class ScoreCounter:
+    """Counts scores (B,) of one block after another."""
+
+    def __init__(self, centre: float):
+        self._centre = centre
+        self._counts: dict[int, float] = {}
+
+    def add(self, numbers: Tensor, counts: Tensor) -> None:
+        """Adds what `count` gave of a block."""
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            self._counts[number] = self._counts.get(number, 0.0) + count
+
+    def count(self, scores: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The bins of a block's scores (B,) and their counts, or weights."""
+        bins = ((scores - self._centre) / LINEAR).asinh().mul(BINS).floor().long()
+        numbers, own = bins.unique(return_inverse=True)
+        ones = torch.ones_like(scores) if weights is None else weights
+        return numbers, torch.zeros(len(numbers), dtype=scores.dtype).index_add_(0, own, ones)
+
+    def scores(self) -> Scores:
+        """All that was added."""
+        return Scores(self._centre, dict(sorted(self._counts.items())))

@@ -1,0 +1,100 @@
+"""Components that collapse: where they begin again, what is left without them, and what a fit says of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gmmcli
+from gmmcli.errors import NumericalError
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.collapse import begun_again, without, worst_explained
+from tests import reference
+from tests.conftest import inner_rows, prepare_rows, to_parameters
+
+
+def mixture(family: Family, components: int = 3) -> Parameters:
+    return to_parameters(family, reference.random_moments(family.name, components, 2, 0, spread=1.0))
+
+
+def rows(count: int = 500, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_worst_explained_rows_are_those_of_least_density_ties_by_number(family: Family):
+    x = torch.cat([rows(), torch.tensor([[9.0, 9.0]]).double().repeat(3, 1)])
+    p = mixture(family)
+    data = prepare_rows(x, family, block_rows=70, order=list(range(8))[::-1])
+    z, numbers = worst_explained(data, family, p, 40, threads=2)
+    densities = family.log_joint(p, inner_rows(data)).logsumexp(1)
+    expected = densities.argsort(stable=True)[:40]
+    assert numbers[:3].tolist() == [500, 501, 502]
+    assert numbers.tolist() == expected.tolist()
+    torch.testing.assert_close(z, inner_rows(data)[expected])
+
+
+def test_begun_again_at_a_badly_explained_row_the_others_stay(family: Family):
+    x, p = rows(), mixture(family)
+    data = prepare_rows(x, family)
+    again = begun_again(data, family, p, 1, 0, "a", 1)
+    worst, _ = worst_explained(data, family, p, 84, 1)  # 500 / (2 K)
+    assert bool((worst == again.means[1]).all(1).any())
+    assert torch.equal(again.means[[0, 2]], p.means[[0, 2]])
+    assert float(again.weights[1]) == pytest.approx(1 / 3)
+    assert float(again.weights.sum()) == pytest.approx(1)
+    assert float(again.weights[0] / again.weights[2]) == pytest.approx(float(p.weights[0] / p.weights[2]))
+    assert family.scale_problem(again.scale) is None
+    assert not torch.equal(again.means[1], begun_again(data, family, p, 1, 0, "b", 1).means[1])
+
+
+def test_without_a_component(family: Family):
+    p = mixture(family)
+    rest = without(p, 1)
+    assert torch.equal(rest.means, p.means[[0, 2]])
+    assert float(rest.weights.sum()) == pytest.approx(1)
+    family.validate(rest)
+
+
+def collapsing() -> tuple[torch.Tensor, gmmcli.GaussianMixture]:
+    """Three clusters with five equal rows between them, and a model with a narrow component on the five."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=draw, dtype=torch.float64)
+    x[:100] += torch.tensor([10.0, 0.0])
+    x[100:200] += torch.tensor([0.0, 10.0])
+    x = torch.cat([x, torch.tensor([[4.0, 4.0]]).double().repeat(5, 1)])
+    means = torch.tensor([[10.0, 0.0], [0.0, 10.0], [4.0, 4.0], [0.0, 0.0]]).double()
+    spread = torch.tensor([1.0, 1.0, 1e-3, 1.0]).double()
+    weights = torch.full((4,), 0.25, dtype=torch.float64)
+    start = gmmcli.GaussianMixture.from_covariances(weights, means, spread[:, None, None] * torch.eye(2), "full")
+    return x, start
+
+
+def test_a_collapsed_component_begins_again_and_the_fit_says_so():
+    x, start = collapsing()
+    result = gmmcli.fit(x, init=start)
+    resets = result.restarts[result.restart].resets
+    assert 1 <= len(resets) <= 3
+    assert "component" in resets[0].reason
+    assert result.model.components == 4
+
+
+def test_a_collapsed_component_is_dropped_when_asked():
+    x, start = collapsing()
+    result = gmmcli.fit(x, init=start, on_collapse="drop")
+    assert result.model.components == 3
+    assert result.unsound is None
+    assert len(result.restarts[0].resets) == 1
+    assert result.parameter_count == 17
+
+
+def test_a_collapsed_component_fails_its_restart_when_asked():
+    x, start = collapsing()
+    with pytest.raises(NumericalError, match=r"component 2 has .*: lower --components, or use --on-collapse reset"):
+        gmmcli.fit(x, init=start, on_collapse="error")
+
+
+def test_resets_give_the_same_bits_for_any_number_of_threads():
+    x, start = collapsing()
+    a, b = (gmmcli.fit(x, init=start, threads=threads).model for threads in (1, 2))
+    assert torch.equal(a.means, b.means)
+    assert torch.equal(a.covariances, b.covariances)
