@@ -15,6 +15,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -67,13 +68,6 @@ def _require_line(error: GmmError) -> None:
     assert message.isprintable(), message
 
 
-@given(
-    TEXT,
-    st.booleans(),
-    st.sampled_from([",", ";", "\t"]),
-    st.sampled_from([".", ","]),
-    st.sampled_from(["error", "drop", "keep"]),
-)
 def text(content: bytes, header: bool, delimiter: str, decimal: str, missing: str) -> None:
     """Whatever is read as numbers has as many rows as what is passed through."""
     try:
@@ -111,10 +105,6 @@ def _load(content: bytes) -> None:
     assert float(model.weights.sum().detach()) - 1 < 1e-6
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, len(MODEL) - 1), st.integers(0, 255)), max_size=4),
-    st.one_of(st.none(), st.integers(0, len(MODEL))),
-)
 def damaged_model(changes: list[tuple[int, int]], length: int | None) -> None:
     """A model file with bytes changed, or cut short."""
     content = bytearray(MODEL)
@@ -123,7 +113,6 @@ def damaged_model(changes: list[tuple[int, int]], length: int | None) -> None:
     _load(bytes(content[:length]))
 
 
-@given(st.data())
 def rewritten_model(data: st.DataObject) -> None:
     """A sound zip whose members were changed, so that no checksum tells."""
     buffer = io.BytesIO()
@@ -138,12 +127,6 @@ def rewritten_model(data: st.DataObject) -> None:
     _load(buffer.getvalue())
 
 
-@given(
-    st.dictionaries(NAMES, st.sampled_from(list(ColumnKind)), max_size=5),
-    st.one_of(st.none(), st.lists(NAMES, max_size=3)),
-    st.one_of(st.none(), st.lists(NAMES, max_size=3)),
-    st.one_of(st.none(), NAMES),
-)
 def columns(
     available: dict[str, ColumnKind], chosen: list[str] | None, exclude: list[str] | None, weights: str | None
 ) -> None:
@@ -158,10 +141,33 @@ def columns(
         _require_line(error)
 
 
-TARGETS = {"text": text, "damaged": damaged_model, "rewritten": rewritten_model, "columns": columns}
+PLACES = st.lists(st.tuples(st.integers(0, len(MODEL) - 1), st.integers(0, 255)), max_size=4)
+TARGETS: dict[str, tuple[Callable[..., None], Sequence[st.SearchStrategy[Any]]]] = {
+    "text": (
+        text,
+        [
+            TEXT,
+            st.booleans(),
+            st.sampled_from([",", ";", "\t"]),
+            st.sampled_from([".", ","]),
+            st.sampled_from(["error", "drop", "keep"]),
+        ],
+    ),
+    "damaged": (damaged_model, [PLACES, st.one_of(st.none(), st.integers(0, len(MODEL)))]),
+    "rewritten": (rewritten_model, [st.data()]),
+    "columns": (
+        columns,
+        [
+            st.dictionaries(NAMES, st.sampled_from(list(ColumnKind)), max_size=5),
+            st.one_of(st.none(), st.lists(NAMES, max_size=3)),
+            st.one_of(st.none(), st.lists(NAMES, max_size=3)),
+            st.one_of(st.none(), NAMES),
+        ],
+    ),
+}
 
 
-def search(target: Callable[[], None], seconds: float, first_seed: int) -> tuple[int, str | None]:
+def search(name: str, seconds: float, first_seed: int) -> tuple[int, str | None]:
     """How many rounds of examples went by, and the finding that ended them, if any."""
     end, rounds = time.monotonic() + seconds, 0
     limits = settings(
@@ -171,9 +177,10 @@ def search(target: Callable[[], None], seconds: float, first_seed: int) -> tuple
         print_blob=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+    target, strategies = TARGETS[name]
     while rounds == 0 or time.monotonic() < end:
         try:
-            seeded(first_seed + rounds)(limits(target))()
+            seeded(first_seed + rounds)(limits(given(*strategies)(target)))()
         except Exception:
             return rounds, traceback.format_exc()
         rounds += 1
@@ -192,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     found = 0
     for name in options.target:
-        rounds, finding = search(TARGETS[name], options.seconds / len(options.target), options.seed)
+        rounds, finding = search(name, options.seconds / len(options.target), options.seed)
         print(f"{name}: {rounds * EXAMPLES} examples, {'nothing found' if finding is None else 'FOUND:'}")
         if finding is not None:
             found += 1
