@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.full import regression
 
 LEAST_ROWS = 512  # of a product: those of narrower matrices round differently
 
 
 def patterns(
-    x: Tensor,  # (B, D)
+    missing: Tensor,  # (B, D) bool
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Places of the rows that lack the same columns, the columns that they have, and those that they lack."""
-    masks, own = x.isnan().unique(dim=0, return_inverse=True)
+    masks, own = missing.unique(dim=0, return_inverse=True)
     order = own.argsort(stable=True)
     for mask, places in zip(masks, order.split(own.bincount(minlength=len(masks)).tolist()), strict=True):
         yield places, (~mask).nonzero()[:, 0], mask.nonzero()[:, 0]
@@ -34,7 +35,7 @@ def log_joint(
 ) -> Tensor:
     """log π_k + log N(z_o | μ_k, Σ_k) of the cells that are there, (K, B) in nats; log π_k of a row without any."""
     found = z.new_empty(p.components, len(z))
-    for places, columns, lacking in patterns(z.detach()):
+    for places, columns, lacking in patterns(z.isnan()):
         if len(columns):
             rows = z[places][:, columns].mT
             padded = torch.nn.functional.pad(rows, (0, max(0, LEAST_ROWS - len(places)))).contiguous()
@@ -62,10 +63,10 @@ def filled(
     """
     covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
     found = z.clone()
-    for places, there, lacking in patterns(z):
+    for places, there, lacking in patterns(z.isnan()):
         if not len(lacking):
             continue
-        slope, rest = _regression(covariances, there, lacking)
+        slope, rest = regression(covariances, there, lacking)
         centred = z[places][:, there] - p.means[:, None, there]  # (K, B', D')
         means = p.means[:, None, lacking] + centred @ slope.mT  # (K, B', M)
         weights = shares[:, places]
@@ -85,19 +86,3 @@ def filled(
                 values = torch.where((component == p.components)[:, None], anywhere, values)
         found[places[:, None], lacking] = values
     return found
-
-
-def _regression(
-    covariances: Tensor,  # (K, D, D)
-    there: Tensor,  # (D',) int64
-    lacking: Tensor,  # (M,) int64
-) -> tuple[Tensor, Tensor]:
-    """Σ_mo Σ_oo⁻¹ (K, M, D') and Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om (K, M, M)."""
-    rest = covariances[:, lacking][:, :, lacking]
-    across = covariances[:, lacking][:, :, there]
-    if not len(there):
-        return across, rest
-    factor = torch.linalg.cholesky(covariances[:, there][:, :, there])
-    half = torch.linalg.solve_triangular(factor, across.mT, upper=False).mT
-    slope = torch.linalg.solve_triangular(factor.mT, half.mT, upper=True).mT
-    return slope, rest - half @ half.mT

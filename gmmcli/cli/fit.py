@@ -14,7 +14,7 @@ from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
 from gmmcli.cli.fit_report import columns_report, fit_report
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import check_model_option
+from gmmcli.cli.inputs import as_read, check_model_option
 from gmmcli.cli.options import (
     OUTPUT,
     REPORT,
@@ -99,7 +99,7 @@ def fit(
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
-    blocks = source.blocks(selection.used, weights, "keep" if missing == "em" else missing)
+    blocks = source.blocks(selection.used, weights, as_read(missing))
     with _named(source.label), follow(console, log_every) as listener:
         result = fit_blocks(
             blocks,

@@ -71,7 +71,8 @@ def impute(
     if given is None:
         columns, transform = source.match(column_names(mixture)), work.fill
     else:
-        columns, transform = source.match(_given(given, mixture)), work.predict(given, prefix, source.names)
+        known = _given(given, mixture)
+        columns, transform = source.match(known), work.predict(known, prefix, source.names)
     with sink:
         for rows in source.tables(columns, typed=sink.typed, missing="keep"):
             sink.write(transform(rows, columns))
@@ -114,16 +115,15 @@ class _Imputer:
         return with_cells(rows.table, columns, full, lacks, self._reading.decimal)
 
     def predict(
-        self, given: Sequence[str], prefix: str, existing: Sequence[str]
+        self, known: Sequence[str], prefix: str, existing: Sequence[str]
     ) -> Callable[[Rows, Sequence[str]], Any]:
-        """A function that adds the columns that are not given to a table that has those that are."""
+        """A function that adds the columns that are not known to a table that has those that are."""
         import torch
 
         from gmmcli.data import check_free
         from gmmcli.data.tensors import with_columns
 
         names = column_names(self._mixture)
-        known = _given(given, self._mixture)
         places = [names.index(name) for name in known]
         wanted = [d for d, name in enumerate(names) if name not in known]
         added = [prefix + names[d] for d in wanted]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
+from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.data import ReadOptions, Rows, Sink, Source
+    from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.mixture import GaussianMixture
 
@@ -43,13 +45,18 @@ def open_output(output: str | None, output_format: str | None, reading: ReadOpti
     return open_sink(output, output_format, delimiter=delimiter, decimal=reading.decimal)
 
 
+def as_read(missing: MISSING_CHOICES) -> Missing:
+    """What the reader is to do with missing cells: for `em` it keeps them."""
+    return "keep" if missing == "em" else missing
+
+
 def add_columns(
     source: Source,
     model: GaussianMixture,
     names: Sequence[str],
     compute: Callable[[Tensor], Sequence[Tensor]],
     sink: Sink,
-    missing: Literal["error", "drop", "em"],
+    missing: MISSING_CHOICES,
 ) -> int:
     """Writes all rows of the source with the columns `names`, which `compute` makes of the rows (B, D).
 
@@ -76,7 +83,7 @@ def add_columns(
 
     empty = 0
     with sink, single_intra_op_thread():
-        tables = source.tables(columns, typed=sink.typed, missing="keep" if missing == "em" else missing)
+        tables = source.tables(columns, typed=sink.typed, missing=as_read(missing))
         for piece, missed in map_blocks(extended, tables, default_threads()):
             sink.write(piece)
             empty += missed

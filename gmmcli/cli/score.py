@@ -10,7 +10,7 @@ import typer
 from gmmcli.cli import console
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import add_columns, column_names, open_model, open_output, rows_report
+from gmmcli.cli.inputs import add_columns, as_read, column_names, open_model, open_output, rows_report
 from gmmcli.cli.options import (
     OUTPUT,
     Common,
@@ -113,7 +113,7 @@ def score(
             note.note(f"outliers: rows of a log-likelihood below {below:.6g}")
         rows_report(note, output, sink, empty)
         return
-    blocks = source.blocks(source.match(column_names(mixture)), weights, "keep" if missing == "em" else missing)
+    blocks = source.blocks(source.match(column_names(mixture)), weights, as_read(missing))
     report = _summarise(mixture, blocks)
     if as_json:
         console.write_json({"model": model, "data": source.label, **report})

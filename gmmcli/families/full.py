@@ -96,9 +96,7 @@ class FullFamily(Family):
     ) -> tuple[Tensor, Tensor]:
         missing = self.others(observed, p.dims)
         covariances = self.covariances(p.scale, p.dims)
-        known = _cholesky(covariances[:, observed][:, :, observed])
-        across = covariances[:, observed][:, :, missing]
-        slope = torch.cholesky_solve(across, known).mT  # (J, M, D')
+        slope, rest = regression(covariances, observed, missing)
         # E[x | x_o] = base + lift x_o
         lift = slope.new_zeros(len(slope), p.dims, len(observed))
         lift[:, observed] = torch.eye(len(observed), dtype=slope.dtype, device=slope.device)
@@ -108,7 +106,6 @@ class FullFamily(Family):
         lifted = (lift @ sums[:, :, None])[:, :, 0]
         cross = lifted[:, :, None] * base[:, None, :]
         products = cross + cross.mT + counts[:, None, None] * base[:, :, None] * base[:, None, :]
-        rest = covariances[:, missing][:, :, missing] - slope @ across
         if self.shared:
             products, rows = products.sum(0, keepdim=True), counts.sum()[None]
         else:
@@ -150,6 +147,23 @@ class FullFamily(Family):
         if bool((scale.diagonal(dim1=-2, dim2=-1) <= 0).any()):
             return "a covariance is not positive definite: scale_tril has a diagonal entry that is not positive"
         return None
+
+
+def regression(
+    covariances: Tensor,  # (J, D, D)
+    there: Tensor,  # (D',) int64
+    lacking: Tensor,  # (M,) int64
+) -> tuple[Tensor, Tensor]:
+    """Of the columns that are lacking on those that are there: the slopes Σ_mo Σ_oo⁻¹ (J, M, D'), and the covariances
+    Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om of what remains (J, M, M)."""
+    rest = covariances[:, lacking][:, :, lacking]
+    across = covariances[:, lacking][:, :, there]
+    if not len(there):
+        return across, rest
+    factor = _cholesky(covariances[:, there][:, :, there])
+    half = torch.linalg.solve_triangular(factor, across.mT, upper=False).mT
+    slope = torch.linalg.solve_triangular(factor.mT, half.mT, upper=True).mT
+    return slope, rest - half @ half.mT
 
 
 def _products(places: list[Tensor]) -> None:

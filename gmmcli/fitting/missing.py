@@ -21,6 +21,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.incomplete import patterns
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,7 @@ def by_pattern(data: PreparedData, blocks: Iterable[PreparedBlock]) -> list[Patt
     """The rows of blocks by pattern, in an order that depends on the patterns alone; each block's stay a block."""
     found: dict[tuple[int, ...], list[PreparedBlock]] = {}
     for block in blocks:
-        masks, own = block.z[1 + data.dims :].mT.unique(dim=0, return_inverse=True)
-        order = own.argsort(stable=True)
-        for mask, places in zip(masks, order.split(own.bincount(minlength=len(masks)).tolist()), strict=True):
-            columns = mask.nonzero()[:, 0]
+        for places, columns, _ in patterns(block.z[1 + data.dims :].mT == 0):
             taken = block.take(places)
             kept = torch.cat([columns.new_zeros(1), 1 + columns])
             rows = PreparedBlock(taken.z[kept], taken.weights, taken.rows)
@@ -57,7 +55,7 @@ def _pattern(data: PreparedData, columns: tuple[int, ...], blocks: list[Prepared
 
 
 def pass_by_pattern(
-    patterns: Sequence[Pattern],
+    found: Sequence[Pattern],
     family: Family,
     mixtures: Sequence[Parameters],
     *,
@@ -68,7 +66,7 @@ def pass_by_pattern(
     """What one_pass gives of complete data: the statistics expected of all cells, given those that are there."""
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
-    for pattern in patterns:
+    for pattern in found:
         marginals = [family.marginal(p, pattern.columns) for p in mixtures]
         answers = one_pass(pattern.data, family, marginals, threads=threads, entropy=entropy, reduce=reduce)
         for place, (p, answer) in enumerate(zip(mixtures, answers, strict=True)):

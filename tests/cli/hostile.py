@@ -64,7 +64,6 @@ def _text_files(folder: Path) -> None:
         "json.jsonl": b'{"a": 1}\n{"a": [1, 2]}\n{broken\n',
         "missing.csv": b"eruptions,waiting\n1,2\n,3\n4,NaN\n5,\n",
         "infinite.csv": b"eruptions,waiting\n1,2\ninf,3\n",
-        "allmissing.csv": b"a,b\n,\n,\n",
         "same.csv": b"a,b\n" + b"1,2\n" * 50,
         "constant.csv": b"a,b\n" + b"".join(b"1,%d\n" % i for i in range(50)),
         "huge.csv": b"a,b\n1e308,1\n-1e308,2\n3,4\n1,9\n2,7\n",
@@ -73,7 +72,6 @@ def _text_files(folder: Path) -> None:
         "heavy.csv": b"a,w\n1,1e308\n2,1e308\n3,1e308\n",
         "wordweights.csv": b"a,w\n1,x\n2,y\n3,z\n",
         "taken.csv": b"eruptions,waiting,component,log_likelihood\n1,2,3,4\n",
-        "swapped.csv": b"a,b\n1,2\n3,4\n",
         "half.csv": b"eruptions\n1\n2\n",
         "text.csv": b"eruptions,waiting\n1,long\n2,short\n",
         "three.csv": b"1,2,3\n4,5,6\n",
@@ -87,8 +85,8 @@ def _text_files(folder: Path) -> None:
 
 
 def _parquet_files(folder: Path) -> None:
-    def write(name: str, columns: dict[str, Any], **options: Any) -> None:
-        pq.write_table(pa.table(columns), folder / name, **options)
+    def write(name: str, columns: dict[str, Any]) -> None:
+        pq.write_table(pa.table(columns), folder / name)
 
     write("nested.parquet", {"a": [[1.0], [2.0]], "b": [{"x": 1}, {"x": 2}]})
     write("empty.parquet", {"a": pa.array([], pa.float64())})

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.chunk import ChunkSums, Product, Softmax, add_products, soften
+from gmmcli.fitting.kernels.chunk import ChunkSums, Product, Softmax, add_product, soften
 from gmmcli.fitting.kernels.room import Room
 from gmmcli.fitting.kernels.whitening import scale_trils, whitening
 
@@ -91,4 +91,4 @@ def _sums(z: Tensor, weights: Tensor | None, chunk: CentredChunk) -> None:
     torch.add(chunk.constants, other[:, 1:].sum(1), alpha=-0.5, out=r)
     chunk.softmax.logits.mul_(soften(weights, chunk.softmax))
     torch.mul(u, r[:, None], out=other)
-    add_products(other, u.mT, chunk.product)
+    add_product(other, u.mT, chunk.product)

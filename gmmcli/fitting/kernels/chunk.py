@@ -94,21 +94,14 @@ def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT
 
 
 def add_product(left: Tensor, right: Tensor, to: Product) -> None:
-    """total += left @ right, by one call where the precisions are the same."""
-    if left.dtype == to.total.dtype:
+    """total += left @ right, of matrices or of a batch of them, by one call where the precisions are the same."""
+    if left.dtype != to.total.dtype:
+        torch.matmul(left, right, out=to.narrow)
+        to.total.add_(to.wide.copy_(to.narrow))
+    elif left.dim() == 2:
         torch.addmm(to.total, left, right, out=to.total)
     else:
-        torch.mm(left, right, out=to.narrow)
-        to.total.add_(to.wide.copy_(to.narrow))
-
-
-def add_products(left: Tensor, right: Tensor, to: Product) -> None:
-    """total += left @ right for each of a batch of matrices."""
-    if left.dtype == to.total.dtype:
         torch.baddbmm(to.total, left, right, out=to.total)
-    else:
-        torch.bmm(left, right, out=to.narrow)
-        to.total.add_(to.wide.copy_(to.narrow))
 
 
 def _add(
