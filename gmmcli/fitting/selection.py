@@ -2,7 +2,8 @@
 
 The likelihood of a mixture is unbounded: a component that falls on a few rows can beat every sensible fit. A fit
 is unsound when a component has a variance at the floor, holds too few rows to have the covariance that it has,
-or is flatter than EIGENVALUE_RATIO against the widest.
+or is flatter against the widest than EIGENVALUE_RATIO, or than FLAT_ON_FEW where it holds few rows: among many rows
+there are always some that lie nearly in a plane, and what is gained by giving them a component is no finding.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gmmcli.fitting.loop import Run
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the largest, in the fit's coordinates
+FLAT_ON_FEW = 1e-4  # the same, of a component on FEW times the rows that its covariance needs for full rank
+FEW = 5
 ROUNDING = 1e-6  # share of a component's rows by which their sum may be off: one that holds a whole row is held by it
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
 
@@ -46,8 +49,15 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int) -> Flaw | 
         who, component = ("the shared covariance", None) if family.shared else (f"component {k}", k)
         if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
             return Flaw(component, f"{who} has a variance at the floor")
-        if float(smallest[k]) < EIGENVALUE_RATIO * float(largest.max()):
-            return Flaw(component, f"{who} is nearly flat: eigenvalue ratio {float(smallest[k] / largest.max()):.1e}")
+        ratios = smallest / largest.max()
+        if float(ratios[k]) < EIGENVALUE_RATIO:
+            return Flaw(component, f"{who} is nearly flat: eigenvalue ratio {float(ratios[k]):.1e}")
+        if not family.shared:
+            few = own_rows < FEW * needed
+            k = int(torch.where(few, ratios, 1.0).argmin())
+            if bool(few[k]) and float(ratios[k]) < FLAT_ON_FEW:
+                on = f"on {float(own_rows[k]):.3g} rows of weight"
+                return Flaw(k, f"component {k} is nearly flat {on}: eigenvalue ratio {float(ratios[k]):.1e}")
     return None
 
 

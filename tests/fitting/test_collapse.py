@@ -7,8 +7,10 @@ import torch
 
 import gmmcli
 from gmmcli.errors import NumericalError
+from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.collapse import begun_again, without, worst_explained
+from gmmcli.fitting.selection import find_flaw
 from tests import reference
 from tests.conftest import inner_rows, prepare_rows, to_parameters
 
@@ -67,6 +69,28 @@ def collapsing() -> tuple[torch.Tensor, gmmcli.GaussianMixture]:
     weights = torch.full((4,), 0.25, dtype=torch.float64)
     start = gmmcli.GaussianMixture.from_covariances(weights, means, spread[:, None, None] * torch.eye(2), "full")
     return x, start
+
+
+def flattened(rows: float, ratio: float) -> Parameters:
+    """Two components in two columns, one on so many of 1000 rows and flat by that ratio against the other."""
+    weights = torch.tensor([rows / 1000, 1 - rows / 1000]).double()
+    covariances = torch.diag_embed(torch.tensor([[ratio, 1.0], [1.0, 1.0]]).double())
+    return get_family("full").from_moments(weights, torch.zeros(2, 2).double(), covariances)
+
+
+@pytest.mark.parametrize(
+    ("rows", "ratio", "reason"),
+    [
+        (14, 9e-5, "component 0 is nearly flat on 14 rows of weight: eigenvalue ratio 9.0e-05"),
+        (16, 9e-5, None),  # five times the three that a covariance in two columns needs
+        (14, 2e-4, None),
+        (500, 9e-9, "component 0 is nearly flat: eigenvalue ratio 9.0e-09"),
+        (2, 1.0, "component 0 has 2 rows of weight, fewer than 3"),
+    ],
+)
+def test_what_counts_as_spurious(rows: float, ratio: float, reason: str | None):
+    flaw = find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000)
+    assert (None if flaw is None else flaw.reason) == reason
 
 
 def test_a_collapsed_component_begins_again_and_the_fit_says_so():
