@@ -1,7 +1,7 @@
 """Names from outside, of columns and files, as a message of one line may hold them.
 
 - `one_line`: any text, control characters escaped.
-- `printable`: a name, also cut when very long and quoted where its ends are unclear.
+- `printable`: a name, also cut in its middle if long, and quoted where its ends are unclear.
 - `listing`: many names.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 _SHOWN_NAMES = 20
-_SHOWN_CHARACTERS = 80
+_SHOWN_CHARACTERS = 120
+_SHOWN_AT_END = 80  # of them: a path ends in the file's name
 
 
 def one_line(text: str, longest: int | None = None) -> str:
@@ -20,8 +21,10 @@ def one_line(text: str, longest: int | None = None) -> str:
 
 
 def printable(name: str) -> str:
-    """The name with control characters escaped, cut when very long, quoted where its ends are unclear."""
-    shown = one_line(name, _SHOWN_CHARACTERS)
+    """The name with control characters escaped, cut in its middle if long, quoted where its ends are unclear."""
+    shown = one_line(name)
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = shown[: _SHOWN_CHARACTERS - _SHOWN_AT_END - 1] + "…" + shown[-_SHOWN_AT_END:]
     return f"'{shown}'" if shown != shown.strip() or not shown or "," in shown else shown
 
 
