@@ -13,8 +13,8 @@ from gmmcli.fitting.survey import Survey
 def describe(result: FitResult, **more: Any) -> dict[str, Any]:
     """The metadata of a fitted model. `more` adds what only the caller knows: the files, the command's options.
 
-    Log-likelihoods, bic, aic, icl are totals in nats; history is of the kept restart, in nats per row; component
-    numbers count from 0, heaviest first.
+    Log-likelihoods, bic, aic, icl are totals in nats, entropy is that of the assignments, per row; history is of the
+    kept restart, in nats per row; component numbers count from 0, heaviest first.
     """
     summary = result.survey
     return {
@@ -50,6 +50,9 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
             "std": summary.variances.sqrt().tolist(),
         },
         "scores": result.scores.to_json(),
+        "entropy": result.entropy / result.weight,
+        "certainty": dataclasses.asdict(result.certainty),
+        "findings": result.findings,
         "restart": result.restart,
         "restarts": [dataclasses.asdict(restart) for restart in result.restarts],
         "history": [dataclasses.asdict(record) for record in result.history],

@@ -17,8 +17,9 @@ ROOT = Path(gmmcli.__file__).parent
 LAYERS = (
     ("cli", "__main__"),
     ("api", "__init__"),
+    ("choosing",),
     ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed"),
-    ("starts",),
+    ("starts", "contrasts"),
     ("mixture",),
     ("frames", "incomplete"),
     ("families",),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,8 @@ from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
 from gmmcli.cli.fit_report import columns_report, fit_report
+from gmmcli.cli.grid_options import Choosing
+from gmmcli.cli.grid_report import grid_metadata, grid_report, table_columns
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import as_read, check_model_option
 from gmmcli.cli.options import (
@@ -27,10 +30,12 @@ from gmmcli.cli.options import (
     Reading,
     Weights,
 )
-from gmmcli.cli.progress import follow
-from gmmcli.errors import InputError
+from gmmcli.cli.progress import follow, follow_grid
+from gmmcli.errors import InputError, NotConvergedError, UsageError
+from gmmcli.files import STDOUT
 
 if TYPE_CHECKING:
+    from gmmcli.choosing.grid import Grid
     from gmmcli.data import Selection, Source
     from gmmcli.starts import Start
 
@@ -39,7 +44,7 @@ $ gmm fit sample_data/faithful.csv --components 2 -o faithful.pt
 
 $ gmm fit sample_data/penguins.csv --columns 3:6 --missing drop -k 3 -o penguins.pt
 
-$ gmm fit sample_data/faithful.csv --method gradient --init faithful.pt -o again.pt"""
+$ gmm fit sample_data/faithful.csv --components 1:4 --family full,tied,diagonal -o best.pt"""
 
 
 def fit(
@@ -53,6 +58,7 @@ def fit(
     weights: Weights = None,
     missing: Missing = "error",
     fitting: Fitting,
+    choosing: Choosing,
     reading: Reading,
     log_every: Annotated[
         int | None,
@@ -78,21 +84,25 @@ def fit(
 ) -> None:
     """Fits a Gaussian mixture to the numeric columns of data files, and saves it.
 
-    Of several random starts the best is kept. The model file holds the mixture,
-    in the units of the data, and how it came to be; gmm show prints both.
+    Of several random starts the best is kept; of several --components or
+    --family the best by --criterion. The model file holds the mixture, in
+    the units of the data, and how it came to be; gmm show prints both.
     """
+    begin = time.monotonic()
     read_options = reading.options()
+    grid = choosing.grid(fitting)
     start = read_start(fitting.init, read_options)
-    options = fitting.options(start)
+    options = fitting.options(start) if grid is None else choosing.base(grid, fitting)
+    if as_json and choosing.table in STDOUT[1:]:
+        raise UsageError(f"--table {choosing.table} and --json both write to standard output: name a file for one")
     # only now, since a wrong option is told without them
     with library_imports():
-        from gmmcli.data import Source
+        from gmmcli.data import Source, check_target
         from gmmcli.fitting.device import pass_dtype, resolve_device
-        from gmmcli.fitting.fit import fit_blocks
-        from gmmcli.metadata import describe
         from gmmcli.model_file import save_model
 
     check_model_option("--output", output, "model.pt")
+    check_target(choosing.table)
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet)
     source = Source(data or [], read_options)
@@ -100,15 +110,24 @@ def fit(
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing))
-    with _named(source.label), follow(console, log_every) as listener:
-        result = fit_blocks(
-            blocks,
-            options,
-            columns=selection.used,
-            start=None if start is None else start.at(selection.used),
-            listener=listener,
-        )
-    more: dict[str, Any] = {
+    chosen: Grid | None = None
+    with _named(source.label):
+        if grid is None:
+            from gmmcli.fitting.fit import fit_blocks
+            from gmmcli.metadata import describe
+
+            given = None if start is None else start.at(selection.used)
+            with follow(console, log_every) as listener:
+                result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=listener)
+            model, metadata = result.model, describe(result)
+        else:
+            from gmmcli.choosing.grid import fit_grid
+
+            kept = choosing.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
+            with follow_grid(console, log_every, len(grid.order())) as watcher:
+                chosen = fit_grid(blocks, options, grid, columns=selection.used, watcher=watcher, store=kept)
+            model, metadata = chosen.model, {**chosen.best.metadata, "selection": grid_metadata(chosen)}
+    metadata |= {
         "kind": "fit",
         "source": source.label,
         "left_out": selection.left_out,
@@ -119,15 +138,27 @@ def fit(
         "init": fitting.init,
         "reading": asdict(reading),
     }
-    metadata = describe(result, **more)
-    save_model(output, result.model, metadata)
+    if chosen is not None and choosing.table is not None:
+        _write_table(chosen, choosing.table)
+    save_model(output, model, metadata)
+    if chosen is not None and chosen.store is not None:
+        chosen.store.remove()
     if not console.live:
         columns_report(console, selection, weights)
-    fit_report(console, result, source.label, blocks, output, strict)
+    if chosen is not None:
+        grid_report(console, chosen)
+    fit_report(console, model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})
-    if strict:
-        result.require_converged()
+    if strict and not metadata["converged"]:
+        raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
+
+
+def _write_table(grid: Grid, target: str) -> None:
+    from gmmcli.data import open_sink, table_of_values
+
+    with open_sink(target) as sink:
+        sink.write(table_of_values(table_columns(grid)))
 
 
 @contextmanager

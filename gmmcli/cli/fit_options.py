@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gmmcli.choosing.options import parse_components
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.options import complete
 from gmmcli.families import FAMILIES
@@ -42,12 +43,13 @@ class Fitting:
     """What is fitted and how; None leaves the default to FitOptions, or to the model of --init."""
 
     components: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--components",
             "-k",
             metavar="K",
-            help=f"Components. Default: {FitOptions.components}, or as many as --init has.",
+            help="Components; several, as 1:9 or 2,4:6, to choose among. "
+            f"Default: {FitOptions.components}, or as many as --init has.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -57,8 +59,9 @@ class Fitting:
             "--family",
             "-f",
             metavar="FAMILY",
-            help=f"Covariance family: {', '.join(FAMILIES)}. Default: {FitOptions.family}, or that of --init.",
-            autocompletion=complete(list(FAMILIES)),
+            help=f"Covariance family: {', '.join(FAMILIES)}; several, comma-separated, or all, to choose among. "
+            f"Default: {FitOptions.family}, or that of --init.",
+            autocompletion=complete([*FAMILIES, "all"]),
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -223,8 +226,10 @@ class Fitting:
     ] = None
 
     def options(self, start: Start | None = None) -> FitOptions:
-        """Checked, with what a start tells of components and family where the user has not said."""
+        """Those of a single fit, checked, with what a start tells of components and family where the user has not."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.components is not None:
+            given["components"] = parse_components(self.components)[0]
         for flag in ("standardize", "prior", "noise"):  # one that is not given leaves it to the start
             if not given[flag]:
                 del given[flag]

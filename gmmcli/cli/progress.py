@@ -20,6 +20,8 @@ from gmmcli.cli.tables import count
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:
+    from gmmcli.choosing.cells import Cell
+    from gmmcli.choosing.grid import Watcher
     from gmmcli.fitting.loop import Listener, Run
 
 SHOWN = 12  # restarts in the picture
@@ -41,6 +43,34 @@ def follow(console: Console, log_every: int | None) -> Iterator[Listener | None]
         yield None
 
 
+@contextmanager
+def follow_grid(console: Console, log_every: int | None, fits: int) -> Iterator[Watcher]:
+    """The same for a grid of so many fits."""
+    from gmmcli.choosing.grid import Watcher
+
+    class _Followed(Watcher):
+        """Tells the picture, or the lines, which fit they are of."""
+
+        def __init__(self) -> None:
+            self.done = 0
+
+        def begins(self, family: str, components: int, purpose: str) -> None:
+            title = f"fit {self.done + 1} of {fits}: {family}, {count(components, 'component')}"
+            show(title + (f", {purpose}" if purpose else ""))
+
+        def ends(self, cell: Cell) -> None:
+            self.done += 1
+
+    def show(title: str) -> None:
+        if isinstance(shown, _Lines | _Picture):
+            shown.begins(title)
+
+    with follow(console, log_every) as shown:
+        watcher = _Followed()
+        watcher.listener = shown
+        yield watcher
+
+
 class _Lines:
     """A line for every so many passes of a restart, and for its end."""
 
@@ -48,6 +78,11 @@ class _Lines:
         self._console = console
         self._every = every
         self._shown: dict[int, int] = {}
+
+    def begins(self, title: str) -> None:
+        """Another fit of a grid, which the lines that follow are of."""
+        self._shown.clear()
+        self._console.note(title)
 
     def __call__(self, run: Run, elapsed: float) -> None:
         passes = _passes(run)
@@ -82,6 +117,11 @@ class _Picture:
     def __init__(self) -> None:
         self._rows: dict[int, _Row] = {}
         self._begin = time.monotonic()
+        self._title = ""
+
+    def begins(self, title: str) -> None:
+        """Another fit of a grid, which is shown from now on."""
+        self._title, self._rows = title, {}
 
     def __call__(self, run: Run, elapsed: float) -> None:
         numbers = ("", "", "")
@@ -101,6 +141,8 @@ class _Picture:
 
     def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
         rows = self._rows.copy()
+        if self._title:
+            yield Text(self._title)
         if rows:
             shown = sorted(sorted(rows, key=lambda restart: rows[restart].rank)[:SHOWN])
             places = range(len(HEADER)) if options.max_width >= WIDE else NARROW

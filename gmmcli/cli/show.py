@@ -8,6 +8,7 @@ from gmmcli.cli import console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Json, Model
+from gmmcli.cli.summary import certainty_lines, model_lines, stop_line, telling_lines
 from gmmcli.cli.tables import (
     component_table,
     correlation_table,
@@ -56,7 +57,7 @@ def show(*, model: Model, as_json: Json = False, common: Common) -> None:
                 console.write()
                 console.write(correlations)
     console.write()
-    for line in _history(metadata):
+    for line in _history(mixture, metadata):
         console.write(line)
 
 
@@ -81,13 +82,13 @@ def _background(mixture: GaussianMixture) -> dict[str, Any] | None:
     return {"weight": float(mixture.background), "minimum": low, "maximum": high}
 
 
-def _history(metadata: dict[str, Any]) -> list[str]:
+def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str]:
     """What the metadata tell of the fit, a line each; a model that was not fitted tells little."""
     if metadata.get("kind") == "truth":
         return ["a known mixture, as gmm generate draws it"]
     if "stop" not in metadata:
         return ["nothing is known of how this model was made"]
-    options, stop, restarts = metadata["options"], metadata["stop"], metadata["restarts"]
+    options, restarts = metadata["options"], metadata["restarts"]
     rows = f"data: {metadata['source']}, " if "source" in metadata else "data: "
     rows += count(metadata["rows"], "row")
     if metadata["weight"] != metadata["rows"]:
@@ -104,16 +105,18 @@ def _history(metadata: dict[str, Any]) -> list[str]:
         method += ", conjugate prior"
     if options.get("standardize"):
         method += ", standardized"
-    ended = "converged" if metadata["converged"] else "not converged"
-    remedy = "" if metadata["converged"] or not stop["remedy"] else f": {stop['remedy']}"
     lines = [
+        *telling_lines(mixture),
+        *certainty_lines(metadata),
         rows,
         f"{method}; init {metadata.get('init', options['init'])}, seed {metadata['seed']}, "
         + (f"best of {len(restarts)} restarts" if len(restarts) > 1 else "one start"),
-        f"log-likelihood {metadata['log_likelihood']:.4f}, {metadata['mean_log_likelihood']:.6f} per row",
-        f"BIC {metadata['bic']:.4f}, AIC {metadata['aic']:.4f}, ICL {metadata['icl']:.4f}",
-        f"{ended}: {stop['prose']}{remedy}",
+        *model_lines(metadata)[1:],
+        stop_line(metadata),
     ]
-    if metadata.get("unsound"):
-        lines.append(f"not to be trusted: {metadata['unsound']}")
-    return lines
+    if "selection" in metadata:
+        cells, criterion = metadata["selection"]["cells"], metadata["selection"]["criterion"]
+        lines.append(f"chosen among {count(len(cells), 'fit')} by {criterion}")
+    if not metadata["converged"]:
+        lines.append(f"not converged: {metadata['stop']['remedy'] or metadata['stop']['prose']}")
+    return [*lines, *metadata.get("findings", [])]

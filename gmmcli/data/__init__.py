@@ -2,7 +2,7 @@
 
 - `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
 - `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
-- `table_of`, `with_columns`: tensors as columns of tables.
+- `table_of`, `with_columns`: tensors as columns of tables; `table_of_values`: a table of Python values.
 - `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
 
 What its modules hold, rows in:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gmmcli.data.sink import Sink, check_target, open_sink, output_format
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.data.tensors import table_of, with_columns
+    from gmmcli.data.tensors import table_of, table_of_values, with_columns
 
 __all__ = [
     "FORMATS",
@@ -61,6 +61,7 @@ __all__ = [
     "printable",
     "select_columns",
     "table_of",
+    "table_of_values",
     "with_columns",
 ]
 
@@ -70,7 +71,7 @@ _MODULES = {
     "sink": ("Sink", "check_target", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),
-    "tensors": ("table_of", "with_columns"),
+    "tensors": ("table_of", "table_of_values", "with_columns"),
 }
 
 

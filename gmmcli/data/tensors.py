@@ -5,7 +5,8 @@ Made from buffers: pyarrow's own way from numpy imports pandas, which costs a co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -73,3 +74,8 @@ def with_cells(
 def _array(values: Tensor, valid: Tensor | None = None) -> pa.Array:
     bits = None if valid is None else flags(valid.numpy()).buffers()[1]
     return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [bits, pa.py_buffer(values.contiguous().numpy())])
+
+
+def table_of_values(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """A table of columns of Python values, None for what is missing."""
+    return pa.table({name: list(values) for name, values in columns.items()})

@@ -23,6 +23,18 @@ FAMILIES = {
     "shared_diagonal": "gmmcli.families.diagonal:SHARED_DIAGONAL",
 }
 
+# Which families each contains directly: whose mixtures, of as many components, are mixtures of its own. Simplest
+# first, those whose fits run in the same coordinates side by side.
+CONTAINS = {
+    "constant": (),
+    "shared_isotropic": ("constant",),
+    "isotropic": ("shared_isotropic",),
+    "shared_diagonal": ("shared_isotropic",),
+    "diagonal": ("shared_diagonal", "isotropic"),
+    "tied": ("shared_diagonal",),
+    "full": ("tied", "diagonal"),
+}
+
 GIVEN_VARIANCE = {"constant"}  # the families whose variance is an option and not learned
 
 
@@ -32,3 +44,8 @@ def get_family(name: str) -> Family:
         raise UsageError(f"unknown family {name!r}: choose one of {', '.join(FAMILIES)}")
     module, attribute = FAMILIES[name].split(":")
     return getattr(import_module(module), attribute)
+
+
+def contained(name: str) -> set[str]:
+    """The families that a family contains, directly or by way of others."""
+    return set().union(*({other} | contained(other) for other in CONTAINS[name]))

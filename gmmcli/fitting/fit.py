@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,24 +17,25 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting import initialise
 from gmmcli.fitting.acceleration import ENGINES
-from gmmcli.fitting.conditioning import conditioning, standardisation
-from gmmcli.fitting.device import float32_products, pass_dtype, resolve_device
+from gmmcli.fitting.certainty import certainty
+from gmmcli.fitting.device import float32_products
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.prior import Prior
 from gmmcli.fitting.race import Race
 from gmmcli.fitting.result import FitResult, RestartResult
+from gmmcli.fitting.rows import Coordinates, SurveyedRows
 from gmmcli.fitting.scoring import score_rows
 from gmmcli.fitting.selection import heaviest_first, rank
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import LEFT_BEHIND
-from gmmcli.fitting.survey import Survey, survey
-from gmmcli.fitting.workers import default_threads, map_blocks
+from gmmcli.fitting.survey import Survey
+from gmmcli.fitting.workers import map_blocks
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
 
@@ -43,24 +43,7 @@ NOISE_SHARE = 0.05  # of the rows that a background is taken to have at the star
 SIDE_BY_SIDE = 2000  # rows of a sample from which on its starts are worth a worker each
 
 
-@dataclass(frozen=True)
-class Coordinates:
-    """fit: x = fit(z), those of the pass; model: x = model(y), those in which the model keeps its parameters."""
-
-    fit: Affine
-    model: Affine
-    standardised: bool
-
-    def to_model(self, family: Family, p: Parameters) -> Parameters:
-        """Parameters of the fit in the model's own coordinates."""
-        if self.fit is self.model:
-            return p
-        outer = family.to_outer(p, self.fit)
-        return family.to_inner(outer, self.model) if self.standardised else outer
-
-    def scale_of_variance(self) -> Tensor:
-        """What a variance in the model's coordinates is divided by in those of the fit; a number where it is used."""
-        return self.fit.factor.square() if self.fit is not self.model else torch.ones((), dtype=torch.float64)
+Given = GaussianMixture | Sequence[GaussianMixture] | Tensor | None  # where a fit starts
 
 
 def fit_blocks(
@@ -68,70 +51,71 @@ def fit_blocks(
     options: FitOptions,
     *,
     columns: Sequence[str] | None = None,
-    start: GaussianMixture | Tensor | None = None,
+    start: Given = None,
     listener: Listener | None = None,
     reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
 ) -> FitResult:
     """Fits a mixture to blocks of rows that can be iterated several times.
 
-    columns: names of the columns, for messages and for the model. start: a model to go on from, or means (K, D)
-    in data units, when options.init is not the name of a random start. listener: called after every step of every
-    restart. Raises InputError for data that cannot be fitted, NumericalError when every restart failed.
+    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`.
     """
     begin = time.monotonic()
     family = get_family(options.family)
-    device = resolve_device(options.device)
-    threads = (options.threads or default_threads()) if device.type == "cpu" else 1
-    components = options.components
+    rows = SurveyedRows.read(blocks, options, columns, most=options.components, families=[family])
+    return fit_rows(rows, options, start=start, listener=listener, reduce=reduce, begin=begin)
+
+
+def fit_rows(
+    rows: SurveyedRows,
+    options: FitOptions,
+    *,
+    start: Given = None,
+    listener: Listener | None = None,
+    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+    begin: float | None = None,
+) -> FitResult:
+    """Fits a mixture to rows; their device, precision and standardisation are those with which they were read.
+
+    start: a model to go on from, or several, or means (K, D) in data units, when options.init is not the name of a
+    random start. listener: called after every step of every restart. begin: time.monotonic() when the work began.
+    Raises InputError for data that cannot be fitted, NumericalError when every restart failed.
+    """
+    begin = time.monotonic() if begin is None else begin
+    family = get_family(options.family)
+    components, summary, threads = options.components, rows.summary, rows.threads
+    if summary.distinct < components:
+        raise InputError(
+            f"{components} components for {summary.distinct} distinct rows: lower --components to "
+            f"{summary.distinct} or less"
+        )
     with single_intra_op_thread(), float32_products(options.precision):
-        whitened = family.coordinates == "whitened"
-        summary = survey(blocks, distinct=components, covariances=whitened, threads=threads, names=columns)
-        dims = len(summary.mean)
-        names = list(columns) if columns is not None else [f"x{d + 1}" for d in range(dims)]
-        if summary.distinct < components:
-            raise InputError(
-                f"{components} components for {summary.distinct} distinct rows: lower --components to "
-                f"{summary.distinct} or less"
-            )
-        coordinates = _coordinates(summary, family, names, options.standardize)
-        data = prepare(
-            blocks, summary, coordinates.fit, dtype=pass_dtype(options.precision, device), device=device,
-            threads=threads,
-        )  # fmt: skip
+        coordinates, data = rows.laid_out(family)
         scale = None
         if not family.learned:
             given = 1.0 if options.variance is None else options.variance
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
         starts = _starts(data, family, options, start, scale, threads)
         if options.noise:
-            _require_width(summary, names)
+            _require_width(summary, rows.names)
             known = start.background if isinstance(start, GaussianMixture) else None
             share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
             starts = [p.beside(share) for p in starts]
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
-        prior = Prior.default(components, dims) if options.prior else None
+        prior = Prior.default(components, data.dims) if options.prior else None
         objective = Objective(family, options.floor, prior, summary.weight)
         race = Race(
-            engine=lambda rows: _engine(objective, options, rows.batches),
+            engine=lambda part: _engine(objective, options, part.batches),
             scout=EM(objective) if options.method == "em" else None,
             floor=options.floor,
             short=options.short_passes,
-            parameters=family.parameter_count(components, dims) + 2 * options.noise,
+            parameters=family.parameter_count(components, data.dims) + 2 * options.noise,
             limits=Limits(options.passes, options.tolerance),
             listener=listener,
             begin=begin,
             on_collapse=options.on_collapse,
         )
         runs = race.run(starts, evaluate, samples=start is None)
-        return _result(runs, race, objective, evaluate, coordinates, options, names)
-
-
-def _coordinates(summary: Survey, family: Family, names: Sequence[str], standardize: bool) -> Coordinates:
-    if not standardize:
-        return Coordinates(conditioning(summary, family, names), Affine.identity(len(names)), False)
-    z_scores = standardisation(summary, names)
-    fit = z_scores if family.coordinates == "scalar" else conditioning(summary, family, names)
-    return Coordinates(fit, z_scores, True)
+        return _result(runs, race, objective, evaluate, coordinates, options, rows)
 
 
 def _require_width(summary: Survey, names: Sequence[str]) -> None:
@@ -160,17 +144,20 @@ def _starts(
     data: PreparedData,
     family: Family,
     options: FitOptions,
-    start: GaussianMixture | Tensor | None,
+    start: Given,
     scale: Tensor | None,
     threads: int,
 ) -> list[Parameters]:
     if isinstance(start, GaussianMixture):
-        if (start.components, start.dims) != (options.components, data.dims):
-            raise InputError(
-                f"the starting model has {start.components} components of {start.dims} columns: "
-                f"the fit is of {options.components} of {data.dims}"
-            )
-        return [_warm_start(start, data.affine, family, scale)]
+        return _starts(data, family, options, [start], scale, threads)
+    if isinstance(start, Sequence):
+        for model in start:
+            if (model.components, model.dims) != (options.components, data.dims):
+                raise InputError(
+                    f"the starting model has {model.components} components of {model.dims} columns: "
+                    f"the fit is of {options.components} of {data.dims}"
+                )
+        return [_warm_start(model, data.affine, family, scale) for model in start]
     sample = initialise.draw_sample(data, options.seed)
     if isinstance(start, Tensor):
         if tuple(start.shape) != (options.components, data.dims):
@@ -203,7 +190,7 @@ def _result(
     evaluate: Evaluator,
     coordinates: Coordinates,
     options: FitOptions,
-    names: Sequence[str],
+    rows: SurveyedRows,
 ) -> FitResult:
     """Evaluates what every restart ended with in one closing pass, and keeps the best."""
     family, data, summary = evaluate.family, evaluate.data, evaluate.data.summary
@@ -220,7 +207,7 @@ def _result(
         p.means,
         p.scale,
         family.name,
-        columns=names,
+        columns=rows.names,
         shift=coordinates.model.shift if coordinates.standardised else None,
         std=coordinates.model.factor if coordinates.standardised else None,
         background=p.background,
@@ -244,12 +231,14 @@ def _result(
         entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
-        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + 3,
+        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + rows.take_readings(),
         seconds=time.monotonic() - race.begin,
         device=str(data.device),
         precision="tf32" if options.precision == "tf32" else str(data.dtype).removeprefix("torch."),
         survey=summary,
         scores=score_rows(data, family, best.state.parameters, level, evaluate.threads),
+        certainty=certainty(data, family, best.state.parameters.order(order), options.seed, evaluate.threads),
+        order=order.tolist(),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gmmcli.errors import NotConvergedError
+from gmmcli.fitting.certainty import Certainty
+from gmmcli.fitting.findings import findings
 from gmmcli.fitting.loop import PassRecord, Reset
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.stopping import StopReason
@@ -40,7 +42,8 @@ class FitResult:
     log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
     rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
     row still to gain. unsound: why the kept fit is not to be trusted, or None. passes: over all rows, by all restarts
-    together with the survey's. scores: how log p(x) is distributed over the rows.
+    together with the survey's. scores: how log p(x) is distributed over the rows; certainty: how sure it is of which
+    component they belong to. order: of each of the model's components the number that it had in the start.
     """
 
     model: GaussianMixture
@@ -61,6 +64,14 @@ class FitResult:
     precision: str
     survey: Survey
     scores: Scores
+    certainty: Certainty
+    order: Sequence[int]
+
+    @property
+    def findings(self) -> list[str]:
+        """What should be known before the fit is trusted, a sentence each with its remedy."""
+        names = self.model.columns or [f"x{d + 1}" for d in range(self.model.dims)]
+        return findings(self.model, self.survey, names, self.unsound)
 
     @property
     def converged(self) -> bool:

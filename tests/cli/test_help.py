@@ -118,7 +118,7 @@ def complete(line: str) -> list[str]:
     ("line", "offered"),
     [
         ("gmm s", ["score", "sample", "show"]),
-        ("gmm fit --family ", list(FAMILIES)),
+        ("gmm fit --family ", [*FAMILIES, "all"]),
         ("gmm fit --method gr", ["gradient"]),
         ("gmm fit --device cu", ["cuda", "cuda:0"]),
         ("gmm assign --input-format pa", ["parquet"]),

@@ -11,7 +11,6 @@ import torch
 from rich.cells import cell_len
 
 from gmmcli.cli.console import Table
-from gmmcli.cli.fit_report import collinear_columns
 from gmmcli.cli.tables import component_table, correlation_table, deviation_table
 from gmmcli.families import FAMILIES
 from gmmcli.mixture import GaussianMixture
@@ -108,12 +107,3 @@ def test_a_correlation_names_both_columns() -> None:
 def test_lines_are_cut_where_the_table_is_not_to_be_split() -> None:
     table = Table(["n", "state"], [["1", "failed: something long"]], left=(0, 1), split=False)
     assert shown(table, 12) == ["n  state", "1  failed: …"]
-
-
-def test_collinear_columns_are_named() -> None:
-    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    x = torch.cat([x, 1e6 * (x[:, :1] - 2 * x[:, 1:2])], 1)
-    names = ["a", "b", "c", "d"]
-    assert collinear_columns(torch.cov(x.mT), names) == ["a", "b", "d"]
-    assert not collinear_columns(torch.cov(x[:, :3].mT), names[:3])
-    assert not collinear_columns(torch.zeros(1, 1, dtype=torch.float64), ["a"])

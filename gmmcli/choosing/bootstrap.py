@@ -1,0 +1,137 @@
+"""The bootstrap: standard errors of a mixture's parameters, and the likelihood-ratio test of K against K + 1.
+
+McLachlan, "On bootstrapping the likelihood ratio test statistic for the number of components in a normal mixture",
+Applied Statistics 36 (1987).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block, TableBlocks
+from gmmcli.choosing.grid import Watcher, fit_grid
+from gmmcli.choosing.options import GridOptions
+from gmmcli.draws import generator, row_uniforms
+from gmmcli.errors import InputError, NumericalError
+from gmmcli.fitting.fit import fit_blocks
+from gmmcli.fitting.options import FitOptions
+from gmmcli.mixture import GaussianMixture
+from gmmcli.threads import single_intra_op_thread
+
+POISSON = [0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
+           0.9994058151824183, 0.999916758850712, 0.9999897508033253, 0.9999988747974149]  # fmt: skip
+# The distribution function of a Poisson variable of mean 1 at 0, 1, …; beyond it lies a row in a million.
+
+
+@dataclass(frozen=True)
+class StandardErrors:
+    """Standard deviations over the replicates, in data units: of weights (K,), means and stds (K, D), as lists.
+
+    stds are the square roots of the covariances' diagonals. replicates: how many did not fail.
+    """
+
+    replicates: int
+    weights: Sequence[float]
+    means: Sequence[Sequence[float]]
+    stds: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class RatioTest:
+    """Of K components, the null hypothesis, against K + 1.
+
+    statistic: 2 (log L of K + 1 − log L of K), nats; p: (1 + those of the replicates' that are no less) / (1 + B).
+    """
+
+    components: int
+    statistic: float
+    p: float
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """The rows as drawn with replacement: each counts a Poisson number of times, by its global number.
+
+    As if N itself were drawn too: the same as drawing N rows, but for terms of order 1/N, and it adds up over blocks.
+    """
+
+    blocks: Iterable[Block]
+    seed: int
+    replicate: int
+
+    def __iter__(self) -> Iterator[Block]:
+        steps = torch.tensor(POISSON, dtype=torch.float64)
+        for block in self.blocks:
+            numbers = torch.arange(block.first_row, block.first_row + len(block.x))
+            u = row_uniforms(self.seed, f"bootstrap {self.replicate}", numbers)
+            times = torch.searchsorted(steps, u, right=True).double()
+            yield replace(block, weights=times if block.weights is None else block.weights * times)
+
+
+def standard_errors(
+    blocks: Iterable[Block], model: GaussianMixture, options: FitOptions, replicates: int, watcher: Watcher
+) -> StandardErrors:
+    """Of refits to resampled rows, each from the model, so that components keep their numbers.
+
+    Raises NumericalError where fewer than two refits can be made.
+    """
+    its = replace(options, init="given", restarts=None, on_collapse="error")
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for replicate in range(replicates):
+        watcher.begins(options.family, options.components, f"resample {replicate + 1} of {replicates}")
+        try:
+            result = fit_blocks(
+                Resampled(blocks, options.seed, replicate), its, start=model, listener=watcher.listener
+            )
+        except (InputError, NumericalError):
+            continue
+        fitted, places = result.model, torch.tensor(result.order).argsort()
+        stds = fitted.covariances.diagonal(dim1=1, dim2=2).sqrt()
+        found.append(tuple(t.detach()[places] for t in (fitted.weights, fitted.means, stds)))  # type: ignore[arg-type]
+    if len(found) < 2:
+        raise NumericalError(f"--bootstrap {replicates}: {len(found)} of the refits succeeded: lower --components")
+    weights, means, stds = (torch.stack(tensors).std(0).tolist() for tensors in zip(*found, strict=True))
+    return StandardErrors(len(found), weights, means, stds)
+
+
+def ratio_test(
+    rows: int,
+    null: GaussianMixture,
+    statistic: float,
+    options: FitOptions,
+    replicates: int,
+    watcher: Watcher,
+) -> RatioTest:
+    """The parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B times.
+
+    null: the fit of K; statistic: that of the data. Both are fitted as a grid is, so that none is below 0.
+    """
+    grid = GridOptions([null.components, null.components + 1], [options.family], variance=options.variance)
+    base = replace(options, components=null.components)
+    beyond = done = 0
+    for replicate in range(replicates):
+        watcher.begins(options.family, null.components + 1, f"drawn sample {replicate + 1} of {replicates}")
+        with single_intra_op_thread():
+            x = null.sample(rows, generator=generator(options.seed, "ratio test", replicate))
+        try:
+            cells = fit_grid(TableBlocks(x), base, grid, watcher=Silenced(watcher)).cells
+        except (InputError, NumericalError):
+            continue
+        if any(cell.failed for cell in cells):
+            continue
+        done += 1
+        low, high = (cell.number("log_likelihood") for cell in cells)
+        beyond += 2 * (high - low) >= statistic
+    return RatioTest(null.components, statistic, (1 + beyond) / (1 + done), done)
+
+
+class Silenced(Watcher):
+    """Passes the steps on to another watcher, but not which cells they are of."""
+
+    def __init__(self, other: Watcher):
+        self.listener = other.listener

@@ -1,0 +1,81 @@
+"""The cells of a grid of fits, and which of them is best by a criterion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gmmcli.choosing.options import CRITERIA
+from gmmcli.fitting.result import FitResult
+from gmmcli.metadata import describe
+from gmmcli.mixture import GaussianMixture
+
+NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "passes", "seconds")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The fit of a family with K components, or what became of it.
+
+    model, metadata: None and empty where it failed. holdout: held-out log-likelihood per row, nats; NaN where none
+    was taken. reason: why the fit failed or is not to be trusted, None for a sound one.
+    """
+
+    family: str
+    components: int
+    model: GaussianMixture | None
+    metadata: Mapping[str, Any]
+    holdout: float = math.nan
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, result: FitResult, holdout: float = math.nan) -> Cell:
+        """That of a fit."""
+        metadata = describe(result)
+        return cls(result.options.family, result.options.components, result.model, metadata, holdout, result.unsound)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no fit."""
+        return self.model is None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the fit is to be trusted."""
+        return self.reason is None
+
+    def number(self, name: str) -> float:
+        """One of NUMBERS; NaN where the fit failed."""
+        return self.holdout if name == "holdout" else float(self.metadata.get(name, math.nan))
+
+    def row(self) -> dict[str, Any]:
+        """The cell as a row of a table; None for what is not known."""
+        numbers = {name: self.number(name) for name in NUMBERS}
+        known: dict[str, Any] = {n: None if math.isnan(value) else value for n, value in numbers.items()}
+        whole = {n: int(known[n]) for n in ("parameters", "passes") if known[n] is not None}
+        converged = None if self.failed else bool(self.metadata["converged"])
+        return {"family": self.family, "components": self.components} | known | whole | {
+            "converged": converged, "reason": self.reason
+        }  # fmt: skip
+
+
+def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
+    """The best by a criterion of those that are sound, or of the others where none is; None where all failed.
+
+    Of equal ones the one with the fewest parameters.
+    """
+    less = CRITERIA[criterion][1]
+
+    def key(cell: Cell) -> tuple[bool, float, float]:
+        value = cell.number(criterion)
+        return not cell.sound, value if less else -value, cell.number("parameters")
+
+    there = [cell for cell in cells if not math.isnan(cell.number(criterion))]
+    return min(there, key=key, default=None)
+
+
+def distrusted(cell: Cell, reason: str) -> Cell:
+    """The cell, not to be trusted for that reason."""
+    return replace(cell, reason=reason, metadata={**cell.metadata, "unsound": reason})

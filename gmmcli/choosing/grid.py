@@ -1,0 +1,195 @@
+"""A grid of fits over families and numbers of components, none of which ends below one that it contains.
+
+Cells are fitted simplest first: a mixture of K components is also one of K + 1, and one of a family also one of a
+family that contains it, so that the log-likelihood of a cell at its maximum is never below that of a simpler one.
+Where random starts end lower, they have missed it, and the cell starts again from the simpler fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from gmmcli.blocks import Block
+from gmmcli.choosing.cells import Cell, best, distrusted
+from gmmcli.choosing.holdout import Fold, log_likelihood
+from gmmcli.choosing.options import GridOptions
+from gmmcli.choosing.splitting import split
+from gmmcli.errors import GmmError, InputError, NumericalError
+from gmmcli.families import contained, get_family
+from gmmcli.fitting.fit import fit_rows
+from gmmcli.fitting.loop import Listener
+from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.result import FitResult
+from gmmcli.fitting.rows import SurveyedRows
+from gmmcli.metadata import fingerprint
+from gmmcli.mixture import GaussianMixture
+
+ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
+
+
+class Store(Protocol):
+    """Where finished cells are kept, so that an interrupted grid need not start anew."""
+
+    def get(self, options: FitOptions) -> Cell | None:
+        """The cell of these options, where it is kept."""
+        ...
+
+    def put(self, options: FitOptions, cell: Cell) -> None:
+        """Keeps a finished cell."""
+        ...
+
+    def remove(self) -> None:
+        """Forgets all."""
+        ...
+
+
+class Watcher:
+    """Is told of the grid as it goes; does nothing. listener: of every step, see fit_rows."""
+
+    listener: Listener | None = None
+
+    def begins(self, family: str, components: int, purpose: str) -> None:
+        """Before every fit. purpose: what it is for, where that is not the cell itself, such as `fold 2`."""
+
+    def ends(self, cell: Cell) -> None:
+        """After every cell."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The fitted cells, in the order of fitting, and the best by the criterion; where cells were kept meanwhile."""
+
+    options: GridOptions
+    cells: Sequence[Cell]
+    best: Cell
+    store: Store | None = None
+
+    @property
+    def model(self) -> GaussianMixture:
+        """The best cell's."""
+        assert self.best.model is not None
+        return self.best.model
+
+
+def fit_grid(
+    blocks: Iterable[Block],
+    options: FitOptions,
+    grid: GridOptions,
+    *,
+    columns: Sequence[str] | None = None,
+    watcher: Watcher | None = None,
+    store: Store | None = None,
+) -> Grid:
+    """Fits every cell to blocks that can be iterated several times. `options` but for components and family.
+
+    Raises InputError for rows that no cell could take, NumericalError where every cell failed.
+    """
+    watcher = watcher or Watcher()
+    kept = list(blocks)  # every cell, fold and kind of coordinates reads them anew
+    order = grid.order()
+    families = [get_family(family) for family in dict.fromkeys(family for family, _ in order)]
+    most = max(components for _, components in order)
+
+    def read(blocks: Iterable[Block]) -> SurveyedRows:
+        return SurveyedRows.read(blocks, options, columns, most=most, families=families)
+
+    rows, folds = read(kept), []
+    if grid.criterion == "holdout":
+        number = grid.fold_count
+        parts = [[Fold(kept, options.seed, i, number, held_out) for held_out in (False, True)] for i in range(number)]
+        folds = [(read(others), fold) for others, fold in parts]
+    cells: list[Cell] = []
+    same = fingerprint(rows.summary)
+    for family, components in order:
+        its = grid.options(options, family, components)
+        cell = None if store is None else store.get(its)
+        if cell is None or cell.metadata["data"]["fingerprint"] != same:
+            watcher.begins(family, components, "")
+            cell = _cell(rows, its, cells, watcher)
+            if folds and not cell.failed:
+                cell = _judged(cell, folds, its, watcher)
+            if store is not None:
+                store.put(its, cell)
+        cells.append(cell)
+        watcher.ends(cell)
+    chosen = best(cells, grid.criterion)
+    if chosen is None:
+        raise NumericalError(f"every cell of the grid failed, the first with: {cells[0].reason}")
+    return Grid(grid, cells, chosen, store)
+
+
+def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher) -> Cell:
+    """Of random starts; and of the simpler cells where those end below them, or end unsound."""
+    simpler = [] if options.prior else _simpler(before, options)
+    level = max((cell.number("log_likelihood") for cell in simpler), default=-math.inf)
+    slack = ROUNDING * rows.summary.weight
+    result: FitResult | None = None
+    failure: GmmError | None = None
+
+    def good() -> bool:
+        return result is not None and result.unsound is None and result.log_likelihood >= level - slack
+
+    for starts in (None, *([_grown(simpler, options, apart) for apart in (True, False)] if simpler else [])):
+        if starts == [] or good():
+            continue
+        if starts is not None:
+            watcher.begins(options.family, options.components, "from simpler fits")
+        its = options if starts is None else replace(options, init="given", restarts=None)
+        try:
+            again = fit_rows(rows, its, start=starts, listener=watcher.listener)
+        except (InputError, NumericalError) as error:
+            failure = failure or error
+        else:
+            result = _better(result, again)
+    if result is None:
+        return Cell(options.family, options.components, None, {}, reason=str(failure))
+    cell = Cell.of(replace(result, options=options))
+    if cell.sound and result.log_likelihood < level - slack:
+        under = max(simpler, key=lambda other: other.number("log_likelihood"))
+        return distrusted(
+            cell, f"a lower log-likelihood than {under.family} with {under.components}: raise --restarts"
+        )
+    return cell
+
+
+def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
+    """The sound cells that this one contains: with as many components, and the largest with fewer."""
+    within = contained(options.family)
+    same = [cell for cell in before if cell.family in within and cell.components == options.components]
+    fewer = [cell for cell in before if cell.family == options.family and cell.components < options.components]
+    return [cell for cell in [*same, *fewer[-1:]] if cell.sound and not cell.failed]
+
+
+def _grown(simpler: Sequence[Cell], options: FitOptions, apart: bool) -> list[GaussianMixture]:
+    """Starts from simpler cells; without `apart` those whose log-likelihood is just theirs."""
+    models = [cell.model for cell in simpler if cell.model is not None]
+    made = [model for model in models if model.components == options.components]
+    for model in models:
+        if model.components < options.components:
+            made += split(model, options.components) if apart else split(model, options.components, 0.0)[:1]
+    return made
+
+
+def _better(one: FitResult | None, other: FitResult) -> FitResult:
+    """The better of two fits, sound ones first; its passes and seconds are those of both."""
+    if one is None:
+        return other
+    kept = max(one, other, key=lambda result: (result.unsound is None, result.log_likelihood))
+    return replace(kept, passes=one.passes + other.passes, seconds=one.seconds + other.seconds)
+
+
+def _judged(cell: Cell, folds: Sequence[tuple[SurveyedRows, Fold]], options: FitOptions, watcher: Watcher) -> Cell:
+    """The cell with its held-out log-likelihood per row."""
+    total, weight = 0.0, 0.0
+    for rows, held_out in folds:
+        watcher.begins(options.family, options.components, f"fold {held_out.fold + 1} of {held_out.folds}")
+        try:
+            model = fit_rows(rows, options, listener=watcher.listener).model
+        except (InputError, NumericalError) as error:
+            return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
+        part, its_weight = log_likelihood(held_out, model, rows.threads)
+        total, weight = total + part, weight + its_weight
+    return replace(cell, holdout=total / weight)

@@ -1,0 +1,52 @@
+"""Cross-validation: the rows cut into folds, each judged by the fit to the others.
+
+A row's fold depends on the seed and on its global number only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block
+from gmmcli.draws import row_uniforms
+from gmmcli.fitting.workers import map_blocks
+from gmmcli.mixture import GaussianMixture
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The rows of one fold (`held_out`), or all others: the rows that it lacks have weight 0."""
+
+    blocks: Iterable[Block]
+    seed: int
+    fold: int
+    folds: int
+    held_out: bool
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.blocks:
+            numbers = torch.arange(block.first_row, block.first_row + len(block.x))
+            fold = (row_uniforms(self.seed, "fold", numbers) * self.folds).long()
+            mask = ((fold == self.fold) == self.held_out).double()
+            yield replace(block, weights=mask if block.weights is None else block.weights * mask)
+
+
+@torch.no_grad()
+def log_likelihood(blocks: Iterable[Block], model: GaussianMixture, threads: int) -> tuple[float, float]:
+    """Σ w log p(x), nats, and Σ w over blocks of complete rows or of rows with missing cells."""
+
+    def part(block: Block) -> tuple[Tensor, Tensor]:
+        w = torch.ones(len(block.x), dtype=torch.float64) if block.weights is None else block.weights
+        some = w > 0
+        x = block.x[some]
+        if block.observed is not None:
+            x = torch.where(block.observed[some], x, torch.nan)
+        scores: Tensor = model.log_prob(x, marginal=block.observed is not None)
+        return w[some] @ scores, w.sum()
+
+    sums = list(map_blocks(part, blocks, threads))
+    return sum(float(total) for total, _ in sums), sum(float(weight) for _, weight in sums)

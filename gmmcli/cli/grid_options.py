@@ -1,0 +1,86 @@
+"""The options of `gmm fit` that choose among several fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gmmcli.choosing.options import FOLDS, GridOptions, parse_components, parse_families
+from gmmcli.cli.fit_options import Fitting
+from gmmcli.errors import UsageError
+from gmmcli.families import GIVEN_VARIANCE
+from gmmcli.fitting.options import INITS, FitOptions
+
+if TYPE_CHECKING:
+    from gmmcli.choosing.store import FolderStore
+
+CHOOSING = "Choosing (several --components or --family)"
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How the best of several fits is chosen, and what is kept of the others."""
+
+    criterion: Annotated[
+        Literal["bic", "icl", "aic", "holdout"] | None,
+        typer.Option(
+            help="What the best of the sound fits has the least of. bic: −2 log L + parameters · log N. icl: bic + "
+            "twice the entropy of the assignments. aic: −2 log L + 2 · parameters. holdout: it has the most "
+            "log-likelihood of rows left out of the fit, in nats per row. Default: bic.",
+            rich_help_panel=CHOOSING,
+        ),
+    ] = None
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=f"Parts that the rows are cut into for --criterion holdout, each left out once. Default: {FOLDS}.",
+            rich_help_panel=CHOOSING,
+        ),
+    ] = None
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a row for every fit: log-likelihood, parameters, criteria, passes, seconds, and why a fit is "
+            "not to be trusted.",
+            rich_help_panel=CHOOSING,
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep every fit in the folder MODEL.cells until all are done, and go on from those that are there.",
+            rich_help_panel=CHOOSING,
+        ),
+    ] = False
+
+    def grid(self, fitting: Fitting) -> GridOptions | None:
+        """The grid that is asked for, None for a single fit. Raises UsageError for what does not go together."""
+        given = any(getattr(self, f.name) not in (None, False) for f in fields(self))
+        components = parse_components(fitting.components or str(FitOptions.components))
+        families = parse_families(fitting.family or FitOptions.family, fitting.variance is not None)
+        if not given and len(components) == len(families) == 1:
+            return None
+        if fitting.init not in INITS:
+            raise UsageError(f"--init {fitting.init}: a file starts one fit: give one of {', '.join(INITS)}")
+        return GridOptions(components, families, self.criterion or "bic", self.folds, fitting.variance)
+
+    def store(self, output: str, key: Any) -> FolderStore | None:
+        """Where finished fits are kept under --resume. key: what else the fits depend on."""
+        if not self.resume:
+            return None
+        from gmmcli.choosing.store import FolderStore
+
+        return FolderStore(f"{output}.cells", key)
+
+    @staticmethod
+    def base(grid: GridOptions, fitting: Fitting) -> FitOptions:
+        """The options that all cells share, checked."""
+        learned = [family for family in grid.families if family not in GIVEN_VARIANCE]
+        first = (learned or list(grid.families))[0]
+        variance = None if learned and len(learned) < len(grid.families) else fitting.variance
+        return replace(fitting, family=first, components=str(grid.components[0]), variance=variance).options()

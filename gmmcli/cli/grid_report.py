@@ -1,0 +1,97 @@
+"""What `gmm fit` says of a grid: the table of the criterion, the reasons of cells that are not to be trusted."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gmmcli.choosing.options import CRITERIA
+from gmmcli.cli.console import Console, Table
+from gmmcli.cli.tables import count
+from gmmcli.names import one_line
+
+if TYPE_CHECKING:
+    from gmmcli.choosing.cells import Cell
+    from gmmcli.choosing.grid import Grid
+
+DECIMALS = {"holdout": 5}
+BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
+SHOWN_REASONS = 12
+
+
+def grid_report(console: Console, grid: Grid) -> None:
+    """The table: rows K, columns families, the best marked; then why others were not considered."""
+    console.note(grid_table(grid))
+    name, less = CRITERIA[grid.options.criterion]
+    best = grid.best
+    value = _shown(best, grid.options.criterion)
+    console.note(
+        f"{BEST} best by {name}: family {best.family}, {count(best.components, 'component')}, {value}"
+        + (f", {_lead(grid)} {'below' if less else 'above'} the next" if _lead(grid) else "")
+    )
+    unsound = [cell for cell in grid.cells if not cell.sound]
+    for cell in unsound[:SHOWN_REASONS]:
+        mark = FAILED if cell.failed else UNSOUND
+        console.note(f"{mark} {cell.family}, {count(cell.components, 'component')}: {one_line(cell.reason or '')}")
+    if len(unsound) > SHOWN_REASONS:
+        console.note(f"and {len(unsound) - SHOWN_REASONS} more that failed or are not to be trusted: see --table")
+    early = [cell for cell in grid.cells if not cell.failed and not cell.metadata["converged"]]
+    if early:
+        listed = ", ".join(f"{cell.family} {cell.components}" for cell in early[:SHOWN_REASONS])
+        more = f" and {len(early) - SHOWN_REASONS} more" if len(early) > SHOWN_REASONS else ""
+        console.warn(f"not converged, {OPEN} in the table: {listed}{more}: raise --iterations")
+
+
+def grid_table(grid: Grid) -> Table:
+    """The criterion of every cell."""
+    by_place = {(cell.family, cell.components): cell for cell in grid.cells}
+    families = list(dict.fromkeys(cell.family for cell in grid.cells))
+    name, less = CRITERIA[grid.options.criterion]
+    rows = [
+        [str(k), *(_cell(by_place[family, k], grid) for family in families)]
+        for k in sorted({cell.components for cell in grid.cells})
+    ]
+    title = f"{name} by number of components and family, {'less' if less else 'more'} is better"
+    return Table(["K", *families], rows, title=title)
+
+
+def table_columns(grid: Grid) -> dict[str, list[Any]]:
+    """The grid as the columns of a file, a row for each cell."""
+    rows = [{**cell.row(), "chosen": int(cell is grid.best)} for cell in grid.cells]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def grid_metadata(grid: Grid) -> dict[str, Any]:
+    """What the chosen model's file says of the grid."""
+    return {
+        "criterion": grid.options.criterion,
+        "folds": grid.options.fold_count if grid.options.criterion == "holdout" else None,
+        "passes": sum(int(cell.number("passes")) for cell in grid.cells if not cell.failed),
+        "cells": [cell.row() for cell in grid.cells],
+    }
+
+
+def _cell(cell: Cell, grid: Grid) -> str:
+    """A value, and after it a mark, or a space, so that digits stand under each other."""
+    if math.isnan(cell.number(grid.options.criterion)):
+        return f"{FAILED} "
+    mark = BEST if cell is grid.best else UNSOUND if not cell.sound else " " if cell.metadata["converged"] else OPEN
+    return _shown(cell, grid.options.criterion) + mark
+
+
+def _shown(cell: Cell, criterion: str) -> str:
+    return f"{cell.number(criterion):.{DECIMALS.get(criterion, 2)}f}"
+
+
+def _lead(grid: Grid) -> str:
+    """By how much the best is ahead of the next sound cell; empty where there is none."""
+    criterion = grid.options.criterion
+    values = [
+        cell.number(criterion)
+        for cell in grid.cells
+        if cell is not grid.best and cell.sound and not math.isnan(cell.number(criterion))
+    ]
+    if not values or not grid.best.sound:
+        return ""
+    ahead = min(abs(value - grid.best.number(criterion)) for value in values)
+    return f"{ahead:.{DECIMALS.get(criterion, 2)}f}"

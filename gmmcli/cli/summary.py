@@ -1,0 +1,151 @@
+"""What a model's file tells of the fit, in words: for the end of `gmm fit` and for `gmm show`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gmmcli.cli.console import Table
+from gmmcli.cli.inputs import column_names
+from gmmcli.cli.tables import count, number
+from gmmcli.names import printable
+
+if TYPE_CHECKING:
+    from gmmcli.mixture import GaussianMixture
+
+Metadata = Mapping[str, Any]
+
+SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
+TELLING = 0.5  # least difference of means, in standard deviations, by which a column tells a component apart
+TELLING_COLUMNS = 4  # of each component
+TELLING_COMPONENTS = 12
+DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
+PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
+SHOWN_OVERLAPS = 5
+
+
+def rows_line(metadata: Metadata) -> str:
+    """The data, and which of its rows were fitted."""
+    line = f"{metadata['source']}: {count(metadata['rows_read'], 'row')}"
+    dropped = metadata["rows_left_out"]
+    if dropped:
+        line += f", {dropped} left out for missing or infinite cells"
+    rest = metadata["rows_read"] - dropped - metadata["rows"]
+    if rest:
+        line += f", {rest} " + ("without a cell or of weight 0" if metadata["missing"] == "em" else "of weight 0")
+    return line
+
+
+def model_lines(metadata: Metadata) -> list[str]:
+    """Family and sizes, the log-likelihood, and the criteria."""
+    weighted = metadata["weight"] != metadata["rows"]
+    at = " at the mode of the posterior, not of the likelihood" if metadata["options"]["prior"] else ""
+    return [
+        f"family {metadata['family']}, {count(metadata['components'], 'component')}, "
+        f"{count(metadata['dims'], 'column')}, {count(metadata['rows'], 'row')}"
+        + (f" of total weight N = {number(metadata['weight'])}, which counts as their number" if weighted else ""),
+        f"log-likelihood {metadata['log_likelihood']:.4f}, {metadata['mean_log_likelihood']:.6f} per row, "
+        f"with {count(metadata['parameters'], 'parameter')}",
+        f"BIC {metadata['bic']:.4f}, AIC {metadata['aic']:.4f}, ICL {metadata['icl']:.4f}{at}",
+    ]
+
+
+def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
+    """Size, certainty, and mean ± standard deviation by column of every component; a background has only a size."""
+    weights, certainty = model.weights.tolist(), metadata["certainty"]
+    stds = model.covariances.diagonal(dim1=1, dim2=2).sqrt()
+    by_column = [means_and_stds(*pair) for pair in zip(model.means.mT.tolist(), stds.mT.tolist(), strict=True)]
+    cells = [list(row) for row in zip(*by_column, strict=True)]
+    if model.background is not None:
+        weights, cells = [*weights, float(model.background)], [*cells, [""] * model.dims]
+    rows = [
+        [name, percent(weight), f"{weight * metadata['weight']:.1f}", percent(sure), *row]
+        for name, weight, sure, row in zip(model.component_names, weights, certainty["sure_of"], cells, strict=True)
+    ]
+    header = ["component", "share", "rows", "sure", *(printable(name) for name in column_names(model))]
+    return Table(header, rows, title="components: mean ± standard deviation by column")
+
+
+def telling_lines(model: GaussianMixture) -> list[str]:
+    """For each component the columns in which it differs most from the rest; none for a single one."""
+    from gmmcli.contrasts import contrasts
+
+    if not 1 < model.components <= TELLING_COMPONENTS:
+        return []
+    names, lines = [printable(name) for name in column_names(model)], []
+    for k, row in enumerate(contrasts(model).tolist()):
+        order = sorted(range(len(row)), key=lambda d: -abs(row[d]))[:TELLING_COLUMNS]
+        parts = [f"{names[d]} {row[d]:+.1f}" for d in order if abs(row[d]) >= TELLING]
+        lines.append(f"  {k}  " + (", ".join(parts) or "none: its mean is near that of the rest"))
+    return ["columns that tell a component from the rest, by the difference of means in standard deviations", *lines]
+
+
+def certainty_lines(metadata: Metadata) -> list[str]:
+    """How sure the assignments are, and which components overlap."""
+    certainty = metadata.get("certainty")
+    if certainty is None or metadata["components"] + bool(metadata["options"]["noise"]) < 2:
+        return []
+    among = "" if certainty["rows"] == metadata["rows"] else f" (of a sample of {certainty['rows']})"
+    lines = [
+        f"sure: {percent(certainty['sure'])} of the rows{among} belong to a component with a probability of 0.9 or "
+        f"more; mean entropy of the assignments {metadata['entropy']:.3f} of at most "
+        f"{math.log(metadata['components'] + bool(metadata['options']['noise'])):.3f} nats"
+    ]
+    background = metadata["components"]
+    for i, j, share in certainty["overlaps"][:SHOWN_OVERLAPS]:
+        one, other = ("the background" if k == background else f"component {k}" for k in (i, j))
+        lines.append(f"overlap: {percent(share)} of {one} could as well be of {other}")
+    return lines
+
+
+def restart_lines(metadata: Metadata) -> list[str]:
+    """What became of the restarts, and the components of the kept one that began again."""
+    from gmmcli.fitting.stopping import LEFT_BEHIND
+
+    restarts, lines = metadata["restarts"], []
+    kept = next(r for r in restarts if r["restart"] == metadata["restart"])
+    if len(restarts) > 1:
+        ended = [r for r in restarts if r["failure"] is None and r["stop"] != LEFT_BEHIND.name]
+        level, weight = metadata["log_likelihood"], metadata["weight"]
+        near = sum(abs(r["log_likelihood"] - level) <= SAME_OPTIMUM * weight for r in ended)
+        unsound = sum(r["unsound"] is not None for r in ended) if metadata["unsound"] is None else 0
+        lines.append(
+            f"restarts: {len(restarts)}, {len(ended)} of them run to the end, {near} to this log-likelihood"
+            + (f", {unsound} set aside as unsound" if unsound else "")
+        )
+    done = "was dropped" if metadata["options"]["on_collapse"] == "drop" else "began again elsewhere"
+    lines += [
+        f"after {count(reset['passes'], 'pass', 'passes')} {reset['reason']}: it {done}" for reset in kept["resets"]
+    ]
+    return lines
+
+
+def stop_line(metadata: Metadata) -> str:
+    """How the kept restart ended."""
+    kept = next(r for r in metadata["restarts"] if r["restart"] == metadata["restart"])
+    left = metadata["remaining_gain"]
+    known = left is not None and math.isfinite(left)
+    return (
+        f"{'converged' if metadata['converged'] else 'stopped'} after {count(kept['passes'], 'pass', 'passes')}: "
+        f"{metadata['stop']['prose']}; estimated remaining gain: "
+        + (f"{left:.1e} nats per row" if known else "not known")
+    )
+
+
+def percent(share: float) -> str:
+    """`44.6 %`; a share that is not 0 nor 1 is not shown as 0 % nor 100 %."""
+    shown = f"{100 * share:.1f}"
+    if shown == "100.0" and share < 1:
+        shown = "> 99.9"
+    elif shown == "0.0" and share > 0:
+        shown = "< 0.1"
+    return f"{shown} %"
+
+
+def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
+    """`38.8 ± 2.6`, for each component: as many decimals in all as show two digits of the least deviation."""
+    if not PLAIN[0] <= min(stds) <= max(stds) < PLAIN[1]:
+        return [f"{mean:.6g} ± {std:.{DIGITS}g}" for mean, std in zip(means, stds, strict=True)]
+    decimals = max(0, DIGITS - 1 - math.floor(math.log10(min(stds))))
+    return [f"{mean:.{decimals}f} ± {std:.{decimals}f}" for mean, std in zip(means, stds, strict=True)]

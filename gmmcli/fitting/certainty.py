@@ -1,0 +1,69 @@
+"""How sure a mixture is of which component the rows belong to, and which components overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.joint import chunk_rows, log_joint_in_data_units
+from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.workers import map_blocks
+
+SURE = 0.9  # a row whose most probable component has at least this probability is surely of it
+ROWS = 1 << 17  # that are looked at
+OVERLAP = 0.05  # of a component's rows, from which on it is told
+PAIRS = 20  # of overlapping components that are told
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """Of the rows by weight, components as in the model; a background comes after the last.
+
+    rows: how many were looked at; sure: the share that is surely of a component; assigned: (K,) the shares whose most
+    probable component each is; sure_of: (K,) the sure share of these, 0 where there are none; overlaps: (i, j, share)
+    with share = Σ_n r_ni r_nj / Σ_n r_ni, the part of i's rows that j claims, the largest first.
+    """
+
+    rows: int
+    sure: float
+    assigned: Sequence[float]
+    sure_of: Sequence[float]
+    overlaps: Sequence[tuple[int, int, float]]
+
+
+def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, threads: int) -> Certainty:
+    """That of the rows, of a sample of about ROWS where they are more; p: in the coordinates of the fit."""
+    if data.summary.rows > ROWS:
+        data = data.sample(seed, ROWS / data.summary.rows)
+    log_joint, rows = log_joint_in_data_units(data, family, p), chunk_rows(data, p)
+    many = p.components + (p.background is not None)
+
+    def counted(block: PreparedBlock) -> Tensor:
+        """(K, K + 2): Σ w r rᵀ, and the weight of the rows assigned, and surely so."""
+        total = torch.zeros(many, many + 2, dtype=torch.float64)
+        for part in block.cut(rows):
+            r = log_joint(part.z).softmax(0).cpu()
+            w = r.new_ones(r.shape[1]) if part.weights is None else part.weights.double().cpu()
+            highest, component = r.max(0)
+            total[:, :many] += (r * w) @ r.mT
+            total[:, many] += w.new_zeros(many).index_add_(0, component, w)
+            total[:, many + 1] += w.new_zeros(many).index_add_(0, component, w * (highest >= SURE))
+        return total
+
+    total = torch.stack(list(map_blocks(counted, data.blocks, threads))).sum(0)
+    shared, assigned, sure = total[:, :many], total[:, many], total[:, many + 1]
+    weight = assigned.sum()
+    claimed = shared / shared.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    pairs = (claimed.fill_diagonal_(0) >= OVERLAP).nonzero().tolist()
+    overlaps = sorted(((i, j, float(claimed[i, j])) for i, j in pairs), key=lambda pair: (-pair[2], pair))
+    return Certainty(
+        data.summary.rows,
+        float(sure.sum() / weight),
+        (assigned / weight).tolist(),
+        torch.where(assigned > 0, sure / assigned, 0).tolist(),
+        overlaps[:PAIRS],
+    )

@@ -1,0 +1,109 @@
+"""The rows of one fit or of several: surveyed once, and laid out once for fits that share their coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.blocks import Block
+from gmmcli.families.base import Family, Parameters
+from gmmcli.families.coordinates import Affine
+from gmmcli.fitting.conditioning import conditioning, standardisation
+from gmmcli.fitting.device import pass_dtype, resolve_device
+from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.survey import Survey, survey
+from gmmcli.fitting.workers import default_threads
+from gmmcli.threads import single_intra_op_thread
+
+SURVEY, LAYING_OUT = 2, 1  # readings of the data
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """fit: x = fit(z), those of the pass; model: x = model(y), those in which the model keeps its parameters."""
+
+    fit: Affine
+    model: Affine
+    standardised: bool
+
+    def to_model(self, family: Family, p: Parameters) -> Parameters:
+        """Parameters of the fit in the model's own coordinates."""
+        if self.fit is self.model:
+            return p
+        outer = family.to_outer(p, self.fit)
+        return family.to_inner(outer, self.model) if self.standardised else outer
+
+    def scale_of_variance(self) -> Tensor:
+        """What a variance in the model's coordinates is divided by in those of the fit; a number where it is used."""
+        return self.fit.factor.square() if self.fit is not self.model else torch.ones((), dtype=torch.float64)
+
+
+@dataclass
+class SurveyedRows:
+    """Rows as fits take them, whatever their number of components and family.
+
+    blocks: can be iterated several times; names: of the columns. What is laid out is kept for the next fit in the
+    same coordinates, and no longer: fits of several families come in the order of their coordinates.
+    """
+
+    blocks: Iterable[Block]
+    names: Sequence[str]
+    summary: Survey
+    dtype: torch.dtype
+    device: torch.device
+    threads: int
+    standardize: bool
+    _readings: int = SURVEY
+    _kept: tuple[str, Coordinates, PreparedData] | None = None
+
+    @classmethod
+    def read(
+        cls,
+        blocks: Iterable[Block],
+        options: FitOptions,
+        names: Sequence[str] | None,
+        *,
+        most: int,
+        families: Iterable[Family],
+    ) -> SurveyedRows:
+        """For fits of these families with up to `most` components, with the other options as they are.
+
+        names: None for x1, x2, … Raises InputError for rows that no fit could take.
+        """
+        device = resolve_device(options.device)
+        threads = (options.threads or default_threads()) if device.type == "cpu" else 1
+        whitened = any(family.coordinates == "whitened" for family in families)
+        with single_intra_op_thread():
+            summary = survey(blocks, distinct=most, covariances=whitened, threads=threads, names=names)
+        names = list(names) if names is not None else [f"x{d + 1}" for d in range(len(summary.mean))]
+        dtype = pass_dtype(options.precision, device)
+        return cls(blocks, names, summary, dtype, device, threads, options.standardize)
+
+    def laid_out(self, family: Family) -> tuple[Coordinates, PreparedData]:
+        """The rows in the coordinates of a family."""
+        if self._kept is None or self._kept[0] != family.coordinates:
+            coordinates, self._kept = self._coordinates(family), None
+            data = prepare(
+                self.blocks, self.summary, coordinates.fit, dtype=self.dtype, device=self.device,
+                threads=self.threads,
+            )  # fmt: skip
+            self._kept = family.coordinates, coordinates, data
+            self._readings += LAYING_OUT
+        return self._kept[1:]
+
+    def take_readings(self) -> int:
+        """Readings of the data since this was asked last: they count as passes of the fit that asks."""
+        readings, self._readings = self._readings, 0
+        return readings
+
+    def _coordinates(self, family: Family) -> Coordinates:
+        if not self.standardize:
+            identity = Affine.identity(len(self.names))
+            return Coordinates(conditioning(self.summary, family, self.names), identity, False)
+        z_scores = standardisation(self.summary, self.names)
+        fit = z_scores if family.coordinates == "scalar" else conditioning(self.summary, family, self.names)
+        return Coordinates(fit, z_scores, True)
