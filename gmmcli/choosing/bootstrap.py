@@ -7,13 +7,14 @@ Applied Statistics 36 (1987).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmmcli.blocks import Block, TableBlocks
-from gmmcli.choosing.grid import Watcher, fit_grid
+from gmmcli.choosing.grid import Grid, Watcher, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.draws import generator, row_uniforms
 from gmmcli.errors import InputError, NumericalError
@@ -51,6 +52,21 @@ class RatioTest:
     statistic: float
     p: float
     replicates: int
+
+
+def bootstrap(
+    blocks: Iterable[Block], grid: Grid, options: FitOptions, replicates: int | None, watcher: Watcher
+) -> dict[str, Any] | None:
+    """Both of the best cell of a grid, as JSON values; None without replicates. options: those of the grid."""
+    if replicates is None:
+        return None
+    its = grid.options.options(options, grid.best.family, grid.best.components)
+    kept = list(blocks)
+    return {
+        "replicates": replicates,
+        "ratio_test": asdict(ratio_test(kept, grid.model, its, replicates, watcher)),
+        "standard_errors": asdict(standard_errors(kept, grid.model, its, replicates, watcher)),
+    }
 
 
 @dataclass(frozen=True)
@@ -100,38 +116,49 @@ def standard_errors(
 
 
 def ratio_test(
-    rows: int,
-    null: GaussianMixture,
-    statistic: float,
-    options: FitOptions,
-    replicates: int,
-    watcher: Watcher,
+    blocks: Iterable[Block], model: GaussianMixture, options: FitOptions, replicates: int, watcher: Watcher
 ) -> RatioTest:
     """The parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B times.
 
-    null: the fit of K; statistic: that of the data. Both are fitted as a grid is, so that none is below 0.
+    model: the fit of K, with these options, to blocks of complete rows that each weigh 1. The data and every sample
+    are fitted as a grid is, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
     """
-    grid = GridOptions([null.components, null.components + 1], [options.family], variance=options.variance)
-    base = replace(options, components=null.components)
-    beyond = done = 0
+    kept = list(blocks)
+    rows = sum(len(block.x) for block in kept)
+    statistic = _statistic(kept, options, watcher, "")
+    if statistic is None:
+        raise NumericalError(f"--bootstrap: {options.components + 1} components cannot be fitted, to test against")
+    found: list[float] = []
     for replicate in range(replicates):
-        watcher.begins(options.family, null.components + 1, f"drawn sample {replicate + 1} of {replicates}")
         with single_intra_op_thread():
-            x = null.sample(rows, generator=generator(options.seed, "ratio test", replicate))
-        try:
-            cells = fit_grid(TableBlocks(x), base, grid, watcher=Silenced(watcher)).cells
-        except (InputError, NumericalError):
-            continue
-        if any(cell.failed for cell in cells):
-            continue
-        done += 1
-        low, high = (cell.number("log_likelihood") for cell in cells)
-        beyond += 2 * (high - low) >= statistic
-    return RatioTest(null.components, statistic, (1 + beyond) / (1 + done), done)
+            x = model.sample(rows, generator=generator(options.seed, "ratio test", replicate))
+        drawn = _statistic([*TableBlocks(x)], options, watcher, f"drawn sample {replicate + 1} of {replicates}")
+        if drawn is not None:
+            found.append(drawn)
+    beyond = sum(drawn >= statistic for drawn in found)
+    return RatioTest(options.components, statistic, (1 + beyond) / (1 + len(found)), len(found))
 
 
-class Silenced(Watcher):
-    """Passes the steps on to another watcher, but not which cells they are of."""
+def _statistic(blocks: Sequence[Block], options: FitOptions, watcher: Watcher, purpose: str) -> float | None:
+    """2 (log L of K + 1 − log L of K), nats; None where one of them cannot be fitted."""
+    grid = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
+    try:
+        cells = fit_grid(blocks, options, grid, watcher=_Within(watcher, purpose)).cells
+    except (InputError, NumericalError):
+        return None
+    if any(cell.failed for cell in cells):
+        return None
+    low, high = (cell.number("log_likelihood") for cell in cells)
+    return 2 * (high - low)
 
-    def __init__(self, other: Watcher):
+
+class _Within(Watcher):
+    """Tells another watcher of the fits of a small grid, and what they are for."""
+
+    def __init__(self, other: Watcher, purpose: str):
         self.listener = other.listener
+        self._other, self._purpose = other, purpose
+
+    def begins(self, family: str, components: int, purpose: str) -> None:
+        """Before every fit."""
+        self._other.begins(family, components, self._purpose or "for the likelihood-ratio test")

@@ -139,7 +139,7 @@ def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watch
             watcher.begins(options.family, options.components, "from simpler fits")
         its = options if starts is None else replace(options, init="given", restarts=None)
         try:
-            again = fit_rows(rows, its, start=starts, listener=watcher.listener)
+            again = _fit(rows, its, watcher, starts)
         except (InputError, NumericalError) as error:
             failure = failure or error
         else:
@@ -153,6 +153,15 @@ def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watch
             cell, f"a lower log-likelihood than {under.family} with {under.components}: raise --restarts"
         )
     return cell
+
+
+def _fit(
+    rows: SurveyedRows, options: FitOptions, watcher: Watcher, start: Sequence[GaussianMixture] | None = None
+) -> FitResult:
+    """A fit whose passes are its own: the readings that cells share count for none of them."""
+    rows.laid_out(get_family(options.family))
+    rows.take_readings()
+    return fit_rows(rows, options, start=start, listener=watcher.listener)
 
 
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
@@ -187,7 +196,7 @@ def _judged(cell: Cell, folds: Sequence[tuple[SurveyedRows, Fold]], options: Fit
     for rows, held_out in folds:
         watcher.begins(options.family, options.components, f"fold {held_out.fold + 1} of {held_out.folds}")
         try:
-            model = fit_rows(rows, options, listener=watcher.listener).model
+            model = _fit(rows, options, watcher).model
         except (InputError, NumericalError) as error:
             return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
         part, its_weight = log_likelihood(held_out, model, rows.threads)

@@ -31,8 +31,7 @@ from gmmcli.cli.options import (
     Weights,
 )
 from gmmcli.cli.progress import follow, follow_grid
-from gmmcli.errors import InputError, NotConvergedError, UsageError
-from gmmcli.files import STDOUT
+from gmmcli.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
     from gmmcli.choosing.grid import Grid
@@ -93,8 +92,7 @@ def fit(
     grid = choosing.grid(fitting)
     start = read_start(fitting.init, read_options)
     options = fitting.options(start) if grid is None else choosing.base(grid, fitting)
-    if as_json and choosing.table in STDOUT[1:]:
-        raise UsageError(f"--table {choosing.table} and --json both write to standard output: name a file for one")
+    choosing.check(weights, missing, as_json)
     # only now, since a wrong option is told without them
     with library_imports():
         from gmmcli.data import Source, check_target
@@ -121,12 +119,15 @@ def fit(
                 result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=listener)
             model, metadata = result.model, describe(result)
         else:
+            from gmmcli.choosing.bootstrap import bootstrap
             from gmmcli.choosing.grid import fit_grid
 
             kept = choosing.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
             with follow_grid(console, log_every, len(grid.order())) as watcher:
                 chosen = fit_grid(blocks, options, grid, columns=selection.used, watcher=watcher, store=kept)
+                tested = bootstrap(blocks, chosen, options, choosing.bootstrap, watcher)
             model, metadata = chosen.model, {**chosen.best.metadata, "selection": grid_metadata(chosen)}
+            metadata |= {"bootstrap": tested}
     metadata |= {
         "kind": "fit",
         "source": source.label,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gmmcli.cli.console import Console
 from gmmcli.cli.summary import (
     Metadata,
+    bootstrap_lines,
     certainty_lines,
     component_summary,
     model_lines,
@@ -48,7 +49,9 @@ def fit_report(
         console.note(line)
     if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
         console.note(component_summary(model, metadata))
-    for line in [*telling_lines(model), *certainty_lines(metadata), *restart_lines(metadata), stop_line(metadata)]:
+    for line in [*telling_lines(model), *certainty_lines(metadata), *bootstrap_lines(model, metadata)]:
+        console.note(line)
+    for line in [*restart_lines(metadata), stop_line(metadata)]:
         console.note(line)
     failed = [restart for restart in metadata["restarts"] if restart["failure"] is not None]
     if failed:

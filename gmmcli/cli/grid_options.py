@@ -11,6 +11,7 @@ from gmmcli.choosing.options import FOLDS, GridOptions, parse_components, parse_
 from gmmcli.cli.fit_options import Fitting
 from gmmcli.errors import UsageError
 from gmmcli.families import GIVEN_VARIANCE
+from gmmcli.files import STDOUT
 from gmmcli.fitting.options import INITS, FitOptions
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ class Choosing:
             rich_help_panel=CHOOSING,
         ),
     ] = False
+
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="B",
+            min=2,
+            help="Test the chosen number of components against one more by the likelihood ratio of B samples drawn "
+            "from the fit, and give standard errors from B resamplings of the rows.",
+            rich_help_panel=CHOOSING,
+        ),
+    ] = None
+
+    def check(self, weights: str | None, missing: str, as_json: bool) -> None:
+        """Raises UsageError for what does not go with other options of the command."""
+        if as_json and self.table in STDOUT[1:]:
+            raise UsageError(f"--table {self.table} and --json both write to standard output: name a file for one")
+        if self.bootstrap is not None and (weights is not None or missing == "em"):
+            raise UsageError("--bootstrap draws whole rows that each weigh 1: leave out --weights and --missing em")
 
     def grid(self, fitting: Fitting) -> GridOptions | None:
         """The grid that is asked for, None for a single fit. Raises UsageError for what does not go together."""

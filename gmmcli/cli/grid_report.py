@@ -21,6 +21,8 @@ SHOWN_REASONS = 12
 
 def grid_report(console: Console, grid: Grid) -> None:
     """The table: rows K, columns families, the best marked; then why others were not considered."""
+    if len(grid.cells) == 1 and grid.options.criterion == "bic":
+        return  # all of it stands in the report of the fit
     console.note(grid_table(grid))
     name, less = CRITERIA[grid.options.criterion]
     best = grid.best

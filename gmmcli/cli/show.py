@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli import console
+from gmmcli.cli.console import Table
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Json, Model
-from gmmcli.cli.summary import certainty_lines, model_lines, stop_line, telling_lines
+from gmmcli.cli.summary import bootstrap_lines, certainty_lines, model_lines, stop_line, telling_lines
 from gmmcli.cli.tables import (
     component_table,
     correlation_table,
@@ -82,7 +83,7 @@ def _background(mixture: GaussianMixture) -> dict[str, Any] | None:
     return {"weight": float(mixture.background), "minimum": low, "maximum": high}
 
 
-def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str]:
+def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
     """What the metadata tell of the fit, a line each; a model that was not fitted tells little."""
     if metadata.get("kind") == "truth":
         return ["a known mixture, as gmm generate draws it"]
@@ -105,16 +106,17 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str]:
         method += ", conjugate prior"
     if options.get("standardize"):
         method += ", standardized"
-    lines = [
+    lines: list[str | Table] = [
         *telling_lines(mixture),
         *certainty_lines(metadata),
+        *bootstrap_lines(mixture, metadata),
         rows,
         f"{method}; init {metadata.get('init', options['init'])}, seed {metadata['seed']}, "
         + (f"best of {len(restarts)} restarts" if len(restarts) > 1 else "one start"),
         *model_lines(metadata)[1:],
         stop_line(metadata),
     ]
-    if "selection" in metadata:
+    if len(metadata.get("selection", {}).get("cells", [])) > 1:
         cells, criterion = metadata["selection"]["cells"], metadata["selection"]["criterion"]
         lines.append(f"chosen among {count(len(cells), 'fit')} by {criterion}")
     if not metadata["converged"]:

@@ -99,6 +99,28 @@ def certainty_lines(metadata: Metadata) -> list[str]:
     return lines
 
 
+def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
+    """The likelihood-ratio test and the standard errors, where they were asked for."""
+    found = metadata.get("bootstrap")
+    if not found:
+        return []
+    test, errors = found["ratio_test"], found["standard_errors"]
+    test_line = (
+        f"likelihood-ratio test of {count(test['components'], 'component')} against {test['components'] + 1}: "
+        f"2 Δ log L = {test['statistic']:.2f}, p = {test['p']:.3g} by {count(test['replicates'], 'sample')} drawn "
+        f"from the fit of {test['components']}"
+    )
+    names = [printable(name) for name in column_names(model)]
+    rows = [
+        [str(k), f"{weight:.4f}", *(f"{m:.3g}, {s:.3g}" for m, s in zip(means, stds, strict=True))]
+        for k, (weight, means, stds) in enumerate(
+            zip(errors["weights"], errors["means"], errors["stds"], strict=True)
+        )
+    ]
+    title = f"standard errors of weights, and of means, standard deviations, by {errors['replicates']} resamplings"
+    return [test_line, Table(["component", "weight", *names], rows, title=title)]
+
+
 def restart_lines(metadata: Metadata) -> list[str]:
     """What became of the restarts, and the components of the kept one that began again."""
     from gmmcli.fitting.stopping import LEFT_BEHIND

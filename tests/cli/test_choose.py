@@ -1,0 +1,103 @@
+"""`gmm fit` with several --components or --family: the table, the file of it, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gmmcli.model_file import load_model
+from tests.cli.conftest import gmm, ok, shell
+
+FAITHFUL, PENGUINS = "sample_data/faithful.csv", "sample_data/penguins.csv"
+
+QUICK = ("--restarts", "3")
+
+
+def test_the_table_names_the_winner_and_the_model_is_it(here: Path) -> None:
+    told = ok("fit", FAITHFUL, "-k", "1:3", "-f", "full,tied", *QUICK, "-o", "m.pt", "--table", "g.csv").stderr
+    assert "BIC by number of components and family, less is better" in told
+    assert re.search(r"^K +tied +full$", told, re.M)
+    assert re.search(r"^3 +2314\.30\* +\d+\.\d\d$", told, re.M)
+    assert "* best by BIC: family tied, 3 components, 2314.30" in told
+    model, metadata = load_model("m.pt")
+    assert (model.family, model.components) == ("tied", 3)
+    assert metadata["selection"]["criterion"] == "bic"
+    assert len(metadata["selection"]["cells"]) == 6
+    with Path("g.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["components"] for row in rows if row["chosen"] == "1"] == ["3"]
+    assert all(row["reason"] == "" and row["holdout"] == "" for row in rows)
+    assert float(rows[2]["bic"]) == pytest.approx(metadata["bic"])
+    assert "chosen among 6 fits by bic" in ok("show", "m.pt").out
+
+
+def test_unsound_and_failed_cells_are_told_with_their_reason(here: Path) -> None:
+    Path("few.csv").write_text("a,b\n1,2\n2,1\n3,5\n4,4\n5,9\n6,7\n")
+    told = ok("fit", "few.csv", "-k", "1,4,9", "-f", "full", "-o", "m.pt").stderr
+    assert re.search(r"^9 +–$", told, re.M)
+    assert "– full, 9 components: 9 components for 6 distinct rows" in told
+    assert re.search(r"^! full, 4 components: .*component", told, re.M)
+
+
+def test_other_criteria_and_outputs(here: Path) -> None:
+    told = ok("fit", FAITHFUL, "-k", "1:2", "--criterion", "holdout", "--folds", "3", *QUICK, "-o", "m.pt").stderr
+    assert "held-out log-likelihood per row by number of components and family, more is better" in told
+    assert "best by held-out log-likelihood per row: family full, 2 components" in told
+    report = json.loads(ok("fit", FAITHFUL, "-k", "2,3", *QUICK, "-o", "m.pt", "--json", "-q").out)
+    assert report["components"] == 2
+    table = ok("fit", FAITHFUL, "-k", "2,3", *QUICK, "-o", "m.pt", "--table", "-").out
+    assert table.startswith(
+        "family,components,log_likelihood,parameters,bic,icl,aic,holdout,passes,seconds,converged"
+    )
+
+
+def test_an_interrupted_grid_goes_on_with_resume(here: Path) -> None:
+    ok("generate", "--samples", "3000", "--dims", "3", "-o", "d.csv", "-q")
+    command = "gmm fit d.csv -k 1:12 -f full --resume -o m.pt --log-every 1000000"
+    shell(f"timeout -s INT 4 {command}; test -d m.pt.cells")
+    kept = {path.name for path in Path("m.pt.cells").iterdir()}
+    assert kept
+    assert not Path("m.pt").exists()
+    told = shell(command).stderr
+    assert told.count("\nfit ") < 12
+    assert not Path("m.pt.cells").exists()
+    assert len(load_model("m.pt")[1]["selection"]["cells"]) == 12
+
+
+def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
+    told = ok("fit", FAITHFUL, "-k", "1", "--bootstrap", "4", *QUICK, "-o", "m.pt").stderr
+    assert "likelihood-ratio test of 1 component against 2: 2 Δ log L = 319.07, p = 0.2 by 4 samples drawn" in told
+    assert "standard errors of weights" in told
+    assert load_model("m.pt")[1]["bootstrap"]["ratio_test"]["replicates"] == 4
+    assert "likelihood-ratio test" in ok("show", "m.pt").out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-k 3:1", "--components 3:1: numbers are at least 1, and a range runs upwards"),
+        ("-k 1:3 -f fulll", "unknown family 'fulll': choose one of .*, or all"),
+        ("-k 1:3 --folds 3", "--folds applies to --criterion holdout"),
+        ("-k 1:3 --criterion holdout --folds 1", "--folds 1: give at least 2"),
+        ("-k 1:3 --init faithful.pt", "--init faithful.pt: a file starts one fit"),
+        ("-k 1:3 --table nowhere/g.csv", "nowhere/g.csv: there is no folder"),
+        ("-k 1:3 --table g.xyz", "g.xyz: no format by this suffix"),
+        ("-k 1:3 --table - --json", "both write to standard output"),
+        ("-k 1:3 --bootstrap 10 --weights waiting", "--bootstrap draws whole rows"),
+        ("-k 1:3 --variance 2 -f full,tied", "--variance applies to --family constant"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(line: str, message: str, here: Path) -> None:
+    outcome = gmm("fit", FAITHFUL, *line.split(), "-o", "out.pt")
+    assert outcome.code == 2
+    assert re.search(message, outcome.stderr)
+    assert not Path("out.pt").exists()
+
+
+def test_penguins_as_the_readme_has_them(here: Path) -> None:
+    told = ok("fit", PENGUINS, "--exclude", "year", "--missing", "drop", "-k", "3:4", "-f", "all", "-o", "m.pt").stderr
+    assert "* best by BIC: family tied, 4 components, 10505.69" in told
