@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
+BARS = "▁▂▃▄▅▆▇█"
+SPARKS = 40  # passes of the leading restart that are drawn
 WIDE = 68  # columns of a terminal that has room for all of them
 NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
 
@@ -109,6 +111,7 @@ class _Row:
     rank: tuple[int, float]
     failed: bool
     cells: tuple[str, ...]
+    levels: tuple[float, ...] = ()  # log-likelihoods of its last passes
 
 
 class _Picture:
@@ -137,7 +140,8 @@ class _Picture:
             state = "running" if run.stop is None else run.stop.name
         hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
         cells = (str(run.restart), str(_passes(run)), *numbers, state)
-        self._rows[run.restart] = _Row((hopeless, -log_likelihood), failed, cells)
+        levels = tuple(record.log_likelihood for record in run.history[-SPARKS:])
+        self._rows[run.restart] = _Row((hopeless, -log_likelihood), failed, cells, levels)
 
     def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
         rows = self._rows.copy()
@@ -158,9 +162,20 @@ class _Picture:
                 failed = sum(row.failed for row in hidden)
                 more = f"and {count(len(hidden), 'more restart')}" + (f", {failed} failed" if failed else "")
                 yield Text(more, style="dim")
+            leading = min(rows.values(), key=lambda row: row.rank)
+            if len(leading.levels) > 1:
+                drawn = sparkline(leading.levels[-min(SPARKS, options.max_width // 2) :])
+                yield Text(f"log-likelihood of restart {leading.cells[0]} {drawn}")
         else:
             yield Text("reading the data")
         yield Text(f"elapsed {time.monotonic() - self._begin:.1f} s", style="dim")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value, from the lowest to the highest of them."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = high - low
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span > 0 else 0] for value in values)
 
 
 def _passes(run: Run) -> int:

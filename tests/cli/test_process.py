@@ -133,7 +133,7 @@ def test_a_terminal_shows_progress_and_the_summary(columns: int, here: Path) -> 
     for place in heading:
         assert lines[place - 1].split() == ["log-likelihood"]
         for line in lines[place + 1 :]:
-            if line.startswith("elapsed"):
+            if line.startswith(("elapsed", "log-likelihood of restart")):
                 break
             told = row.fullmatch(line)
             assert told is not None, line

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from gmmcli.cli.console import Console
-from gmmcli.cli.progress import SHOWN, _Lines, _Picture
+from gmmcli.cli.progress import SHOWN, _Lines, _Picture, sparkline
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.loop import PassRecord, Run
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
@@ -85,6 +85,20 @@ def test_the_newest_step_counts() -> None:
     lines = drawn([run(0, -5.0), run(0, -4.0, passes=30, stop=CONVERGED)])
     assert len(lines) == 4
     assert re.match("0 +30 +-4.000000 .* converged$", lines[2])
+
+
+def test_the_leading_restart_is_drawn_pass_by_pass() -> None:
+    leading = run(3, -4.0)
+    leading.history[:0] = [PassRecord(n, -8.0 + n, 1.0, 1.0) for n in range(4)]
+    *_, drawn_line, elapsed = drawn([run(0, -5.0), leading])
+    assert drawn_line == "log-likelihood of restart 3 ▁▃▄▆█"
+    assert elapsed.startswith("elapsed ")
+
+
+def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:
+    assert sparkline([0, 7, 3.5]) == "▁█▅"
+    assert sparkline([2, 2]) == "▁▁"
+    assert sparkline([]) == ""
 
 
 def lines_of(runs: list[Run], every: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
