@@ -14,9 +14,8 @@ import typer
 
 from gmmcli.cli.app import app
 from gmmcli.cli.fit_options import Fitting
-from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import FitOptions
-from tests.cli.conftest import ENVIRONMENT, ROOT, gmm, ok, processor_seconds
+from tests.cli.conftest import ENVIRONMENT, gmm, ok, processor_seconds
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = GROUP.commands
@@ -98,36 +97,3 @@ def test_version() -> None:
 
 def test_defaults_of_the_command_are_those_of_the_library() -> None:
     assert Fitting().options() == FitOptions()
-
-
-def complete(line: str) -> list[str]:
-    """What bash would offer after this line, its last word being incomplete."""
-    words = line.split(" ")
-    environment = {
-        **ENVIRONMENT,
-        "_GMM_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    script = "import sys; sys.argv[0] = 'gmm'; from gmmcli.cli.app import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=ROOT)
-    return done.stdout.split()
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("gmm s", ["score", "sample", "show"]),
-        ("gmm fit --family ", list(FAMILIES)),
-        ("gmm fit --method gr", ["gradient"]),
-        ("gmm fit --device cu", ["cuda", "cuda:0"]),
-        ("gmm assign --input-format pa", ["parquet"]),
-    ],
-)
-def test_completion(line: str, offered: list[str]) -> None:
-    assert complete(line) == offered
-
-
-def test_the_completion_script_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-    assert "_GMM_COMPLETE=complete_bash" in gmm("--show-completion", "bash").out
