@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gmmcli.agreement import rand_index
 from gmmcli.cli.console import Console, Table
 from gmmcli.cli.tables import count
+from gmmcli.errors import InputError
 from gmmcli.names import one_line, printable
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_LABELS = 12  # with columns of their own, the others together in one
 LABEL_WIDTH = 30  # characters of a label in a header
+MOST_LABELS = 100_000  # so that memory stays bounded: what has more of them is a measure or an identifier
 BACKGROUND = -1
 
 Counts = Counter[tuple[int, str | None]]  # rows by component and label, None for those without a label
@@ -36,6 +38,7 @@ class Comparison:
         self._components = components
         self._reading = reading
         self._counts = Counts()
+        self._labels: set[str | None] = set()
         self._without_component = 0
 
     def count(
@@ -55,13 +58,17 @@ class Comparison:
         return Counts(found), len(complete) - len(component)
 
     def add(self, counted: Counted) -> None:
-        """Takes in what `count` gave of a block."""
+        """Takes in what `count` gave of a block. Raises InputError where labels become too many to be classes."""
         self._counts.update(counted[0])
+        self._labels.update(label for _, label in counted[0])
+        if len(self._labels) > MOST_LABELS:
+            name = printable(self._column)
+            raise InputError(f"--compare {name}: more than {MOST_LABELS} different labels: name a column of classes")
         self._without_component += counted[1]
 
     def show(self, console: Console) -> None:
         """The cross-table, the adjusted Rand index and the rows that are in neither, as notes."""
-        labels = self._labels()
+        labels = self._ordered()
         if labels:
             console.note(self._table(labels))
             console.note(
@@ -79,7 +86,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All labels with their counts, a list for each component; the index is null where no row is compared."""
-        labels = self._labels()
+        labels = self._ordered()
         return {
             "column": self._column,
             "labels": labels,
@@ -100,9 +107,9 @@ class Comparison:
     def _without_label(self) -> int:
         return sum(self._counts[k, None] for k in self._components)
 
-    def _labels(self) -> list[str]:
-        """Numbers by their values, then texts by the alphabet."""
-        return sorted({label for _, label in self._counts if label is not None}, key=_order)
+    def _ordered(self) -> list[str]:
+        """The labels, numbers by their values, then texts by the alphabet."""
+        return sorted((label for label in self._labels if label is not None), key=_order)
 
     def _table(self, labels: list[str]) -> Table:
         sizes = Counter[str | None]()

@@ -193,6 +193,14 @@ def test_what_cannot_be_compared(arguments: list[str], code: int, message: str, 
     assert not Path("a.csv").exists()
 
 
+def test_a_measure_is_no_column_of_classes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gmmcli.cli.comparison.MOST_LABELS", 50)
+    outcome = gmm("assign", "faithful.pt", FAITHFUL, "--compare", "waiting", "-o", "a.csv")
+    assert outcome.code == 3
+    assert "--compare waiting: more than 50 different labels: name a column of classes" in outcome.stderr
+    assert not Path("a.csv").exists()
+
+
 def test_cells_that_are_no_labels(here: Path) -> None:
     data = pyarrow.csv.read_csv(FAITHFUL).slice(0, 2).append_column("raw", pa.array([b"\xff", b"\x00"]))
     pq.write_table(data, "raw.parquet")
