@@ -18,6 +18,7 @@ from gmmcli.families import FAMILIES
 from gmmcli.version import __version__
 
 if TYPE_CHECKING:
+    from gmmcli.agreement import adjusted_rand_index
     from gmmcli.api import fit, load, save
     from gmmcli.fitting.result import FitResult
     from gmmcli.mixture import GaussianMixture
@@ -28,9 +29,19 @@ _LAZY = {
     "save": "gmmcli.api",
     "FitResult": "gmmcli.fitting.result",
     "GaussianMixture": "gmmcli.mixture",
+    "adjusted_rand_index": "gmmcli.agreement",
 }
 
-__all__ = ["FAMILIES", "FitResult", "GaussianMixture", "__version__", "fit", "load", "save"]
+__all__ = [
+    "FAMILIES",
+    "FitResult",
+    "GaussianMixture",
+    "__version__",
+    "adjusted_rand_index",
+    "fit",
+    "load",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.all_options import renewed
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -87,6 +89,11 @@ def test_the_two_commands_are_one_line_each() -> None:
     assert install.startswith("python -m pip install . && gmm fit sample_data/")
     assert check == "python -m pip install '.[test]' && python -m pytest\n"
     assert install.count("\n") == 1
+
+
+def test_all_options_are_those_of_the_commands() -> None:
+    readme = README.read_text(encoding="utf-8")
+    assert renewed(readme) == readme, "renew the README's last part: python -m tests.all_options"
 
 
 def test_the_install_line_fits(clone: Path) -> None:

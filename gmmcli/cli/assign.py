@@ -7,20 +7,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gmmcli.cli import console as out
+from gmmcli.cli.comparison import BACKGROUND, Comparison
+from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, open_model, open_output, rows_report
-from gmmcli.cli.options import OUTPUT, Common, Data, MissingCells, Model, Output, OutputFormat, Prefix, Reading
+from gmmcli.cli.options import (
+    OUTPUT,
+    REPORT,
+    Common,
+    Data,
+    MissingCells,
+    Model,
+    Output,
+    OutputFormat,
+    Prefix,
+    Reading,
+)
+from gmmcli.errors import InputError, UsageError
+from gmmcli.files import STDOUT
+from gmmcli.names import listing, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from gmmcli.data import ReadOptions, Source
+    from gmmcli.mixture import GaussianMixture
 
 EXAMPLES = """\
 $ gmm assign faithful.pt sample_data/faithful.csv -o labelled.parquet
 
 $ gmm sample faithful.pt --samples 10 | gmm assign faithful.pt --soft
 
-$ gmm assign penguins.pt sample_data/penguins.csv --missing drop | tail -n 3"""
+$ gmm assign penguins.pt sample_data/penguins.csv --missing drop --compare species -o labelled.csv"""
 
 
 def assign(
@@ -38,6 +58,27 @@ def assign(
     prefix: Prefix = "",
     missing: MissingCells = "error",
     reading: Reading,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="COLUMN",
+            help="Count the rows by component and by the labels in this column, and print the table and the adjusted "
+            "Rand index on standard error: 1 where both are the same partition, 0 on average by chance. Default: no "
+            "comparison.",
+            autocompletion=column,
+            rich_help_panel=REPORT,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the report of --compare, with all labels, as JSON on standard output; the rows need --output "
+            "then.",
+            rich_help_panel=REPORT,
+        ),
+    ] = False,
     common: Common,
 ) -> None:
     """Adds to each row its most probable component and that component's probability.
@@ -49,6 +90,10 @@ def assign(
     with library_imports():
         from gmmcli.data import Source
 
+    if as_json and compare is None:
+        raise UsageError("--json applies only with --compare, of which it is the report")
+    if as_json and output in STDOUT:
+        raise UsageError("--json and the rows would both go to standard output: give the rows a file by -o")
     options = reading.options()
     sink = open_output(output, output_format, options)
     mixture, _ = open_model(model)
@@ -65,5 +110,21 @@ def assign(
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
     source = Source(data or [], options)
-    empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)
-    rows_report(Console(common.quiet), output, sink, empty)
+    comparison = None if compare is None else _comparison(compare, source, mixture, options)
+    empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing, comparison)
+    console = Console(common.quiet)
+    rows_report(console, output, sink, empty)
+    if comparison is not None:
+        comparison.show(console)
+        if as_json:
+            about = {"model": model, "data": source.label, "output": output, "rows": sink.rows_written}
+            out.write_json({**about, **comparison.to_json()})
+
+
+def _comparison(column: str, source: Source, mixture: GaussianMixture, options: ReadOptions) -> Comparison:
+    if column not in source.names:
+        raise InputError(
+            f"{source.label}: --compare: no column {printable(column)}: there are {listing(source.names)}"
+        )
+    background = [] if mixture.background is None else [BACKGROUND]
+    return Comparison(column, [*range(mixture.components), *background], options)

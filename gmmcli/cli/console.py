@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -29,6 +30,7 @@ UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: not
 REFRESHES = 5  # a second
 GAP = 2  # spaces between the columns of a table
 STDOUT = "standard output"
+_ODD = re.compile(r"[^\n -~]")
 
 
 class Console:
@@ -69,9 +71,13 @@ def write(text: str | Table = "") -> None:
 
 
 def write_json(value: Any) -> None:
-    """A value as JSON on standard output; NaN and infinity, which JSON has not, as null."""
+    """A value as JSON on standard output; NaN and infinity, which JSON has not, as null.
+
+    Characters that a terminal would act on are escaped, as JSON allows in text.
+    """
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     with _naming_stdout():
-        sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(_ODD.sub(_escaped, text) + "\n")
 
 
 def flush() -> None:
@@ -147,6 +153,13 @@ class Table:
         for line in lines[: len(lines) - len(self._cells[0])]:
             line.stylize("dim")
         return lines
+
+
+def _escaped(character: re.Match[str]) -> str:
+    if character[0].isprintable():
+        return character[0]
+    units = character[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _cut(text: str, width: int) -> str:

@@ -10,7 +10,7 @@ import typer
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import check_model_option, column_names, rows_report
-from gmmcli.cli.options import OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
+from gmmcli.cli.options import MIXTURE, OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
 from gmmcli.errors import UsageError
@@ -22,8 +22,6 @@ $ gmm generate --samples 500 --components 3 --labels -o data.csv
 $ gmm generate --dims 4 --family diagonal --separation 2 --truth truth.pt -o data.parquet
 
 $ gmm generate | gmm fit - -o model.pt"""
-
-MIXTURE = "Mixture"
 
 
 def generate(
@@ -55,7 +53,7 @@ def generate(
     ] = None,
     variance: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help="Of --family constant. Default: 1.", rich_help_panel=MIXTURE),
+        typer.Option(metavar="NUMBER", help="Variance of --family constant. Default: 1.", rich_help_panel=MIXTURE),
     ] = None,
     seed: Seed = 42,
     labels: Labels = False,
@@ -63,7 +61,7 @@ def generate(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Save the true mixture as a model file, for gmm score and the others.",
+            help="Save the true mixture as a model file too, for gmm score and the others. Default: not saved.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -46,7 +46,7 @@ class Choosing:
         typer.Option(
             metavar="FILE",
             help="Write a row for every fit: log-likelihood, parameters, criteria, passes, seconds, and why a fit is "
-            "not to be trusted.",
+            "not to be trusted. Default: none.",
             rich_help_panel=CHOOSING,
         ),
     ] = None
@@ -65,7 +65,7 @@ class Choosing:
             metavar="B",
             min=2,
             help="Test the chosen number of components against one more by the likelihood ratio of B samples drawn "
-            "from the fit, and give standard errors from B resamplings of the rows.",
+            "from the fit, and give standard errors from B resamplings of the rows. Default: neither.",
             rich_help_panel=CHOOSING,
         ),
     ] = None

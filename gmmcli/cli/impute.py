@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gmmcli.cli.completion import model_column_list
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model, open_output, rows_report
-from gmmcli.cli.options import DATA, Common, Data, Model, Output, OutputFormat, Prefix, Reading, Seed
+from gmmcli.cli.options import DATA, DRAWS, Common, Data, Model, Output, OutputFormat, Prefix, Reading, Seed
 from gmmcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -38,13 +39,19 @@ def impute(
         typer.Option(
             "--given",
             metavar="LIST",
-            help="Predict the model's other columns from these, comma-separated, in columns that are added.",
+            help="Predict the model's other columns from these, comma-separated, in columns that are added. Default: "
+            "fill the missing cells.",
+            autocompletion=model_column_list,
             rich_help_panel=DATA,
         ),
     ] = None,
     draw: Annotated[
         bool,
-        typer.Option("--draw", help="Draw the cells from their conditional distribution: not their mean."),
+        typer.Option(
+            "--draw",
+            help="Draw the cells from their conditional distribution, instead of their mean.",
+            rich_help_panel=DRAWS,
+        ),
     ] = False,
     seed: Seed = 42,
     output: Output = None,

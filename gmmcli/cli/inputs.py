@@ -15,6 +15,7 @@ from gmmcli.names import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gmmcli.cli.comparison import Comparison, Counted
     from gmmcli.data import ReadOptions, Rows, Sink, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
@@ -57,11 +58,13 @@ def add_columns(
     compute: Callable[[Tensor], Sequence[Tensor]],
     sink: Sink,
     missing: MISSING_CHOICES,
+    comparison: Comparison | None = None,
 ) -> int:
     """Writes all rows of the source with the columns `names`, which `compute` makes of the rows (B, D).
 
     Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError; with
-    "em" only the infinite ones are, and `compute` gets NaN for a missing cell.
+    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. comparison: counts the rows by what
+    `compute` adds first, their component.
     Returns the number of such rows. Blocks are worked side by side and written in order; how many are held at a
     time depends on the processors alone, and what is written does not depend on them.
     """
@@ -74,19 +77,22 @@ def add_columns(
     columns = source.match(column_names(model))
     check_free(names, source.names)
 
-    def extended(rows: Rows) -> tuple[Encoded, int]:
+    def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
         with torch.inference_mode():  # which is a matter of each thread
             complete = ~rows.x.isinf().any(1) if missing == "em" else rows.x.isfinite().all(1)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
-            return sink.encode(with_columns(rows.table, names, added, complete if missed else None)), missed
+            counted = None if comparison is None else comparison.count(rows.table, added[0], complete)
+            return sink.encode(with_columns(rows.table, names, added, complete if missed else None)), missed, counted
 
     empty = 0
     with sink, single_intra_op_thread():
         tables = source.tables(columns, typed=sink.typed, missing=as_read(missing))
-        for piece, missed in map_blocks(extended, tables, default_threads()):
+        for piece, missed, counted in map_blocks(extended, tables, default_threads()):
             sink.write(piece)
             empty += missed
+            if comparison is not None and counted is not None:
+                comparison.add(counted)
     return empty
 
 

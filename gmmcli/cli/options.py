@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from gmmcli.cli.completion import column, column_list, complete
 from gmmcli.data.formats import COMPRESSIONS, DEFAULT_NULL_VALUES, FORMATS, ReadOptions
 from gmmcli.families import FAMILIES
 
 DATA = "Data"
+DRAWS = "Drawing"
 FORMAT = "Input format"
+MIXTURE = "Mixture"
 OUTPUT = "Output"
 REPORT = "Reporting"
 MISSING_CHOICES = Literal["error", "drop", "em"]
-
-
-def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """A completion callback that offers the choices that begin with what was typed."""
-    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
 _formats = [*FORMATS, *(f"{name}{suffix}" for name in ("csv", "tsv", "json") for suffix in COMPRESSIONS)]
@@ -42,7 +40,7 @@ Data = Annotated[
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Where to write; standard output without it.", rich_help_panel=OUTPUT
+        "--output", "-o", metavar="FILE", help="Where to write. Default: standard output.", rich_help_panel=OUTPUT
     ),
 ]
 OutputFormat = Annotated[
@@ -56,7 +54,10 @@ OutputFormat = Annotated[
     ),
 ]
 Prefix = Annotated[
-    str, typer.Option(metavar="TEXT", help="Put before the names of the columns added.", rich_help_panel=OUTPUT)
+    str,
+    typer.Option(
+        metavar="TEXT", help="Put before the names of the columns added. Default: nothing.", rich_help_panel=OUTPUT
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -65,19 +66,28 @@ Columns = Annotated[
         metavar="LIST",
         help="Columns to use: names, positions from 1 or ranges such as 2:4, comma-separated. "
         "Default: all numeric columns but those that gmm itself adds.",
+        autocompletion=column_list,
         rich_help_panel=DATA,
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("--exclude", metavar="LIST", help="Columns to leave out, given alike.", rich_help_panel=DATA),
+    typer.Option(
+        "--exclude",
+        metavar="LIST",
+        help="Columns to leave out, given alike. Default: none.",
+        autocompletion=column_list,
+        rich_help_panel=DATA,
+    ),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
         metavar="COLUMN",
-        help="Column of row weights, not negative. N is then the total weight wherever it occurs.",
+        help="Column of row weights, not negative; N is then the total weight wherever it occurs. Default: every "
+        "row weighs 1.",
+        autocompletion=column,
         rich_help_panel=DATA,
     ),
 ]
@@ -107,13 +117,24 @@ FamilyName = Annotated[
         metavar="FAMILY",
         help=f"Covariance family: {', '.join(FAMILIES)}.",
         autocompletion=complete(list(FAMILIES)),
+        rich_help_panel=MIXTURE,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="INT", help="Of everything that is drawn at random.")]
-Labels = Annotated[
-    bool, typer.Option("--labels", help="Add the component each row was drawn from, as column true_component.")
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="INT", help="Of everything that is drawn at random.", rich_help_panel=DRAWS),
 ]
-Samples = Annotated[int, typer.Option("--samples", "-n", min=1, metavar="N", help="Rows to draw.")]
+Labels = Annotated[
+    bool,
+    typer.Option(
+        "--labels",
+        help="Add the component each row was drawn from, as column true_component.",
+        rich_help_panel=DRAWS,
+    ),
+]
+Samples = Annotated[
+    int, typer.Option("--samples", "-n", min=1, metavar="N", help="Rows to draw.", rich_help_panel=DRAWS)
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the report as JSON on standard output.", rich_help_panel=REPORT),

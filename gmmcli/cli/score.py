@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gmmcli.cli import console
+from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import add_columns, as_read, column_names, open_model, open_output, rows_report
 from gmmcli.cli.options import (
+    DATA,
     OUTPUT,
+    REPORT,
     Common,
     Data,
-    Json,
     MissingCells,
     Model,
     Output,
     OutputFormat,
     Prefix,
     Reading,
-    Weights,
 )
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import printable
@@ -59,18 +60,32 @@ def score(
         typer.Option(
             "--quantile",
             metavar="Q",
-            help="Add a column outlier too: 1 for a row whose log-likelihood is below that of this share of the rows "
-            "that were fitted, else 0.",
+            help="Add a column outlier too: 1 for a row whose log-likelihood is below that of this share, between 0 "
+            "and 1, of the rows that were fitted, else 0. Default: no such column.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     output: Output = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
-    weights: Weights = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="COLUMN",
+            help="With --summary: column of row weights, not negative. Default: every row weighs 1.",
+            autocompletion=column,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     missing: MissingCells = "error",
     reading: Reading,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the sums of --summary as JSON on standard output.", rich_help_panel=REPORT
+        ),
+    ] = False,
     common: Common,
 ) -> None:
     """Adds to each row its log-likelihood under the model, in nats, or sums it up.

@@ -2,7 +2,8 @@
 
 - `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
 - `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
-- `table_of`, `with_columns`: tensors as columns of tables; `table_of_values`: a table of Python values.
+- `table_of`, `with_columns`: tensors as columns of tables. `table_of_values`: a table of Python values.
+- `label_codes`: a column of labels as numbers.
 - `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
 
 What its modules hold, rows in:
@@ -11,7 +12,7 @@ What its modules hold, rows in:
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
 - inputs: files, globs, folders and standard input, to be opened. csv_header: the names of a delimited file.
 - reader: what a reader of a file is. csv_reader, columnar_readers: those of text, and of typed files and JSON.
-- settled_types: the types that text gets in a typed output.
+- settled_types: the types that text gets in a typed output. labels: cells as labels. header: names alone, quickly.
 - source: all files as one. source_blocks: their numbers as blocks for a fit.
 
 Rows out:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
         select_columns,
     )
     from gmmcli.data.formats import FORMATS, ReadOptions
+    from gmmcli.data.header import header
+    from gmmcli.data.labels import label_codes
     from gmmcli.data.sink import Sink, check_target, open_sink, output_format
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import SourceBlocks
@@ -55,6 +58,8 @@ __all__ = [
     "SourceBlocks",
     "check_free",
     "check_target",
+    "header",
+    "label_codes",
     "match_columns",
     "open_sink",
     "output_format",
@@ -68,6 +73,8 @@ __all__ = [
 _MODULES = {
     "columns": ("ColumnKind", "Selection", "check_free", "match_columns", "printable", "select_columns"),
     "formats": ("FORMATS", "ReadOptions"),
+    "header": ("header",),
+    "labels": ("label_codes",),
     "sink": ("Sink", "check_target", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),

@@ -1,7 +1,7 @@
 """Inputs: from what the user names (files, globs, folders, `-`) to contents that can be opened repeatedly.
 
 - `Input`: one file or stream, its format told, that opens decompressed from its start.
-- `expand`: the inputs that a list of arguments stands for.
+- `expand`: the inputs that a list of arguments stands for; `files_of`, `input_of`: its steps for a file.
 - `reading`: turns whatever a reader raises into one InputError that names the input.
 """
 
@@ -71,7 +71,7 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = 
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin))
         else:
-            inputs += [_make_input(path, options) for path in _files(argument)]
+            inputs += [input_of(path, options) for path in files_of(argument)]
     return inputs
 
 
@@ -100,7 +100,8 @@ def _open(path: str | None, content: pa.Buffer | None, compression: str | None) 
     return raw if compression is None else pa.CompressedInputStream(raw, compression)
 
 
-def _files(argument: str) -> list[str]:
+def files_of(argument: str) -> list[str]:
+    """The paths that an argument other than `-` stands for, as `expand` has it."""
     label = printable(argument)
     if os.path.isdir(argument):
         names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
@@ -124,7 +125,8 @@ def _read_stdin(options: ReadOptions, stdin: BinaryIO | None) -> Input:
     return _describe_input("stdin", None, pa.py_buffer(stream.read()), options)
 
 
-def _make_input(path: str, options: ReadOptions) -> Input:
+def input_of(path: str, options: ReadOptions) -> Input:
+    """The file at a path, its format told; the content too of what gives its bytes but once."""
     label = printable(path)
     with reading(label, "a file"):
         if stat.S_ISREG(os.stat(path).st_mode):

@@ -302,6 +302,7 @@ CASES: list[Case] = [
     *_lines(
         "models that do not fit the data",
         (f"gmm assign faithful.pt {PENGUINS} -o out.csv", 3, "columns eruptions, waiting not found"),
+        (f"gmm assign faithful.pt {FAITHFUL} --compare $'a\\x1b' -o out.csv", 3, r"--compare: no column a\\x1b"),
         ("gmm score faithful.pt half.csv -o out.csv", 3, "half.csv: column waiting not found"),
         ("gmm assign faithful.pt text.csv -o out.csv", 3, "text.csv: column waiting is not numeric: text"),
         ("gmm assign faithful.pt three.csv --no-header", 3, "data without a header has 3 columns, the model 2"),

@@ -99,5 +99,7 @@ def test_what_makes_no_sense_is_a_usage_error(line: str, message: str, here: Pat
 
 
 def test_penguins_as_the_readme_has_them(here: Path) -> None:
-    told = ok("fit", PENGUINS, "--exclude", "year", "--missing", "drop", "-k", "3:4", "-f", "all", "-o", "m.pt").stderr
+    told = ok(
+        "fit", PENGUINS, "--exclude", "year", "--missing", "drop", "-k", "3:4", "-f", "all", "-o", "m.pt"
+    ).stderr
     assert "* best by BIC: family tied, 4 components, 10505.69" in told

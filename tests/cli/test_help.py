@@ -14,12 +14,12 @@ import typer
 
 from gmmcli.cli.app import app
 from gmmcli.cli.fit_options import Fitting
-from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import FitOptions
-from tests.cli.conftest import ENVIRONMENT, ROOT, gmm, ok, processor_seconds
+from tests.cli.conftest import ENVIRONMENT, gmm, ok, processor_seconds
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = GROUP.commands
+UNTOLD = {"log_every"}  # nothing happens without it, as its name says
 HEAVY = {"torch", "pandas", "pyarrow", "matplotlib", "numpy"}
 
 
@@ -43,6 +43,30 @@ def test_every_command_has_help_and_examples_and_every_parameter_has_help(name: 
     assert 2 <= len(examples(command)) <= 3
     for parameter in command.params:
         assert parameter.help, f"{name}: {parameter.opts} has no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_with_a_value_tells_its_default(name: str) -> None:
+    """Shown beside the help, or in its words where it is not a plain value."""
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument" or parameter.is_flag or parameter.name in UNTOLD:
+            continue
+        shown = parameter.required or parameter.default not in (None, "")
+        assert shown != ("Default: " in parameter.help), f"{name} {parameter.opts[0]}: {parameter.help}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_panel_of_its_own_kind(name: str) -> None:
+    for parameter in COMMANDS[name].params:
+        assert parameter.param_type_name == "argument" or parameter.rich_help_panel, f"{name} {parameter.opts[0]}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_in_examples_on_the_sample_data(name: str) -> None:
+    given = examples(COMMANDS[name])
+    last = ok(name, "--help").out.partition("Examples:")[2]
+    assert "".join(last.split()) == "".join(f"$ {line}" for line in given).replace(" ", "")
+    assert name == "generate" or all(re.search("faithful|penguins", line) for line in given)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -98,36 +122,3 @@ def test_version() -> None:
 
 def test_defaults_of_the_command_are_those_of_the_library() -> None:
     assert Fitting().options() == FitOptions()
-
-
-def complete(line: str) -> list[str]:
-    """What bash would offer after this line, its last word being incomplete."""
-    words = line.split(" ")
-    environment = {
-        **ENVIRONMENT,
-        "_GMM_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    script = "import sys; sys.argv[0] = 'gmm'; from gmmcli.cli.app import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=ROOT)
-    return done.stdout.split()
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("gmm s", ["score", "sample", "show"]),
-        ("gmm fit --family ", [*FAMILIES, "all"]),
-        ("gmm fit --method gr", ["gradient"]),
-        ("gmm fit --device cu", ["cuda", "cuda:0"]),
-        ("gmm assign --input-format pa", ["parquet"]),
-    ],
-)
-def test_completion(line: str, offered: list[str]) -> None:
-    assert complete(line) == offered
-
-
-def test_the_completion_script_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-    assert "_GMM_COMPLETE=complete_bash" in gmm("--show-completion", "bash").out

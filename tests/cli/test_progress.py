@@ -91,7 +91,7 @@ def test_the_leading_restart_is_drawn_pass_by_pass() -> None:
     leading = run(3, -4.0)
     leading.history[:0] = [PassRecord(n, -8.0 + n, 1.0, 1.0) for n in range(4)]
     *_, drawn_line, elapsed = drawn([run(0, -5.0), leading])
-    assert drawn_line == "log-likelihood of restart 3 ▁▃▄▆█"
+    assert drawn_line == "log-likelihood of restart 3 ▁▃▅▆█"
     assert elapsed.startswith("elapsed ")
 
 

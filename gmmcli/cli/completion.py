@@ -1,0 +1,98 @@
+"""Completion in the shell, of choices and of the columns of the file that the command line names.
+
+- `complete`: of words that are known.
+- `column`, `column_list`: of a column of the data, or of the model where no data is named; of a list of such.
+- `model_column_list`: of a list of the model's columns.
+
+A shell waits for what is offered: torch is not imported, of a file only its beginning or its schema is read, and
+whatever goes wrong, nothing is offered. Nor is a name in which a shell would see more than a name: it puts what it
+is offered on the command line as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+
+import typer
+
+_PLAIN = re.compile(r"\w[\w.+@%/-]*")
+_MOST_BYTES = 1 << 26  # of a model's metadata
+
+
+def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """A completion callback that offers the choices that begin with what was typed."""
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def column(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Columns of the data that begin with what was typed."""
+    return _begun(_data_columns(ctx), incomplete)
+
+
+def column_list(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What was typed, the last item of it completed by a column of the data that is not in it yet."""
+    return _list_begun(_data_columns(ctx), incomplete)
+
+
+def model_column_list(ctx: typer.Context, incomplete: str) -> list[str]:
+    """As column_list, of the model's columns."""
+    return _list_begun(_model_columns(ctx), incomplete)
+
+
+def _begun(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete) and _PLAIN.fullmatch(name)]
+
+
+def _list_begun(names: Iterable[str], incomplete: str) -> list[str]:
+    *given, last = incomplete.split(",")
+    return [",".join([*given, name]) for name in _begun(names, last) if name not in given]
+
+
+def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
+    files = _files(ctx)[int(_takes_model(ctx)) :]
+    if not files:
+        return _model_columns(ctx)
+    try:
+        from gmmcli.cli.options import Reading  # which imports this module
+        from gmmcli.data.header import header
+
+        given = {f.name: ctx.params.get(f.name) for f in fields(Reading)}
+        reading = Reading(**{name: value for name, value in given.items() if value is not None})
+        return header(os.path.expanduser(files[0]), reading.options())
+    except Exception:
+        return ()
+
+
+def _model_columns(ctx: typer.Context) -> tuple[str, ...]:
+    """Of the metadata, which a model file has as plain JSON."""
+    path = os.path.expanduser((_files(ctx) or [""])[0])
+    if not os.path.isfile(path) or not _takes_model(ctx):  # to open a pipe would wait for its writer
+        return ()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next(m for m in archive.infolist() if m.filename.endswith("/metadata.json"))
+            if member.file_size > _MOST_BYTES:
+                return ()
+            metadata = json.loads(archive.read(member))
+        names = metadata["columns"] or [f"x{d + 1}" for d in range(metadata["dims"])]
+        return tuple(name for name in names if isinstance(name, str))
+    except Exception:
+        return ()
+
+
+def _takes_model(ctx: typer.Context) -> bool:
+    return any(parameter.name == "model" for parameter in ctx.command.params)
+
+
+def _files(ctx: typer.Context) -> list[str]:
+    """The arguments on the command line, the model's before the data's.
+
+    They are left in ctx.args where the last option, to be completed, still lacks its value.
+    """
+    model, data = ctx.params.get("model"), ctx.params.get("data")
+    return [*([model] if model else []), *(data or ()), *ctx.args]
