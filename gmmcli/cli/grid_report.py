@@ -31,6 +31,9 @@ def grid_report(console: Console, grid: Grid) -> None:
         f"{BEST} best by {name}: family {best.family}, {count(best.components, 'component')}, {value}"
         + (f", {_lead(grid)} {'below' if less else 'above'} the next" if _lead(grid) else "")
     )
+    others = _other_choices(grid)
+    if others:
+        console.note(f"other criteria would choose: {others}")
     unsound = [cell for cell in grid.cells if not cell.sound]
     for cell in unsound[:SHOWN_REASONS]:
         mark = FAILED if cell.failed else UNSOUND
@@ -83,6 +86,18 @@ def _cell(cell: Cell, grid: Grid) -> str:
 
 def _shown(cell: Cell, criterion: str) -> str:
     return f"{cell.number(criterion):.{DECIMALS.get(criterion, 2)}f}"
+
+
+def _other_choices(grid: Grid) -> str:
+    """What the criteria that were not asked for would choose, where that is another cell."""
+    from gmmcli.choosing.cells import best
+
+    parts = []
+    for criterion, (name, _) in CRITERIA.items():
+        cell = None if criterion == grid.options.criterion else best(grid.cells, criterion)
+        if cell is not None and cell is not grid.best:
+            parts.append(f"{name} family {cell.family}, {count(cell.components, 'component')}")
+    return "; ".join(parts)
 
 
 def _lead(grid: Grid) -> str:
