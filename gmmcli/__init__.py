@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gmmcli.api import fit, load, save
     from gmmcli.fitting.result import FitResult
     from gmmcli.mixture import GaussianMixture
+    from gmmcli.plot import plot_data_and_model
 
 _LAZY = {
     "fit": "gmmcli.api",
@@ -28,9 +29,10 @@ _LAZY = {
     "save": "gmmcli.api",
     "FitResult": "gmmcli.fitting.result",
     "GaussianMixture": "gmmcli.mixture",
+    "plot_data_and_model": "gmmcli.plot",
 }
 
-__all__ = ["FAMILIES", "FitResult", "GaussianMixture", "__version__", "fit", "load", "save"]
+__all__ = ["FAMILIES", "FitResult", "GaussianMixture", "__version__", "fit", "load", "plot_data_and_model", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Selection,
         check_free,
         match_columns,
+        pick_columns,
         printable,
         select_columns,
     )
@@ -58,6 +59,7 @@ __all__ = [
     "match_columns",
     "open_sink",
     "output_format",
+    "pick_columns",
     "printable",
     "select_columns",
     "table_of",
@@ -65,7 +67,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "columns": ("ColumnKind", "Selection", "check_free", "match_columns", "printable", "select_columns"),
+    "columns": (
+        "ColumnKind",
+        "Selection",
+        "check_free",
+        "match_columns",
+        "pick_columns",
+        "printable",
+        "select_columns",
+    ),
     "formats": ("FORMATS", "ReadOptions"),
     "sink": ("Sink", "check_target", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
