@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from gmmcli.plot.data_and_model import draw_figure
 from gmmcli.plot.files import ANIMATED, DPI, check_picture, pixels, write_figure, write_whole
 from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_FRAMES = 80
 FRAME_DPI = 100
@@ -73,10 +76,19 @@ def write_animation(
     bounds = np.stack([picture(sample, model, coordinates=coordinates).limits() for model, _ in chosen])
     limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
 
+    def figure(model: GaussianMixture, title: str) -> Figure:
+        return draw_figure(picture(sample, model, coordinates=coordinates), limits=limits, title=title)
+
+    last = figure(*chosen[-1])
+    last.draw_without_rendering()
+    place = last.axes[0].get_position()
+
     def images() -> Iterator[Any]:
         for model, title in chosen:
-            shown = picture(sample, model, coordinates=coordinates)
-            yield pixels(draw_figure(shown, limits=limits, title=title), dpi)
+            frame = figure(model, title)
+            frame.set_layout_engine("none")  # which would move the axes with the width of the legend
+            frame.axes[0].set_position(place)
+            yield pixels(frame, dpi)
 
     def write(stream: Any) -> None:
         drawn = images()

@@ -139,11 +139,20 @@ def _natural_size(shown: Picture) -> tuple[float, float]:
     """Inches: a grid has panels of one size, and many components get room for their legend."""
     if shown.dims > 2:
         side = GRID_SIDE + PANEL_SIDE * shown.dims
-        columns = -(-len(shown.marginal.weights) // LEGEND_ENTRIES) - (shown.dims - 1)
-        return side + max(0, columns) * LEGEND_COLUMN, side
+        return side + (0 if _fits_inside(shown) else 1 + _columns(shown, LEGEND_ENTRIES)) * LEGEND_COLUMN, side
     if shown.dims == 2:
         return PLANE_SIZE
-    return LINE_SIZE[0] + (len(shown.marginal.weights) // LEGEND_LONGEST) * LEGEND_COLUMN, LINE_SIZE[1]
+    return LINE_SIZE[0] + (_columns(shown, LEGEND_LONGEST) - 1) * LEGEND_COLUMN, LINE_SIZE[1]
+
+
+def _columns(shown: Picture, longest: int) -> int:
+    """Of a legend of all components, the background and two lines more."""
+    return -(-(len(shown.marginal.weights) + 3) // longest)
+
+
+def _fits_inside(shown: Picture) -> bool:
+    """Whether the legend of a grid fits right of the second panel on the diagonal, above the third."""
+    return not _many(shown) or _columns(shown, LEGEND_ENTRIES) * LEGEND_COLUMN <= PANEL_SIDE * (shown.dims - 2)
 
 
 def _legend(ax: Axes, shown: Picture) -> None:
@@ -166,14 +175,13 @@ def _legend(ax: Axes, shown: Picture) -> None:
             found.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM))
         if len(shown.points):
             found.append(Patch(color=BARS, label="data"))
-    else:
+    elif not short:
         found.append(Line2D([], [], color=INK, linewidth=1.1, label=ELLIPSE_LABEL))
     if shown.dims == 2:
         found.append(Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR_LABEL))
     title = "component" if short else ""
-    legend(
-        ax, found, title=title, inside=shown.dims > 2, longest=LEGEND_ENTRIES if shown.dims > 2 else LEGEND_LONGEST
-    )
+    inside = shown.dims > 2 and _fits_inside(shown)
+    legend(ax, found, title=title, inside=inside, longest=LEGEND_ENTRIES if shown.dims > 2 else LEGEND_LONGEST)
 
 
 def _room(ax: Axes) -> int:

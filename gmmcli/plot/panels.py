@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MESH = 240  # cells along each side under the contours
 CURVE = 600  # points of a density along the axis, and
-PEAK = np.linspace(-4, 4, 61)  # standard deviations from each mean where it has more
+PEAK = np.linspace(-6, 6, 91)  # standard deviations from each mean where it has more
 BINS = (8, 30, 80)  # of a histogram: fewest of few rows, fewest of many, most
 VECTOR_POINTS = 2_000  # more are pixels in an SVG or PDF too
 SUM = "all components"

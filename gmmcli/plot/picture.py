@@ -16,7 +16,6 @@ from gmmcli.plot.rows import RowSample, sample_rows
 
 ELLIPSES = (1.0, 2.0)  # standard deviations
 LINE_REACH = 3.0  # standard deviations of a component that a picture of one coordinate shows at least
-GRID_ROWS = 5_000  # most rows in each of the many panels of a grid
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,6 @@ def picture(
     if sample is None:
         empty = np.empty((0, coordinates.dims)), np.empty(0, dtype=np.int64)
         return Picture(coordinates, coordinates.of_model(model), *empty, caption=_joined(sizes, coordinates.note))
-    if coordinates.dims > 2:
-        sample = sample.first(GRID_ROWS)
     text = _joined(sample.caption(), sizes, coordinates.note)
     return Picture(
         coordinates, coordinates.of_model(model), coordinates.of_rows(sample.x), _components(sample, model), text

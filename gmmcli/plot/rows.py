@@ -1,7 +1,7 @@
 """Which rows a picture shows: `RowSample`, and `RowSampler`, which takes it from data of any length.
 
 A row is kept by a hash of its number: the same rows whoever reads them. They are held in the order of the hash, so
-that no part of a file is drawn on top of the others, and the first n of them are a sample too.
+that no part of a file is drawn on top of the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gmmcli.mixture import GaussianMixture
 from gmmcli.plot.coordinates import Coordinates
 
 MOST_ROWS = 20_000  # of a picture
+GRID_ROWS = 5_000  # of each of the many panels of a grid
 MOST_NUMBERS = 1 << 23  # in the rows of a sample
 
 
@@ -30,10 +31,6 @@ class RowSample:
     rows: int
     left_out: int = 0
 
-    def first(self, count: int) -> RowSample:
-        """A sample of at most so many of the same rows."""
-        return RowSample(self.x[:count], self.rows, self.left_out)
-
     def caption(self) -> str:
         """`20,000 of 1,000,000 rows shown, 3 left out for missing cells`."""
         shown = len(self.x)
@@ -44,8 +41,9 @@ class RowSample:
 class RowSampler:
     """Takes a sample of rows that come in blocks, in memory that does not depend on their number."""
 
-    def __init__(self, coordinates: Coordinates, dims: int, most: int = MOST_ROWS) -> None:
+    def __init__(self, coordinates: Coordinates, dims: int) -> None:
         self._coordinates = coordinates
+        most = GRID_ROWS if coordinates.dims > 2 else MOST_ROWS
         self._most = max(1, min(most, MOST_NUMBERS // dims))
         self._keys = torch.empty(0, dtype=torch.float64)
         self._x = torch.empty(0, dims, dtype=torch.float64)

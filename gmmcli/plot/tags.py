@@ -16,12 +16,14 @@ _CHARACTER = 0.8  # of the size of the letters: its width, with some room
 _LINE = 1.5
 _RINGS = (0.0, 1.0, 1.8, 2.6, 3.4, 4.4, 5.6)  # distances to try, in lines
 _DIRECTIONS = 12
+LEADER_FROM = 2.0  # lines: a number farther from its mean gets a line to it
 
 
 def tag_components(ax: Axes, marginal: Marginal) -> None:
-    """Writes each component's number at its mean or, where another number is, nearby with a line to the mean.
+    """Writes each component's number at its mean or, where another number is, nearby.
 
-    Heavy components come first. To be called when the axes have their limits and their size.
+    A number far from its mean has a line to it. Heavy components come first. To be called when the axes have their
+    limits and their size.
     """
     from matplotlib.patheffects import Normal, Stroke
 
@@ -35,7 +37,7 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
         half = np.array([_CHARACTER * len(str(k)), _LINE]) * SMALL / 2
         found = _free_place(places[k], half, taken, low, high)
         taken.append(np.stack([found - half, found + half]))
-        moved = np.abs(found - places[k]).max() > 1e-6
+        away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * SMALL
         ax.annotate(
             str(k),
             xy=tuple(marginal.means[k]),
@@ -47,9 +49,7 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
             fontweight="bold",
             color=colour(int(k)),
             path_effects=halo,
-            arrowprops={"arrowstyle": "-", "color": colour(int(k)), "linewidth": 0.7, "shrinkA": 3}
-            if moved
-            else None,
+            arrowprops={"arrowstyle": "-", "color": colour(int(k)), "linewidth": 0.7, "shrinkA": 3} if away else None,
             zorder=6,
         )
 
