@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +15,6 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from gmmcli.data import ReadOptions
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
@@ -134,7 +132,7 @@ def plot(
     if output is None:
         raise UsageError("-o is missing: name the picture, such as -o out.png")
     with library_imports():
-        from gmmcli.plot import check_picture, data_figure, figure_of, plot_selection, write_figure
+        from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 
     check_picture(output)
     options = reading.options()
@@ -143,7 +141,7 @@ def plot(
         fits = read_selection(selection, options, criterion)
         figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
     elif history:
-        figure = _history_figure(str(model), (width, height))
+        figure = figure_of(plot_history(_fit_of(str(model)), size=(width, height)))
     else:
         mixture, _ = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
@@ -170,14 +168,12 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
         raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
 
 
-def _history_figure(path: str, size: tuple[float | None, float | None]) -> Figure:
-    from gmmcli.plot import figure_of, plot_history
-
-    _, metadata = open_model(path)
-    try:
-        return figure_of(plot_history(metadata, size=size))
-    except InputError as error:
-        raise InputError(f"{printable(path)}: {error}") from None
+def _fit_of(path: str) -> dict[str, Any]:
+    """What a model file says of its fit; raises InputError where that is nothing."""
+    metadata = open_model(path)[1]
+    if not metadata.get("history"):
+        raise InputError(f"{printable(path)}: it has no history of a fit: fit it anew for --history")
+    return metadata
 
 
 def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: str | None) -> Coordinates:

@@ -158,7 +158,7 @@ def test_a_model_that_was_not_fitted_has_no_history(here: Path) -> None:
     ok("generate", "--samples", "5", "--truth", "truth.pt", "-o", "d.csv")
     refused = gmm("plot", "truth.pt", "--history", "-o", "a.png")
     assert (refused.code, refused.stderr.count("\n")) == (3, 1)
-    assert "truth.pt: the model has no history of its fit" in refused.stderr
+    assert "truth.pt: it has no history of a fit" in refused.stderr
 
 
 def test_as_a_process_it_needs_no_display(here: Path) -> None:
