@@ -41,6 +41,7 @@ PLANE_SIZE = (7.6, 5.2)
 GRID_SIDE = 1.2  # and
 PANEL_SIDE = 1.6  # for each column
 LEGEND_COLUMN = 1.0  # for each further column of a legend
+LEGEND_MOST = 54  # components, heaviest first, that a legend names
 LEGEND_LONGEST = 18  # entries of its columns beside the axes
 ELLIPSE_LABEL = "1 and 2 std. deviations"
 CONTOUR_LABEL = "density: 10, 30, … 90 % inside"
@@ -147,7 +148,7 @@ def _natural_size(shown: Picture) -> tuple[float, float]:
 
 def _columns(shown: Picture, longest: int) -> int:
     """Of a legend of all components, the background and two lines more."""
-    return -(-(len(shown.marginal.weights) + 3) // longest)
+    return -(-(min(len(shown.marginal.weights), LEGEND_MOST) + 3) // longest)
 
 
 def _fits_inside(shown: Picture) -> bool:
@@ -167,7 +168,10 @@ def _legend(ax: Axes, shown: Picture) -> None:
         return Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour(component), label=name)
 
     marginal = shown.marginal
-    found: list[Any] = [dot(k, float(weight)) for k, weight in enumerate(marginal.weights)]
+    found: list[Any] = [dot(k, float(weight)) for k, weight in enumerate(marginal.weights[:LEGEND_MOST])]
+    more = len(marginal.weights) - len(found)
+    if more:
+        found.append(Line2D([], [], linestyle="none", label=f"and {more} more"))
     if marginal.background:
         found.append(dot(-1, marginal.background))
     if shown.dims == 1:

@@ -29,7 +29,7 @@ PALETTE = (
     "#6ccccc", "#3c54cc", "#c0c06c", "#780000", "#d8843c", "#606cd8", "#e45460", "#906c90", "#900c60",
     "#00a8c0", "#788448", "#9c90fc", "#84b4a8", "#903c3c", "#90c0fc", "#a848a8", "#a85460", "#3c4878",
 )  # fmt: skip
-BACKGROUND = "#8b8f96"  # of the component −1
+BACKGROUND = "#aaacb0"  # of the component −1: darker greys are the pink of component 3 to readers without green
 INK = "#23272e"  # of text and of what is summed over components
 QUIET = "#6a707a"  # of captions, ticks and contours
 FAINT = "#c3c8d0"  # of axes
@@ -120,7 +120,7 @@ def plain(text: Text) -> Text:
 def fold(name: str, width: int = 24, lines: int = 2) -> str:
     """A name on a few short lines, broken after spaces and underscores where there are any, cut if too long."""
     parts = [""]
-    for piece in re.findall(r"[^ _]*[ _]*", one_line(name)):
+    for piece in re.findall(r"[^ _]+[ _]*|[ _]+", one_line(name)):
         if parts[-1] and len(parts[-1] + piece.rstrip()) > width:
             parts.append("")
         parts[-1] += piece

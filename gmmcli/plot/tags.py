@@ -22,8 +22,8 @@ LEADER_FROM = 2.0  # lines: a number farther from its mean gets a line to it
 def tag_components(ax: Axes, marginal: Marginal) -> None:
     """Writes each component's number at its mean or, where another number is, nearby.
 
-    A number far from its mean has a line to it. Heavy components come first. To be called when the axes have their
-    limits and their size.
+    Heavy components come first; one for which there is no room is left out. A number far from its mean has a line to
+    it. To be called when the axes have their limits and their size.
     """
     from matplotlib.patheffects import Normal, Stroke
 
@@ -36,6 +36,8 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
     for k in np.argsort(-marginal.weights, kind="stable"):
         half = np.array([_CHARACTER * len(str(k)), _LINE]) * SMALL / 2
         found = _free_place(places[k], half, taken, low, high)
+        if found is None:
+            continue
         taken.append(np.stack([found - half, found + half]))
         away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * SMALL
         ax.annotate(
@@ -60,8 +62,8 @@ def _free_place(
     taken: list[np.ndarray],  # (2, 2) each: lower and upper corner
     low: np.ndarray,
     high: np.ndarray,
-) -> np.ndarray:
-    """The nearest of some places around the middle where the text meets no other and stays within the axes."""
+) -> np.ndarray | None:
+    """The nearest of some places around the middle where the text meets no other, or None where there is none."""
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     for ring in _RINGS:
         for angle in angles if ring else angles[:1]:
@@ -69,4 +71,4 @@ def _free_place(
             inside = (place - half >= low).all() and (place + half <= high).all()
             if inside and not any((place - half < b[1]).all() and (place + half > b[0]).all() for b in taken):
                 return place
-    return middle
+    return None

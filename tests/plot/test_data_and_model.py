@@ -252,6 +252,16 @@ def test_many_components_have_a_legend_of_several_columns(dims: int) -> None:
     assert ax.figure.bbox.x1 >= box.x1
 
 
+def test_of_very_many_components_the_heaviest_are_named() -> None:
+    model = mixture(2, components=150)
+    ax = finish(plot_data_and_model(None, model))
+    boxes = [Text.get_window_extent(text) for text in ax.texts]
+    assert not any(boxes[i].overlaps(boxes[j]) for i in range(len(boxes)) for j in range(i))
+    assert "0" in [text.get_text() for text in ax.texts]
+    line = plot_data_and_model(None, model, columns=["x1"])
+    assert legend_texts(line)[53:] == [f"53 · {percent(model.weights[53].item())}", "and 96 more", SUM]
+
+
 def test_hostile_names_are_drawn_as_they_are() -> None:
     names = ("pay $x$ per\x1b[31m year", "a_very_" * 20)
     plain = mixture(2)
