@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gmmcli.api import fit, load, save
     from gmmcli.fitting.result import FitResult
     from gmmcli.mixture import GaussianMixture
+    from gmmcli.plot import plot_data_and_model
 
 _LAZY = {
     "fit": "gmmcli.api",
@@ -30,6 +31,7 @@ _LAZY = {
     "FitResult": "gmmcli.fitting.result",
     "GaussianMixture": "gmmcli.mixture",
     "adjusted_rand_index": "gmmcli.agreement",
+    "plot_data_and_model": "gmmcli.plot",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "adjusted_rand_index",
     "fit",
     "load",
+    "plot_data_and_model",
     "save",
 ]
 

@@ -42,6 +42,7 @@ OWNERS = {
     "rich": {"cli"},
     "pyarrow": {"data"},
     "matplotlib": {"plot"},
+    "PIL": {"plot"},
     "torch.distributed": {"distributed"},
 }
 
@@ -176,7 +177,16 @@ def test_listing_families_and_options_imports_no_torch():
 @every_module
 def test_matplotlib_and_pandas_are_imported_inside_functions(path: str):
     top = {name.split(".")[0] for node in MODULES[path].body for name in imports_of_statement(node, path)}
-    assert not top & {"matplotlib", "pandas"}
+    assert not top & {"matplotlib", "PIL", "pandas"}
+
+
+@every_module
+def test_pictures_need_no_window_and_change_no_setting(path: str):
+    """pyplot keeps figures and may open a display; rcParams are the user's."""
+    assert "matplotlib.pyplot" not in set(imports(MODULES[path], path))
+    for node in ast.walk(MODULES[path]):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"pyplot", "rcParams"}, node.lineno
 
 
 def imports_of_statement(node: ast.stmt, path: str) -> Iterator[str]:

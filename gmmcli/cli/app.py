@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from gmmcli.cli import assign, console, fit, generate, impute, sample, score, show
+from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
 from gmmcli.cli.options import Debug, flatten
 from gmmcli.errors import GmmError
 from gmmcli.version import __version__
@@ -51,7 +51,7 @@ def gmm(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Fits Gaussian mixtures to data files, and scores, labels and samples with them.
+    """Fits Gaussian mixtures to data files, and scores, labels, samples and draws pictures with them.
 
     Reads and writes CSV, TSV, JSON lines, Parquet and Arrow, from files or through pipes.
     """
@@ -65,6 +65,7 @@ for command, examples in (
     (impute.impute, impute.EXAMPLES),
     (sample.sample, sample.EXAMPLES),
     (show.show, show.EXAMPLES),
+    (plot.plot, plot.EXAMPLES),
 ):
     app.command(epilog="Examples:\n\n" + examples)(flatten(command))
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Selection,
         check_free,
         match_columns,
+        pick_columns,
         printable,
         select_columns,
     )
@@ -63,6 +64,7 @@ __all__ = [
     "match_columns",
     "open_sink",
     "output_format",
+    "pick_columns",
     "printable",
     "select_columns",
     "table_of",
@@ -71,7 +73,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "columns": ("ColumnKind", "Selection", "check_free", "match_columns", "printable", "select_columns"),
+    "columns": (
+        "ColumnKind",
+        "Selection",
+        "check_free",
+        "match_columns",
+        "pick_columns",
+        "printable",
+        "select_columns",
+    ),
     "formats": ("FORMATS", "ReadOptions"),
     "header": ("header",),
     "labels": ("label_codes",),

@@ -2,6 +2,7 @@
 
 - `ColumnKind`: what the cells of a column are; only `number` columns enter a mixture.
 - `select_columns`: the columns of a fit, from --columns, --exclude and --weights.
+- `pick_columns`: some of a model's columns.
 - `match_columns`: the columns a model needs, in new data.
 - `check_free`: whether the names a command adds are free.
 """
@@ -92,6 +93,17 @@ def not_numeric(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
     return f"column {printable(name)} is not numeric: {_describe(name, kind, details)}"
 
 
+def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a model's columns `names` that --columns names, in its order; an item is as in select_columns.
+
+    Raises InputError for one that is not there.
+    """
+    picked = tuple(_resolve(columns, names, "--columns", "the model has"))
+    if not picked:
+        raise UsageError(f"--columns is empty: the model has {listing(names)}")
+    return picked
+
+
 def match_columns(wanted: Sequence[str], available: Sequence[str], by_position: bool = False) -> tuple[str, ...]:
     """The columns of new data that are a model's columns `wanted`, in the model's order.
 
@@ -158,7 +170,9 @@ def _describe(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
     return f"{kind}: {details[name]}" if name in details else str(kind)
 
 
-def _resolve(items: str | Sequence[str] | None, names: Sequence[str], option: str) -> list[str]:
+def _resolve(
+    items: str | Sequence[str] | None, names: Sequence[str], option: str, whose: str = "the data have"
+) -> list[str]:
     """The column names that a list of names, positions and ranges stands for, each once, in order."""
     if items is None:
         return []
@@ -168,20 +182,20 @@ def _resolve(items: str | Sequence[str] | None, names: Sequence[str], option: st
         # a name that itself contains a comma
         parts = [item] if item in there else [part for part in item.split(",") if part]
         for part in parts:
-            found.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option)))
+            found.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option, whose)))
     return list(found)
 
 
-def _positions(item: str, names: Sequence[str], option: str) -> list[str]:
+def _positions(item: str, names: Sequence[str], option: str, whose: str) -> list[str]:
     if item in names:
         return [item]
     match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9}))?", item)
     if match is None:
-        raise InputError(f"{option}: no column {printable(item)}: the data have {listing(names)}")
+        raise InputError(f"{option}: no column {printable(item)}: {whose} {listing(names)}")
     first = int(match[1])
     last = int(match[2]) if match[2] else first
     if first < 1 or last < first:
         raise UsageError(f"{option} {item}: positions count from 1 and a range runs upwards, as 2:4")
     if last > len(names):
-        raise InputError(f"{option} {item}: the data have {len(names)} columns: {listing(names)}")
+        raise InputError(f"{option} {item}: {whose} {len(names)} columns: {listing(names)}")
     return list(names[first - 1 : last])

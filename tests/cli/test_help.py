@@ -33,7 +33,7 @@ EXAMPLES = [
 
 
 def test_the_commands() -> None:
-    assert list(COMMANDS) == ["generate", "fit", "score", "assign", "impute", "sample", "show"]
+    assert list(COMMANDS) == ["generate", "fit", "score", "assign", "impute", "sample", "show", "plot"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,108 @@
+"""A fit as it goes on: `write_animation`, one GIF of several mixtures, and `write_picture`, one still of one.
+
+Both take data as plot_data_and_model does. A RowSample, made once by sample_rows, spares each call the reading of
+all rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmmcli.errors import UsageError
+from gmmcli.mixture import GaussianMixture
+from gmmcli.names import one_line
+from gmmcli.plot.coordinates import choose_coordinates
+from gmmcli.plot.data_and_model import draw_figure
+from gmmcli.plot.files import ANIMATED, DPI, check_picture, pixels, write_figure, write_whole
+from gmmcli.plot.picture import picture
+from gmmcli.plot.rows import sample_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_FRAMES = 80
+FRAME_DPI = 100
+FRAME_MS, LAST_MS = 150, 2500  # how long a frame is shown, and the last
+
+
+def write_picture(
+    path: str,
+    data: Any,
+    model: GaussianMixture,
+    *,
+    title: str | None = None,
+    columns: Sequence[str] | None = None,
+    projection: str | None = None,
+    dpi: int = DPI,
+) -> None:
+    """Writes the picture of plot_data_and_model to a .png, .svg, .pdf or .gif.
+
+    title: the small line above it, such as `pass 12, log-likelihood −4.1553 per row`; by default it tells the numbers
+    of rows and components. Raises as plot_data_and_model and write_figure do.
+    """
+    shown = picture(data, model, columns=columns, projection=projection)
+    write_figure(path, draw_figure(shown, title=title), dpi)
+
+
+def write_animation(
+    path: str,
+    data: Any,
+    frames: Sequence[tuple[GaussianMixture, str]],
+    *,
+    columns: Sequence[str] | None = None,
+    projection: str | None = None,
+    most: int = MOST_FRAMES,
+    dpi: int = FRAME_DPI,
+) -> int:
+    """Writes mixtures one after the other as a GIF, the last shown longer; returns how many frames it has.
+
+    frames: mixtures of the same columns, each with its title, the first first; they may differ in K. Of more than
+    `most` some are left out, never the first and the last. The axes are those that the last mixture suggests, with
+    limits that hold for all frames. Frames are drawn one at a time, about five a second, ten times slower in a grid.
+
+    Raises UsageError for a path that is no GIF and where there are no frames, else as write_figure does.
+    """
+    check_animation(path)
+    if not frames:
+        raise UsageError(f"{one_line(path)}: no frames: an animation needs one at least")
+    places = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    chosen = [frames[place] for place in places]
+    coordinates = choose_coordinates(chosen[-1][0], columns, projection)
+    sample = sample_rows(data, chosen[-1][0], coordinates)
+    bounds = np.stack([picture(sample, model, coordinates=coordinates).limits() for model, _ in chosen])
+    limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
+
+    def figure(model: GaussianMixture, title: str) -> Figure:
+        return draw_figure(picture(sample, model, coordinates=coordinates), limits=limits, title=title)
+
+    last = figure(*chosen[-1])
+    last.draw_without_rendering()
+    place = last.axes[0].get_position()
+
+    def images() -> Iterator[Any]:
+        for model, title in chosen:
+            frame = figure(model, title)
+            frame.set_layout_engine("none")  # which would move the axes with the width of the legend
+            frame.axes[0].set_position(place)
+            yield pixels(frame, dpi)
+
+    def write(stream: Any) -> None:
+        drawn = images()
+        durations = [FRAME_MS] * (len(chosen) - 1) + [LAST_MS]
+        next(drawn).save(
+            stream, format="gif", save_all=True, append_images=drawn, duration=durations, loop=0, disposal=1
+        )
+
+    write_whole(path, write)
+    return len(chosen)
+
+
+def check_animation(path: str) -> None:
+    """Raises UsageError where no animation could be written: see check_picture."""
+    check_picture(path)
+    if os.path.splitext(path)[1].lower().removeprefix(".") not in ANIMATED:
+        raise UsageError(f"{one_line(path)}: an animation is a GIF: name a file such as fit.gif")

@@ -1,0 +1,114 @@
+"""Axes that can be read: what their ticks are, and how large numbers and large offsets are written.
+
+- `describe`: limits, ticks and the label of one axis. `density_axis`: those of an axis of densities.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gmmcli.plot.style import INK, TEXT, fold, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARGIN = 0.04  # of the width, on each side of what is drawn
+OFFSET_FROM = 2e4  # an axis this many times as far from 0 as it is long is counted from an offset
+SCALE_ABOVE, SCALE_BELOW = 1e6, 1e-3  # numbers beyond are written in a power of 10
+ROUND = (1, 2, 2.5, 5, 10)  # times a power of 10: how far apart ticks may be
+INSET = 0.06  # of an axis of a grid, at either end, where a tick's label would meet those of the next panel
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def widened(low: float, high: float, margin: float = MARGIN) -> tuple[float, float]:
+    """The interval with a margin; one without a width gets one."""
+    width = high - low
+    if not width > 1e-12 * max(abs(low), abs(high)):
+        width = max(abs(low), abs(high)) * 0.1 or 1.0
+        low, high = low - width / 2, high + width / 2
+    return low - margin * width, high + margin * width
+
+
+def describe(
+    ax: Axes, side: str, low: float, high: float, name: str, *, ticks: int = 6, inset: bool = False, width: int = 40
+) -> None:
+    """Sets limits, ticks and label of the axis `side`, "x" or "y".
+
+    ticks: at most so many. inset: none near the ends. width: characters of a line of the label, which also says by
+    what the ticks are shifted and scaled where they would be too long: `time − 1,600,000,000`, `mass, in 10⁶`.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    axis = ax.xaxis if side == "x" else ax.yaxis
+    (ax.set_xlim if side == "x" else ax.set_ylim)(low, high)
+    offset, power = offset_and_power(low, high)
+    locator = MaxNLocator(ticks, steps=ROUND)
+    if inset:
+        locator = FixedLocator((inner_ticks(low - offset, high - offset, ticks) + offset).tolist())
+    smallest = 1e-9 * (high - low)  # what rounding leaves of a 0
+
+    def shown(value: float, _: object = None) -> str:
+        value = 0.0 if abs(value - offset) < smallest else value - offset
+        return f"{value / 10.0**power:,.6g}".replace("-", "−")
+
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(shown))
+    shift = f" {'−' if offset > 0 else '+'} {number(abs(offset))}" if offset else ""
+    scale = f", in 10{str(power).translate(_RAISED)}" if power else ""
+    text = fold(name, width)
+    beside = len(text.split("\n")[-1]) + len(shift + scale) <= width
+    text += shift + scale if beside else f"\n{(shift + scale).strip(' ,')}"
+    plain(axis.set_label_text(text, fontsize=TEXT, color=INK, linespacing=1.25))
+    axis.labelpad = 6
+
+
+def inner_ticks(low: float, high: float, most: int) -> np.ndarray:
+    """At most so many round numbers within the axis and not near its ends, but two at least."""
+    from matplotlib.ticker import MaxNLocator
+
+    within = INSET * (high - low)
+    places = np.empty(0)
+    for ticks in range(most, most + 4):
+        places = np.asarray(MaxNLocator(ticks, steps=ROUND).tick_values(low, high))
+        places = places[(places >= low + within) & (places <= high - within)]
+        if len(places) > 1:
+            break
+    return places
+
+
+def offset_and_power(low: float, high: float) -> tuple[float, int]:
+    """What is taken off the numbers on an axis, and the power of 10 that they are then written in; 0 as a rule."""
+    offset = 0.0
+    span, farthest = high - low, max(abs(low), abs(high))
+    if farthest > OFFSET_FROM * span:
+        step = 10.0 ** math.ceil(math.log10(span))
+        offset = round((low + high) / 2 / step) * step
+        farthest = max(abs(low - offset), abs(high - offset))
+    if SCALE_BELOW <= farthest < SCALE_ABOVE:
+        return offset, 0
+    return offset, 3 * math.floor(math.log10(farthest) / 3)
+
+
+def number(value: float) -> str:
+    """All digits of a whole number below 10¹⁵, ten of any other."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.10g}"
+
+
+def density_axis(ax: Axes, highest: float) -> None:
+    """The vertical axis of densities from 0 to the highest, with little on it."""
+    describe(ax, "y", 0.0, highest * 1.06 if highest > 0 else 1.0, "density", ticks=4)
+
+
+def hide_density_axis(ax: Axes, highest: float) -> None:
+    """The same without ticks and label, for the panels of a grid."""
+    ax.set_ylim(0.0, highest * 1.12 if highest > 0 else 1.0)
+    ax.yaxis.set_visible(False)
+
+
+def finite_range(values: np.ndarray) -> tuple[float, float] | None:
+    """Least and greatest of the values that are numbers, or None where there is none."""
+    there = values[np.isfinite(values)]
+    return (float(there.min()), float(there.max())) if len(there) else None

@@ -1,0 +1,74 @@
+"""Numbers beside ellipses, where components are too many for a legend: `tag_components` puts each where none is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gmmcli.plot.marginal import Marginal
+from gmmcli.plot.style import SMALL, colour, figure_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CHARACTER = 0.8  # of the size of the letters: its width, with some room
+_LINE = 1.5
+_RINGS = (0.0, 1.0, 1.8, 2.6, 3.4, 4.4, 5.6)  # distances to try, in lines
+_DIRECTIONS = 12
+LEADER_FROM = 2.0  # lines: a number farther from its mean gets a line to it
+
+
+def tag_components(ax: Axes, marginal: Marginal) -> None:
+    """Writes each component's number at its mean or, where another number is, nearby.
+
+    Heavy components come first; one for which there is no room is left out. A number far from its mean has a line to
+    it. To be called when the axes have their limits and their size.
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    per_point = figure_of(ax).dpi / 72
+    box = ax.get_window_extent()
+    places = ax.transData.transform(marginal.means) / per_point  # in points
+    low, high = np.array([box.x0, box.y0]) / per_point, np.array([box.x1, box.y1]) / per_point
+    halo = [Stroke(linewidth=2.6, foreground="white"), Normal()]
+    taken: list[np.ndarray] = []
+    for k in np.argsort(-marginal.weights, kind="stable"):
+        half = np.array([_CHARACTER * len(str(k)), _LINE]) * SMALL / 2
+        found = _free_place(places[k], half, taken, low, high)
+        if found is None:
+            continue
+        taken.append(np.stack([found - half, found + half]))
+        away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * SMALL
+        ax.annotate(
+            str(k),
+            xy=tuple(marginal.means[k]),
+            xytext=tuple(found - places[k]),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            fontweight="bold",
+            color=colour(int(k)),
+            path_effects=halo,
+            arrowprops={"arrowstyle": "-", "color": colour(int(k)), "linewidth": 0.7, "shrinkA": 3} if away else None,
+            zorder=6,
+        )
+
+
+def _free_place(
+    middle: np.ndarray,  # (2,)
+    half: np.ndarray,  # (2,) width and height of the text, halved
+    taken: list[np.ndarray],  # (2, 2) each: lower and upper corner
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray | None:
+    """The nearest of some places around the middle where the text meets no other, or None where there is none."""
+    angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    for ring in _RINGS:
+        for angle in angles if ring else angles[:1]:
+            place = middle + ring * _LINE * SMALL * np.array([np.cos(angle), np.sin(angle)])
+            inside = (place - half >= low).all() and (place + half <= high).all()
+            if inside and not any((place - half < b[1]).all() and (place + half > b[0]).all() for b in taken):
+                return place
+    return None
