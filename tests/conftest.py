@@ -65,7 +65,7 @@ def prepare_rows(
     dtype: torch.dtype = torch.float64,
 ) -> PreparedData:
     """Survey, conditioning and preparation of a table, its blocks read in the given order."""
-    blocks = list(TableBlocks(x, weights, block_rows))
+    blocks = list(TableBlocks(x, weights, block_rows, incomplete=bool(x.isnan().any())))
     blocks = blocks if order is None else [blocks[i] for i in order]
     names = [f"x{d + 1}" for d in range(x.shape[1])]
     summary = survey(blocks, distinct=2, covariances=family.coordinates == "whitened", threads=threads)

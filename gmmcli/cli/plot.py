@@ -57,7 +57,8 @@ def plot(
         Literal["pca"] | None,
         typer.Option(
             "--projection",
-            help="Draw the first two principal components of the columns, in units of their standard deviations.",
+            help="Draw the first two principal components of the columns, in units of their standard "
+            "deviations. Default: the columns themselves.",
             rich_help_panel=PICTURE,
         ),
     ] = None,

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from gmmcli import incomplete
 from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
@@ -53,12 +54,20 @@ def without(p: Parameters, component: int) -> Parameters:
 def worst_explained(
     data: PreparedData, family: Family, p: Parameters, count: int, threads: int
 ) -> tuple[Tensor, Tensor]:
-    """The rows (count, D) of least density, in the coordinates of the fit, and their numbers; ties by number."""
+    """The rows (count, D) of least density, in the coordinates of the fit, and their numbers; ties by number.
+
+    Of a row with missing cells the density of those that are there; where a cell is missing it has the mean of all.
+    """
     log_joint = family.log_joint_by_row(p)
 
     def worst(block: PreparedBlock) -> tuple[Tensor, Tensor, Tensor]:
         z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
-        densities = log_joint(z).logsumexp(0)
+        if data.incomplete:
+            there = block.z[1 + data.dims :].cpu() > 0
+            joint = incomplete.log_joint(family, p, torch.where(there, z, math.nan).mT)
+        else:
+            joint = log_joint(z)
+        densities = joint.logsumexp(0)
         if block.weights is not None:
             densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
         first = densities.argsort(stable=True)[:count]

@@ -15,6 +15,7 @@ from gmmcli.errors import InputError
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.survey import Survey
+from gmmcli.names import listing
 
 RANK_LIMIT = math.sqrt(torch.finfo(torch.float64).eps)  # of a pivot of the correlation matrix
 
@@ -39,6 +40,8 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
         variance = summary.variances.mean()
         if float(variance) <= 0:
             if family.learned:
+                if bool((summary.maximum > summary.minimum).any()):
+                    raise InputError("the columns vary by less than a number can square: multiply them first")
                 raise InputError("all rows are identical: there is no variance to fit")
             variance = torch.ones_like(variance)
         return Affine(summary.mean, variance.sqrt())
@@ -60,9 +63,15 @@ def _refuse_empty(summary: Survey, names: Sequence[str]) -> None:
 
 
 def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
-    constant: list[int] = (summary.variances <= 0).nonzero()[:, 0].tolist()
+    varies = summary.maximum > summary.minimum
+    tiny: list[int] = ((summary.variances <= 0) & varies).nonzero()[:, 0].tolist()
+    if tiny:
+        raise InputError(
+            f"column {listing([names[d] for d in tiny])} varies by less than a number can square: multiply it first"
+        )
+    constant: list[int] = (~varies).nonzero()[:, 0].tolist()
     if constant:
-        listed = ", ".join(names[d] for d in constant)
+        listed = listing([names[d] for d in constant])
         raise InputError(
             f"column {listed} is constant, so its variance cannot be fitted: leave it out with --exclude"
         )

@@ -14,18 +14,22 @@ from gmmcli.names import listing
 
 COLLINEAR = 1e-9  # an eigenvalue of the correlation matrix below this is a linear relation between columns
 TAKES_PART = 0.01  # least coefficient of a column in such a relation, between standardised columns
-REMEDY = "lower --components, raise --variance-floor or choose another --family"
+SAME = 1e-4  # standard deviations by which the means of two components that are one may differ
 
 
-def findings(model: GaussianMixture, survey: Survey, names: Sequence[str], unsound: str | None) -> list[str]:
-    """Of the mixture and of the data; that it has not converged is told by the reason for which the fit stopped."""
+def findings(
+    model: GaussianMixture, survey: Survey, names: Sequence[str], unsound: str | None, remedy: str | None
+) -> list[str]:
+    """Of the mixture and of the data; that it has not converged is told by the reason for which the fit stopped.
+
+    unsound, remedy: why the fit is not to be trusted, and what to do.
+    """
     told = []
-    related = collinear_columns(survey.covariance, names)
+    related = collinear_columns(survey.covariance, names) if survey.rows > model.dims else []
     if unsound is not None:
-        remedy = (
-            f"the columns {listing(related)} may be collinear: leave some out with --exclude, or lower --components"
-        )
-        told.append(f"this fit is not to be trusted: {unsound}: {remedy if related else REMEDY}")
+        if related:
+            remedy = f"the columns {listing(related)} may be collinear: leave some out with --exclude"
+        told.append(f"this fit is not to be trusted: {unsound}: {remedy}")
     elif related:
         told.append(f"the columns {listing(related)} are collinear: leave some out with --exclude")
     constant: list[int] = (survey.maximum <= survey.minimum).nonzero()[:, 0].tolist()
@@ -33,7 +37,19 @@ def findings(model: GaussianMixture, survey: Survey, names: Sequence[str], unsou
         told.append(f"column {listing([names[d] for d in constant])} is constant: leave it out with --exclude")
     if unsound is None:
         told += _few_rows(model.kind, model, survey.rows)
-    return told
+    return told + _same(model)
+
+
+@torch.no_grad()
+def _same(model: GaussianMixture) -> list[str]:
+    """Components that are one and the same."""
+    std = model.covariances.diagonal(dim1=1, dim2=2).sqrt()
+    for k in range(1, model.components):
+        near = ((model.means[:k] - model.means[k]).abs() <= SAME * std[k]).all(1)
+        near &= ((std[:k] - std[k]).abs() <= SAME * std[k]).all(1)
+        if bool(near.any()):
+            return [f"components {int(near.nonzero()[0])} and {k} are the same: lower --components"]
+    return []
 
 
 def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[str]:

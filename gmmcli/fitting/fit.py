@@ -113,6 +113,7 @@ def fit_rows(
             listener=listener,
             begin=begin,
             on_collapse=options.on_collapse,
+            prior=options.prior,
         )
         runs = race.run(starts, evaluate, samples=start is None)
         return _result(runs, race, objective, evaluate, coordinates, options, rows)
@@ -231,6 +232,7 @@ def _result(
         entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
         unsound=unsound[best.restart],
+        remedy=next((flaw.remedy for run, flaw in zip(runs, flaws, strict=True) if run is best and flaw), None),
         passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + rows.take_readings(),
         seconds=time.monotonic() - race.begin,
         device=str(data.device),
@@ -258,9 +260,9 @@ def _closing_pass(runs: Sequence[Run], objective: Objective, evaluate: Evaluator
             level = objective.value(answer, run.state.parameters)
             run.state = dataclasses.replace(run.state, log_likelihood=level)
     if not final:
-        raise NumericalError(
-            f"every restart failed, the first with: {runs[0].failure}: raise --variance-floor or lower --components"
-        )
+        first = str(runs[0].failure)
+        remedy = "" if "--" in first else ": raise --variance-floor or lower --components"
+        raise NumericalError(f"every restart failed, the first with: {first}{remedy}")
     return final
 
 

@@ -3,8 +3,9 @@
     Σ_k ~ inverse-Wishart(ν, Λ)    μ_k | Σ_k ~ N(0, Σ_k / κ)    weights ~ Dirichlet(1, …, 1)
 
 in the coordinates of the fit, whose origin is the mean of the data and where its variance is 1. For families with
-one variance, or one a column, the inverse-Wishart is an inverse gamma of each. A covariance that is shared has one
-prior. It weighs as κ rows at the mean of the data and a scatter of Λ; the Dirichlet is flat, and changes nothing.
+one variance, or one a column, the inverse-Wishart is an inverse gamma of each. Where cells are missing, or columns
+are collinear, those coordinates are z-scores by column, and Λ has no correlations. A shared covariance has one prior.
+It weighs as κ rows at the mean of the data and a scatter of Λ; the Dirichlet is flat, and changes nothing.
 
 Fraley & Raftery, "Bayesian regularization for normal mixture estimation and model-based clustering", Journal of
 Classification 24 (2007).

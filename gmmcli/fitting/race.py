@@ -43,7 +43,7 @@ class Race:
 
     engine: makes the engine for an evaluator's rows; scout: that of short runs, where it is another, cheaper one;
     floor: of variances, below which a fit is unsound; short: passes of a short run; parameters: number of free
-    parameters of the model.
+    parameters of the model; prior: whether covariances have one.
     """
 
     engine: Callable[[Evaluator], Engine]
@@ -55,6 +55,7 @@ class Race:
     listener: Listener | None
     begin: float
     on_collapse: Literal["reset", "drop", "error"] = "reset"
+    prior: bool = False
 
     def run(self, starts: Sequence[Parameters], evaluate: Evaluator, *, samples: bool) -> list[Run]:
         """A run of every start; those that did not end were left behind. samples: whether to begin on samples."""
@@ -79,7 +80,7 @@ class Race:
         """Why the mixture of a run is not to be trusted, or None; see selection."""
         if run.failure is not None:
             return None
-        return find_flaw(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows)
+        return find_flaw(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows, self.prior)
 
     def _to_the_end(
         self,
@@ -119,7 +120,7 @@ class Race:
         if flaw is None or flaw.component is None or p.components == 1:
             return False
         if self.on_collapse == "error":
-            run.failure = NumericalError(f"{flaw.reason}: lower --components, or use --on-collapse reset")
+            run.failure = NumericalError(f"{flaw.reason}: {flaw.remedy}, or --on-collapse reset")
             return False
         if self.on_collapse == "reset":
             if len(run.resets) >= RESETS:

@@ -41,7 +41,8 @@ class FitResult:
     model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
     log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
     rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
-    row still to gain. unsound: why the kept fit is not to be trusted, or None. passes: over all rows, by all restarts
+    row still to gain. unsound: why the kept fit is not to be trusted, or None, and
+    remedy: what to do about it. passes: over all rows, by all restarts
     together with the survey's. scores: how log p(x) is distributed over the rows; certainty: how sure it is of which
     component they belong to. order: of each of the model's components the number that it had in the start.
     """
@@ -58,6 +59,7 @@ class FitResult:
     entropy: float
     remaining: float
     unsound: str | None
+    remedy: str | None
     passes: int
     seconds: float
     device: str
@@ -71,7 +73,7 @@ class FitResult:
     def findings(self) -> list[str]:
         """What should be known before the fit is trusted, a sentence each with its remedy."""
         names = self.model.columns or [f"x{d + 1}" for d in range(self.model.dims)]
-        return findings(self.model, self.survey, names, self.unsound)
+        return findings(self.model, self.survey, names, self.unsound, self.remedy)
 
     @property
     def converged(self) -> bool:

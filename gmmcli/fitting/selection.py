@@ -3,7 +3,8 @@
 The likelihood of a mixture is unbounded: a component that falls on a few rows can beat every sensible fit. A fit
 is unsound when a component has a variance at the floor, holds too few rows to have the covariance that it has,
 or is flatter against the widest than EIGENVALUE_RATIO, or than FLAT_ON_FEW where it holds few rows: among many rows
-there are always some that lie nearly in a plane, and what is gained by giving them a component is no finding.
+there are always some that lie nearly in a plane, and what is gained by giving them a component is no finding. Under
+a prior a covariance needs no rows of its own, and only a component without a whole row, or at the floor, is a flaw.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the la
 FLAT_ON_FEW = 1e-4  # the same, of a component on FEW times the rows that its covariance needs for full rank
 FEW = 5
 ROUNDING = 1e-6  # share of a component's rows by which their sum may be off: one that holds a whole row is held by it
+REMEDY = "lower --components or choose a simpler --family"
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
 
 
@@ -31,24 +33,30 @@ class Flaw:
 
     component: int | None
     reason: str  # a phrase that names the component
+    remedy: str = f"{REMEDY}, or use --prior"
 
 
-def find_flaw(family: Family, p: Parameters, floor: float, rows: int) -> Flaw | None:
+def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: bool) -> Flaw | None:
     """The first flaw of a mixture, or None when it is sound.
 
-    p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted.
+    p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted; prior:
+    whether covariances have one.
     """
     smallest, largest = family.eigenvalue_range(p.scale)
     own_rows = p.weights * rows
-    needed = 1 if family.shared else family.rank_rows(p.dims)
+    needed = 1 if family.shared or prior else family.rank_rows(p.dims)
     k = int(own_rows.argmin())
     if float(own_rows[k]) < needed * (1 - ROUNDING):
-        return Flaw(k, f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}")
+        reason = f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}"
+        return Flaw(k, reason, REMEDY if prior or family.shared else Flaw.remedy)
     if family.learned:
         k = int(smallest.argmin())
         who, component = ("the shared covariance", None) if family.shared else (f"component {k}", k)
         if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
-            return Flaw(component, f"{who} has a variance at the floor")
+            narrow = f"{REMEDY}; where so narrow a component is real, lower --variance-floor"
+            return Flaw(component, f"{who} has a variance at the floor", narrow)
+        if prior:
+            return None
         ratios = smallest / largest.max()
         if float(ratios[k]) < EIGENVALUE_RATIO:
             return Flaw(component, f"{who} is nearly flat: eigenvalue ratio {float(ratios[k]):.1e}")

@@ -89,8 +89,34 @@ def flattened(rows: float, ratio: float) -> Parameters:
     ],
 )
 def test_what_counts_as_spurious(rows: float, ratio: float, reason: str | None):
-    flaw = find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000)
+    flaw = find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000, prior=False)
     assert (None if flaw is None else flaw.reason) == reason
+    assert flaw is None or "--prior" in flaw.remedy
+    assert find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000, prior=True) is None
+
+
+def test_under_a_prior_only_a_component_without_a_row_is_a_flaw():
+    flaw = find_flaw(get_family("full"), flattened(0.5, 1.0), 0.0, 1000, prior=True)
+    assert flaw is not None
+    assert flaw.reason == "component 0 has 0.5 rows of weight, fewer than 1"
+    assert "--prior" not in flaw.remedy
+
+
+@pytest.mark.parametrize("on_collapse", ["reset", "drop", "error"])
+def test_under_a_prior_a_small_cluster_keeps_its_component(on_collapse: str):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(84, 5, generator=draw, dtype=torch.float64)
+    x[40:80] += 10
+    x[80:] += torch.tensor([20.0, -20, 20, -20, 20])
+    result = gmmcli.fit(x, 3, prior=True, on_collapse=on_collapse, restarts=3)
+    assert [round(84 * w) for w in result.model.weights.tolist()] == [40, 40, 4]
+    assert result.unsound is None
+
+
+def test_the_worst_rows_with_missing_cells_are_judged_by_those_that_are_there(family: Family):
+    x = torch.cat([rows(), torch.tensor([[9.0, torch.nan]]).double()])
+    data = prepare_rows(x, family)
+    assert int(worst_explained(data, family, mixture(family), 1, threads=1)[1][0]) == 500
 
 
 def test_a_collapsed_component_begins_again_and_the_fit_says_so():
@@ -113,7 +139,7 @@ def test_a_collapsed_component_is_dropped_when_asked():
 
 def test_a_collapsed_component_fails_its_restart_when_asked():
     x, start = collapsing()
-    with pytest.raises(NumericalError, match=r"component 2 has .*: lower --components, or use --on-collapse reset"):
+    with pytest.raises(NumericalError, match=r"component 2 has .*: lower --components .*, or --on-collapse reset"):
         gmmcli.fit(x, init=start, on_collapse="error")
 
 

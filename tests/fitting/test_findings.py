@@ -8,6 +8,7 @@ from torch import Tensor
 
 import gmmcli
 from gmmcli.contrasts import contrasts
+from gmmcli.errors import InputError
 from gmmcli.fitting import certainty as certainties
 from gmmcli.fitting.findings import collinear_columns
 
@@ -51,6 +52,26 @@ def test_constant_and_collinear_columns_are_found() -> None:
     assert any("x1, x3" in text and "--exclude" in text for text in gmmcli.fit(twice, 1).findings)
     constant = torch.cat([x, torch.full((200, 1), 7.0).double()], 1)
     assert any("x3 is constant" in text for text in gmmcli.fit(constant, 1, "isotropic").findings)
+
+
+def test_components_that_are_one_are_found() -> None:
+    x = torch.zeros(1000, 2).double()
+    x[0] = 1
+    found = gmmcli.fit(x, 2, "diagonal", restarts=2)
+    weights = sorted(found.model.weights.tolist())
+    assert found.findings or weights[0] == pytest.approx(1e-3)
+    start = gmmcli.GaussianMixture.from_covariances(
+        [0.5, 0.5], torch.zeros(2, 2).double(), torch.eye(2).double().expand(2, -1, -1), "full"
+    )
+    same = gmmcli.fit(rows(200, 2), init=start)
+    assert any("components 0 and 1 are the same" in text for text in same.findings)
+
+
+def test_columns_too_small_to_square_are_no_constants() -> None:
+    with pytest.raises(InputError, match="x1, x2 varies by less than a number can square"):
+        gmmcli.fit(1e-200 * rows(50, 2), 1)
+    with pytest.raises(InputError, match="vary by less than a number can square"):
+        gmmcli.fit(1e-200 * rows(50, 2), 1, "isotropic")
 
 
 @pytest.mark.parametrize("options", [{}, {"noise": True}, {"missing": "em"}])
