@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +31,7 @@ from gmmcli.cli.options import (
     Weights,
 )
 from gmmcli.cli.progress import follow, follow_grid
+from gmmcli.cli.visualize import Visualizer, watched
 from gmmcli.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
@@ -70,6 +71,16 @@ def fit(
             rich_help_panel=REPORT,
         ),
     ] = None,
+    visualize: Annotated[
+        str | None,
+        typer.Option(
+            "--visualize",
+            metavar="FILE",
+            help="Draw the fit: a PNG, SVG or PDF when it is done; with {step} in the name one every --log-every "
+            "passes (10 unless given); a GIF for an animation. Default: none.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -103,21 +114,23 @@ def fit(
     check_target(choosing.table)
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet)
+    visualizer = None if visualize is None else Visualizer(visualize, log_every, grid is not None)
     source = Source(data or [], read_options)
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing))
     chosen: Grid | None = None
+    order: Sequence[int] = ()
     with _named(source.label):
         if grid is None:
             from gmmcli.fitting.fit import fit_blocks
             from gmmcli.metadata import describe
 
             given = None if start is None else start.at(selection.used)
-            with follow(console, log_every) as listener:
+            with follow(console, log_every) as shown, watched(visualizer, shown) as listener:
                 result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=listener)
-            model, metadata = result.model, describe(result)
+            model, metadata, order = result.model, describe(result), result.order
         else:
             from gmmcli.choosing.bootstrap import bootstrap
             from gmmcli.choosing.grid import fit_grid
@@ -148,6 +161,8 @@ def fit(
         columns_report(console, selection, weights)
     if chosen is not None:
         grid_report(console, chosen)
+    if visualizer is not None:
+        visualizer.draw(console, source, model, metadata["restart"], order)
     fit_report(console, model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})

@@ -114,6 +114,7 @@ def fit_rows(
             begin=begin,
             on_collapse=options.on_collapse,
             prior=options.prior,
+            view=lambda p: _mixture(p, family, coordinates, rows),
         )
         runs = race.run(starts, evaluate, samples=start is None)
         return _result(runs, race, objective, evaluate, coordinates, options, rows)
@@ -200,20 +201,7 @@ def _result(
     unsound = [None if flaw is None else flaw.reason for flaw in flaws]
     best = runs[rank(runs, flaws)[0]]
     order = heaviest_first(best.state.parameters)
-    p = coordinates.to_model(family, best.state.parameters.order(order))
-    if not all(bool(t.isfinite().all()) for t in (p.weights, p.means, p.scale)):
-        raise NumericalError("the fitted parameters overflow in the units of the data: rescale the columns")
-    model = GaussianMixture(
-        p.weights,
-        p.means,
-        p.scale,
-        family.name,
-        columns=rows.names,
-        shift=coordinates.model.shift if coordinates.standardised else None,
-        std=coordinates.model.factor if coordinates.standardised else None,
-        background=p.background,
-        box=None if p.background is None else torch.stack([summary.minimum, summary.maximum]),
-    )
+    model = _mixture(best.state.parameters.order(order), family, coordinates, rows)
     offset = data.log_volume * summary.weight
     assert best.stop is not None
     level = final[best.restart].mean_log_likelihood - data.log_volume
@@ -241,6 +229,24 @@ def _result(
         scores=score_rows(data, family, best.state.parameters, level, evaluate.threads),
         certainty=certainty(data, family, best.state.parameters.order(order), options.seed, evaluate.threads),
         order=order.tolist(),
+    )
+
+
+def _mixture(p: Parameters, family: Family, coordinates: Coordinates, rows: SurveyedRows) -> GaussianMixture:
+    """Parameters of the fit as a mixture in data units."""
+    p = coordinates.to_model(family, p)
+    if not all(bool(t.isfinite().all()) for t in (p.weights, p.means, p.scale)):
+        raise NumericalError("the fitted parameters overflow in the units of the data: rescale the columns")
+    return GaussianMixture(
+        p.weights,
+        p.means,
+        p.scale,
+        family.name,
+        columns=rows.names,
+        shift=coordinates.model.shift if coordinates.standardised else None,
+        std=coordinates.model.factor if coordinates.standardised else None,
+        background=p.background,
+        box=None if p.background is None else torch.stack([rows.summary.minimum, rows.summary.maximum]),
     )
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 import torch
 
 from gmmcli.errors import NumericalError
+from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, StopReason
+from gmmcli.mixture import GaussianMixture
 
 ROUNDING = 1e-6  # of a sum of parts of passes
 PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance or the rounding
@@ -45,7 +47,8 @@ class Run:
     """One fit from one start.
 
     state: the newest; history: of its steps on all rows; passes: over all rows, or as many rows; stop: why it ended;
-    failure: why it was given up, if it was; resets: of components that had collapsed.
+    failure: why it was given up, if it was; resets: of components that had collapsed; view: the mixture of
+    parameters, in data units, for whoever wants to see it.
     """
 
     restart: int
@@ -56,6 +59,13 @@ class Run:
     failure: NumericalError | None = None
     patience: int = 0
     resets: list[Reset] = field(default_factory=list)
+    view: Callable[[Parameters], GaussianMixture] | None = None
+
+    @property
+    def mixture(self) -> GaussianMixture:
+        """The mixture that it has now, in data units, components in the order of the start."""
+        assert self.view is not None
+        return self.view(self.state.parameters)
 
     @property
     def whole_passes(self) -> int:

@@ -22,6 +22,7 @@ from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Limits, Listener, Reset, Run, run_all
 from gmmcli.fitting.selection import Flaw, find_flaw, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND
+from gmmcli.mixture import GaussianMixture
 
 RESETS = 3  # of collapsed components that a restart begins again
 FINALISTS = 3  # restarts that are carried beyond their short run
@@ -43,7 +44,7 @@ class Race:
 
     engine: makes the engine for an evaluator's rows; scout: that of short runs, where it is another, cheaper one;
     floor: of variances, below which a fit is unsound; short: passes of a short run; parameters: number of free
-    parameters of the model; prior: whether covariances have one.
+    parameters of the model; prior: whether covariances have one; view: see Run.
     """
 
     engine: Callable[[Evaluator], Engine]
@@ -56,11 +57,12 @@ class Race:
     begin: float
     on_collapse: Literal["reset", "drop", "error"] = "reset"
     prior: bool = False
+    view: Callable[[Parameters], GaussianMixture] | None = None
 
     def run(self, starts: Sequence[Parameters], evaluate: Evaluator, *, samples: bool) -> list[Run]:
         """A run of every start; those that did not end were left behind. samples: whether to begin on samples."""
         engine = self.engine(evaluate)
-        runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
+        runs = [Run(restart, engine.start(p), view=self.view) for restart, p in enumerate(starts)]
         rows, size, contenders = evaluate.data.summary.rows, SAMPLE_ROWS, runs
         while samples and size * STEP // 2 <= rows:
             contenders = self._on_sample(contenders, evaluate.sample(size / rows), short=size == SAMPLE_ROWS)

@@ -1,0 +1,133 @@
+"""`gmm fit --visualize`: a picture of the fit when it is done, pictures of it on its way, or an animation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gmmcli.cli.console import Console
+from gmmcli.errors import UsageError
+from gmmcli.names import printable
+
+if TYPE_CHECKING:
+    from gmmcli.data import Source
+    from gmmcli.fitting.loop import Listener, Run
+    from gmmcli.mixture import GaussianMixture
+    from gmmcli.plot import RowSample
+    from gmmcli.plot.coordinates import Coordinates
+
+STEP = "{step}"  # in a name: the number of passes
+EVERY = 10  # passes between pictures, unless --log-every says otherwise
+FRAMES = 400  # of a restart that are kept; where there are more, every second one is let go
+
+
+class Visualizer:
+    """Keeps the mixtures of a fit on its way, where they are wanted, and draws them when it is done.
+
+    target: the picture's name, with STEP in it for one every so many passes, or a GIF for an animation. every: passes
+    between pictures. several: whether several fits are made, of which only the best one's end can be drawn.
+    """
+
+    def __init__(self, target: str, every: int | None, several: bool):
+        from gmmcli.plot import check_animation, check_picture
+
+        self._target, self._every = target, every or EVERY
+        self._stepwise, self._animated = STEP in target, target.lower().endswith(".gif")
+        if self._stepwise and self._animated:
+            raise UsageError(f"--visualize {printable(target)}: a GIF has all steps in it: leave out {STEP}")
+        if several and (self._stepwise or self._animated):
+            raise UsageError(
+                f"--visualize {printable(target)}: steps are those of one fit: give one --components and one --family"
+            )
+        (check_animation if self._animated else check_picture)(target.replace(STEP, "0"))
+        self._seen: dict[int, list[tuple[int, float, GaussianMixture]]] = {}
+
+    def keep(self, run: Run) -> None:
+        """Takes in a step of a run, where steps are wanted."""
+        if not (self._stepwise or self._animated) or not run.history or run.failure is not None:
+            return
+        record, seen = run.history[-1], self._seen.setdefault(run.restart, [])
+        if not seen or seen[-1][0] < record.passes:
+            seen.append((record.passes, record.log_likelihood, run.mixture))
+        if len(seen) > FRAMES:
+            del seen[1::2]
+
+    def draw(
+        self,
+        console: Console,
+        source: Source,
+        model: GaussianMixture,
+        restart: int,
+        order: Sequence[int],
+    ) -> None:
+        """Writes what was asked for. restart, order: the one that was kept, and the places of its components."""
+        from gmmcli.plot import choose_coordinates, write_animation, write_picture
+
+        coordinates = choose_coordinates(model)
+        rows = _sample(source, model, coordinates)
+        steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
+        if self._animated:
+            frames = [(seen, _caption(passes, level)) for passes, level, seen in steps] or [(model, "")]
+            drawn = write_animation(self._target, rows, frames)
+            console.note(f"{printable(self._target)}: {drawn} frames")
+        elif self._stepwise:
+            last = steps[-1][0] if steps else 0
+            due: dict[int, tuple[int, float, GaussianMixture]] = {}
+            for step in steps:
+                due.setdefault(step[0] // self._every if step[0] < last else last + 1, step)
+            width = len(str(last))
+            for passes, level, seen in due.values():
+                name = self._target.replace(STEP, f"{passes:0{width}d}")
+                write_picture(name, rows, seen, title=_caption(passes, level))
+            console.note(f"{printable(self._target)}: {len(due)} pictures, a step being a pass")
+        else:
+            write_picture(self._target, rows, model)
+            console.note(f"{printable(self._target)}: written")
+
+
+@contextmanager
+def watched(visualizer: Visualizer | None, other: Listener | None) -> Iterator[Listener | None]:
+    """A listener that has the visualizer keep what it wants, and passes the steps on."""
+    if visualizer is None:
+        yield other
+        return
+
+    def listener(run: Run, elapsed: float) -> None:
+        visualizer.keep(run)
+        if other is not None:
+            other(run, elapsed)
+
+    yield listener
+
+
+def _sample(source: Source, model: GaussianMixture, coordinates: Coordinates) -> RowSample:
+    from gmmcli.plot import RowSampler
+
+    assert model.columns is not None
+    sampler = RowSampler(coordinates, model.dims)
+    for block in source.blocks(model.columns, None, "drop"):
+        sampler.add(block.first_row, block.x)
+    return sampler.sample()
+
+
+def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
+    """With its components in the order of the fitted model, so that each keeps its colour."""
+    import torch
+
+    from gmmcli.mixture import GaussianMixture
+
+    if len(order) != model.components:
+        return model  # one was dropped on the way
+    places = torch.tensor(order)
+    return GaussianMixture.from_covariances(
+        (model.weights / model.weights.sum())[places].detach(),
+        model.means[places].detach(),
+        model.covariances[places].detach(),
+        model.family,
+        columns=model.columns,
+    )
+
+
+def _caption(passes: int, level: float) -> str:
+    return f"pass {passes} · log-likelihood per row {level:.6f}"

@@ -1,0 +1,66 @@
+"""`gmm fit --visualize`: the picture at the end, pictures on the way, and an animation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import gmm, new_files, ok
+
+FAITHFUL = "sample_data/faithful.csv"
+FIT = ("fit", FAITHFUL, "-k", "3", "--restarts", "2", "--init", "random", "--iterations", "25", "-o", "m.pt")
+
+
+def test_a_picture_when_it_is_done(here: Path) -> None:
+    assert "out.svg: written" in ok(*FIT, "--visualize", "out.svg").stderr
+    drawn = Path("out.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert new_files(here) == {"m.pt", "out.svg"}
+
+
+def test_a_picture_every_so_many_passes(here: Path) -> None:
+    told = ok(*FIT, "--visualize", "at-{step}.png", "--log-every", "8").stderr
+    files = sorted(new_files(here) - {"m.pt"})
+    assert f"{len(files)} pictures" in told
+    steps = [int(re.fullmatch(r"at-(\d+)\.png", name)[1]) for name in files]  # type: ignore[index]
+    assert len(steps) >= 3
+    assert all(b // 8 > a // 8 or b == steps[-1] for a, b in zip(steps, steps[1:], strict=False))
+    assert Image.open(files[0]).size == Image.open(files[-1]).size
+
+
+def test_an_animation(here: Path) -> None:
+    told = ok(*FIT, "--visualize", "fit.gif").stderr
+    frames = int(re.search(r"fit\.gif: (\d+) frames", told)[1])  # type: ignore[index]
+    assert frames > 5
+    assert getattr(Image.open("fit.gif"), "n_frames") == frames  # noqa: B009
+
+
+def test_of_a_grid_the_best_fit_is_drawn(here: Path) -> None:
+    ok("fit", FAITHFUL, "-k", "1:2", "--restarts", "2", "-o", "m.pt", "--visualize", "out.png")
+    assert Image.open("out.png").format == "PNG"
+
+
+def test_rows_with_missing_cells_are_left_out_of_the_picture(here: Path) -> None:
+    ok("fit", "sample_data/penguins.csv", "--exclude", "year", "--missing", "em", "-k", "2", "--restarts", "1",
+       "-o", "m.pt", "--visualize", "out.png")  # fmt: skip
+    assert Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "message"),
+    [
+        ("out.bmp", [], r"out\.bmp"),
+        ("nowhere/out.png", [], "there is no folder"),
+        ("{step}.gif", [], "a GIF has all steps in it"),
+        ("{step}.png", ["-k", "1:3"], "steps are those of one fit"),
+        ("out.gif", ["-f", "full,tied"], "steps are those of one fit"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(target: str, more: list[str], message: str, here: Path) -> None:
+    outcome = gmm("fit", FAITHFUL, "-o", "m.pt", "--visualize", target, *more)
+    assert outcome.code == 2
+    assert re.search(message, outcome.stderr)
+    assert new_files(here) == set()
