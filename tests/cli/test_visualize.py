@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_picture_every_so_many_passes(here: Path) -> None:
     assert f"{len(files)} pictures" in told
     steps = [int(re.fullmatch(r"at-(\d+)\.png", name)[1]) for name in files]  # type: ignore[index]
     assert len(steps) >= 3
-    assert all(b // 8 > a // 8 or b == steps[-1] for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b // 8 > a // 8 or b == steps[-1] for a, b in pairwise(steps))
     assert Image.open(files[0]).size == Image.open(files[-1]).size
 
 
