@@ -24,3 +24,10 @@ def contrasts(model: GaussianMixture) -> Tensor:
     rest = others @ means
     spread = others @ (variances + means.square()) - rest.square()
     return (means - rest) / ((variances + spread) / 2).sqrt()
+
+
+@torch.no_grad()
+def contrast(model: GaussianMixture, one: int, other: int) -> Tensor:
+    """(D,): (μ_i − μ_j) / √((v_i + v_j) / 2) by column, of two components."""
+    variances = model.covariances.diagonal(dim1=1, dim2=2)
+    return (model.means[one] - model.means[other]) / ((variances[one] + variances[other]) / 2).sqrt()

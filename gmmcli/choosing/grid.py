@@ -67,6 +67,15 @@ class Grid:
     best: Cell
     store: Store | None = None
 
+    def best_by(self, criterion: str) -> Cell | None:
+        """The cell that another criterion would choose."""
+        return best(self.cells, criterion)
+
+    def next_best(self) -> Cell | None:
+        """The sound cell after the best; None where there is none, or the best itself is not sound."""
+        others = [cell for cell in self.cells if cell is not self.best and cell.sound]
+        return best(others, self.options.criterion) if self.best.sound else None
+
     @property
     def model(self) -> GaussianMixture:
         """The best cell's."""

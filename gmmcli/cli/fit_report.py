@@ -49,7 +49,7 @@ def fit_report(
         console.note(line)
     if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
         console.note(component_summary(model, metadata))
-    for line in [*telling_lines(model), *certainty_lines(metadata), *bootstrap_lines(model, metadata)]:
+    for line in [*telling_lines(model), *certainty_lines(model, metadata), *bootstrap_lines(model, metadata)]:
         console.note(line)
     for line in [*restart_lines(metadata), stop_line(metadata)]:
         console.note(line)

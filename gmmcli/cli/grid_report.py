@@ -24,12 +24,11 @@ def grid_report(console: Console, grid: Grid) -> None:
     if len(grid.cells) == 1 and grid.options.criterion == "bic":
         return  # all of it stands in the report of the fit
     console.note(grid_table(grid))
-    name, less = CRITERIA[grid.options.criterion]
-    best = grid.best
-    value = _shown(best, grid.options.criterion)
+    name, winner = CRITERIA[grid.options.criterion][0], grid.best
+    value = _shown(winner, grid.options.criterion)
     console.note(
-        f"{BEST} best by {name}: family {best.family}, {count(best.components, 'component')}, {value}"
-        + (f", {_lead(grid)} {'below' if less else 'above'} the next" if _lead(grid) else "")
+        f"{BEST} best by {name}: family {winner.family}, {count(winner.components, 'component')}, {value}"
+        f"{_lead(grid)}"
     )
     others = _other_choices(grid)
     if others:
@@ -90,25 +89,21 @@ def _shown(cell: Cell, criterion: str) -> str:
 
 def _other_choices(grid: Grid) -> str:
     """What the criteria that were not asked for would choose, where that is another cell."""
-    from gmmcli.choosing.cells import best
-
     parts = []
     for criterion, (name, _) in CRITERIA.items():
-        cell = None if criterion == grid.options.criterion else best(grid.cells, criterion)
+        cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
         if cell is not None and cell is not grid.best:
-            parts.append(f"{name} family {cell.family}, {count(cell.components, 'component')}")
+            gloss = " (against components that overlap)" if criterion == "icl" else ""
+            parts.append(f"{name}{gloss} family {cell.family}, {count(cell.components, 'component')}")
     return "; ".join(parts)
 
 
 def _lead(grid: Grid) -> str:
-    """By how much the best is ahead of the next sound cell; empty where there is none."""
-    criterion = grid.options.criterion
-    values = [
-        cell.number(criterion)
-        for cell in grid.cells
-        if cell is not grid.best and cell.sound and not math.isnan(cell.number(criterion))
-    ]
-    if not values or not grid.best.sound:
+    """By how much the best is ahead of the next sound cell, and which that is; empty where there is none."""
+    criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion][1]
+    next_best = grid.next_best()
+    if next_best is None:
         return ""
-    ahead = min(abs(value - grid.best.number(criterion)) for value in values)
-    return f"{ahead:.{DECIMALS.get(criterion, 2)}f}"
+    ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
+    which = f"family {next_best.family}, {count(next_best.components, 'component')}"
+    return f", {ahead:.{DECIMALS.get(criterion, 2)}f} {'below' if less else 'above'} the next, {which}"

@@ -108,7 +108,7 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | T
         method += ", standardized"
     lines: list[str | Table] = [
         *telling_lines(mixture),
-        *certainty_lines(metadata),
+        *certainty_lines(mixture, metadata),
         *bootstrap_lines(mixture, metadata),
         rows,
         f"{method}; init {metadata.get('init', options['init'])}, seed {metadata['seed']}, "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gmmcli.cli.console import Table
 from gmmcli.cli.inputs import column_names
 from gmmcli.cli.tables import count, number
+from gmmcli.families import IN_WORDS
 from gmmcli.names import printable
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def model_lines(metadata: Metadata) -> list[str]:
     weighted = metadata["weight"] != metadata["rows"]
     at = " at the mode of the posterior, not of the likelihood" if metadata["options"]["prior"] else ""
     return [
-        f"family {metadata['family']}, {count(metadata['components'], 'component')}, "
-        f"{count(metadata['dims'], 'column')}, {count(metadata['rows'], 'row')}"
+        f"family {metadata['family']} ({IN_WORDS[metadata['family']]}), "
+        + ", ".join(count(metadata[name], name[:-1]) for name in ("components", "rows"))
+        + f" of {count(metadata['dims'], 'column')}"
         + (f" of total weight N = {number(metadata['weight'])}, which counts as their number" if weighted else ""),
         f"log-likelihood {metadata['log_likelihood']:.4f}, {metadata['mean_log_likelihood']:.6f} per row, "
         f"with {count(metadata['parameters'], 'parameter')}",
@@ -60,7 +62,7 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
     if model.background is not None:
         weights, cells = [*weights, float(model.background)], [*cells, [""] * model.dims]
     rows = [
-        [name, percent(weight), f"{weight * metadata['weight']:.1f}", percent(sure), *row]
+        [name, percent(weight), _rows(weight * metadata["weight"]), percent(sure), *row]
         for name, weight, sure, row in zip(model.component_names, weights, certainty["sure_of"], cells, strict=True)
     ]
     header = ["component", "share", "rows", "sure", *(printable(name) for name in column_names(model))]
@@ -78,10 +80,11 @@ def telling_lines(model: GaussianMixture) -> list[str]:
         order = sorted(range(len(row)), key=lambda d: -abs(row[d]))[:TELLING_COLUMNS]
         parts = [f"{names[d]} {row[d]:+.1f}" for d in order if abs(row[d]) >= TELLING]
         lines.append(f"  {k}  " + (", ".join(parts) or "none: its mean is near that of the rest"))
-    return ["columns that tell a component from the rest, by the difference of means in standard deviations", *lines]
+    title = "columns that tell a component from all the others together: difference of means in standard deviations"
+    return [title, *lines]
 
 
-def certainty_lines(metadata: Metadata) -> list[str]:
+def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
     """How sure the assignments are, and which components overlap."""
     certainty = metadata.get("certainty")
     if certainty is None or metadata["components"] + bool(metadata["options"]["noise"]) < 2:
@@ -95,8 +98,25 @@ def certainty_lines(metadata: Metadata) -> list[str]:
     background = metadata["components"]
     for i, j, share in certainty["overlaps"][:SHOWN_OVERLAPS]:
         one, other = ("the background" if k == background else f"component {k}" for k in (i, j))
-        lines.append(f"overlap: {percent(share)} of {one} could as well be of {other}")
+        line = f"overlap: {percent(share)} of the rows of {one} go to {other} by their probabilities"
+        if background not in (i, j):
+            line += f"; best told apart by {_apart(model, i, j)}"
+        lines.append(line)
     return lines
+
+
+def _apart(model: GaussianMixture, one: int, other: int) -> str:
+    """The column in which two components differ most."""
+    from gmmcli.contrasts import contrast
+
+    found = contrast(model, one, other).tolist()
+    column = max(range(len(found)), key=lambda d: abs(found[d]))
+    return f"{printable(column_names(model)[column])} ({found[column]:+.1f})"
+
+
+def _rows(weight: float) -> str:
+    """Rows that a component has by their probabilities; few of them with a decimal."""
+    return f"{weight:.0f}" if weight >= 10 else f"{weight:.1f}"
 
 
 def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:

@@ -35,6 +35,16 @@ CONTAINS = {
     "full": ("tied", "diagonal"),
 }
 
+IN_WORDS = {
+    "full": "every component has a covariance of its own",
+    "diagonal": "every component has its own variances, without correlations",
+    "isotropic": "every component has one variance of its own",
+    "shared_isotropic": "one variance for all components and columns",
+    "constant": "one given variance for all components and columns",
+    "tied": "one covariance for all components",
+    "shared_diagonal": "the same variances for all components, without correlations",
+}
+
 GIVEN_VARIANCE = {"constant"}  # the families whose variance is an option and not learned
 
 
