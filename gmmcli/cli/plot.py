@@ -70,7 +70,8 @@ def plot(
         typer.Option(
             "--selection",
             metavar="FILE",
-            help="Draw a criterion against K, a line a family, from a table of fits; without MODEL.",
+            help="Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
+            "MODEL. Default: none.",
             rich_help_panel=PICTURE,
         ),
     ] = None,
@@ -83,7 +84,7 @@ def plot(
         ),
     ] = None,
     output: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--output",
             "-o",
@@ -91,7 +92,7 @@ def plot(
             help="Where to write: .png, .svg, .pdf or .gif.",
             rich_help_panel=OUTPUT,
         ),
-    ] = None,
+    ],
     width: Annotated[
         float | None,
         typer.Option(metavar="INCHES", help="Default: by the picture.", min=1, max=100, rich_help_panel=OUTPUT),
@@ -130,8 +131,6 @@ def plot(
         "--criterion": criterion is not None,
     }
     _check_options(given, selection is not None, history)
-    if output is None:
-        raise UsageError("-o is missing: name the picture, such as -o out.png")
     with library_imports():
         from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 

@@ -121,7 +121,7 @@ def test_what_is_no_table_of_fits(table: str, arguments: list[str], said: str, h
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["faithful.pt"], 2, "-o is missing"),
+        (["faithful.pt"], 2, "Missing option '--output'"),
         (["-o", "a.png"], 2, "nothing to draw"),
         (["faithful.pt", "-o", "a.jpg"], 2, "a.jpg: no picture by this suffix: give one of .png, .svg, .pdf, .gif"),
         (["faithful.pt", "-o", "nowhere/a.png"], 2, "there is no folder"),
