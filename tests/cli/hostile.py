@@ -187,6 +187,7 @@ CASES: list[Case] = [
         (f"{FAITHFUL} --prior --nope", 2, "No such option.*--nope"),
         (f"{FAITHFUL} --optimizer adam", 2, "--optimizer applies to --method gradient"),
         (f"{FAITHFUL} --delimiter ab", 2, "delimiter 'ab': give one character, or tab"),
+        (f"{FAITHFUL} --encoding rot13", 2, "unknown encoding 'rot13'"),
         (f"{FAITHFUL} --seed x", 2, "--seed x: must be a whole number"),
     ),
     *_lines(

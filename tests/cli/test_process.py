@@ -60,6 +60,15 @@ def test_a_full_disk_is_an_error_of_one_line(command: str, here: Path) -> None:
     assert done.stderr == "gmm: error: standard output: No space left on device\n"
 
 
+def test_a_full_disk_behind_stderr_ends_no_run(here: Path) -> None:
+    fitted = shell(f"gmm fit {FAITHFUL} -k 2 --iterations 3 --log-every 1 -o m.pt 2> /dev/full")
+    assert (fitted.code, fitted.stdout) == (0, b"")
+    assert new_files(here) == {"m.pt"}
+    assigned = shell(f"gmm assign m.pt {FAITHFUL} --compare waiting 2> /dev/full")
+    assert (assigned.code, len(assigned.lines)) == (0, 273)
+    assert shell("gmm show nofile.pt 2> /dev/full").code == 3
+
+
 def test_closed_streams(here: Path) -> None:
     assert shell("gmm fit -k 2 -o m.pt <&-").code == 3
     assert shell(f"gmm assign faithful.pt {FAITHFUL} -o a.csv >&- 2>&-").code == 0
