@@ -124,7 +124,7 @@ def _facts(model: GaussianMixture) -> dict[str, Any]:
         "dims": model.dims,
         "columns": None if model.columns is None else [str(name) for name in model.columns],
         "standardisation": None if plain else {"shift": shift, "std": std},
-        "background": None if model.background is None else float(model.background),
+        "background": None if model.background is None else float(model.background.detach()),
         "parameters": model.parameter_count,
     }
 

@@ -50,17 +50,18 @@ class Scores:
     @classmethod
     def from_json(cls, value: Any) -> Scores:
         """From what `to_json` gave. Raises InputError where it is not that."""
-        centre, bins, counts = 0.0, [], []
         try:
-            centre, bins, counts = float(value["centre"]), value["bins"], value["counts"]
-            sound = math.isfinite(centre) and len(bins) == len(counts) > 0 and sum(counts) > 0
-            sound = sound and all(type(n) is int and abs(n) < 1 << 20 for n in bins)
+            bins, counts = value["bins"], value["counts"]
+            sound = len(bins) == len(counts) > 0 and math.isfinite(sum(counts)) and sum(counts) > 0
+            sound = sound and all(type(n) is int for n in bins)
             sound = sound and all(type(c) in (int, float) and math.isfinite(c) and c >= 0 for c in counts)
+            found = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
+            sound = sound and all(math.isfinite(found._edge(n)) for n in (min(bins), max(bins) + 1))
         except (TypeError, KeyError, ValueError, OverflowError):
-            sound = False
+            sound, found = False, cls(0.0, {})
         if not sound:
             raise InputError("its metadata have no sound counts of the scores of the rows that were fitted")
-        return cls(centre, dict(zip(bins, counts, strict=True)))
+        return found
 
 
 class ScoreCounter:

@@ -563,6 +563,16 @@ def test_members_of_impossible_sizes_are_refused(saved: Path):
         assert "its members are larger than the file" in refusal(saved, read_metadata)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_background_is_saved_and_loaded_without_a_warning(tmp_path: Path):
+    p = to_parameters(get_family("full"), reference.random_moments("full", 2, 3))
+    box, background = torch.tensor([[-9.0] * 3, [9.0] * 3]).double(), torch.tensor(0.1).double()
+    model = GaussianMixture(0.9 * p.weights, p.means, p.scale, "full", background=background, box=box)
+    model.requires_grad_(True)
+    save_model(tmp_path / "m.pt", model, {})
+    assert load_model(tmp_path / "m.pt")[1]["background"] == pytest.approx(0.1)
+
+
 def test_loading_changes_nothing_global(saved: Path, recwarn: pytest.WarningsRecorder):
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
     load_model(saved)

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if message:
                 console.error(message)
         if code == CLOSED_PIPE:
-            _discard_output()
+            console.discard(sys.stdout)  # else the interpreter's own flush at exit goes into the closed pipe
     return code
 
 
@@ -167,13 +167,3 @@ def _streams():
             yield
         finally:
             sys.stdin, sys.stdout, sys.stderr = kept
-
-
-def _discard_output() -> None:
-    """Lets the interpreter's own flush at exit go nowhere instead of into the closed pipe."""
-    try:
-        void = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(void, sys.stdout.fileno())
-        os.close(void)
-    except (OSError, ValueError):
-        pass

@@ -3,6 +3,7 @@
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
 - `Table`: numbers in columns, none of which is ever folded.
 - `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
+- `discard`: lets a stream that cannot be written go nowhere.
 
 Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
 passed on to the terminal.
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
@@ -47,12 +49,12 @@ class Console:
     def note(self, text: str | Table = "") -> None:
         """A line, or a table."""
         if not self._quiet:
-            _show(_stderr(), text)
+            _tell(text)
 
     def warn(self, text: str) -> None:
         """A line that begins `gmm: warning:`."""
         if not self._quiet:
-            _show(_stderr(), Text.assemble("gmm: ", ("warning:", "yellow"), " ", one_line(text)))
+            _tell(Text.assemble("gmm: ", ("warning:", "yellow"), " ", one_line(text)))
 
     def watch(self, picture: RenderableType) -> AbstractContextManager[Any]:
         """Shows the picture, drawn anew some times a second, for as long as the context lasts, then removes it."""
@@ -61,7 +63,7 @@ class Console:
 
 def error(text: str) -> None:
     """The last line of a command that failed."""
-    _show(_stderr(), Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)), wrap=False)
+    _tell(Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)), wrap=False)
 
 
 def write(text: str | Table = "") -> None:
@@ -84,6 +86,16 @@ def flush() -> None:
     """Sends what is still buffered for standard output on its way."""
     with _naming_stdout():
         sys.stdout.flush()
+
+
+def discard(stream: TextIO) -> None:
+    """Lets what is still in the stream's buffer, and all that comes, go nowhere."""
+    try:
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, stream.fileno())
+        os.close(void)
+    except (OSError, ValueError):
+        pass
 
 
 class Table:
@@ -179,6 +191,16 @@ def _naming_stdout() -> Iterator[None]:
         if error.errno is None or error.filename is not None:
             raise
         raise type(error)(error.errno, error.strerror, STDOUT) from None
+
+
+def _tell(what: str | Text | Table, wrap: bool = True) -> None:
+    """Shows on stderr; given up where that cannot be written, as on a full disk: no result is lost for a note."""
+    try:
+        _show(_stderr(), what, wrap)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        discard(sys.stderr)  # else what is in its buffer fails again at the end of the process, with exit code 120
 
 
 def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:

@@ -67,6 +67,7 @@ def impute(
     """
     with library_imports():
         from gmmcli.data import Source
+        from gmmcli.data.tensors import columns_to_fill
 
     if prefix and given is None:
         raise UsageError("--prefix applies only with --given, which adds columns")
@@ -76,7 +77,8 @@ def impute(
     source = Source(data or [], options)
     work = _Imputer(mixture, seed if draw else None, options)
     if given is None:
-        columns, transform = source.match(column_names(mixture)), work.fill
+        columns = source.match(column_names(mixture))
+        transform = work.fill(columns_to_fill(source, columns, sink.typed))
     else:
         known = _given(given, mixture)
         columns, transform = source.match(known), work.predict(known, prefix, source.names)
@@ -112,14 +114,18 @@ class _Imputer:
         self._reading = reading
         self.filled = 0
 
-    def fill(self, rows: Rows, columns: Sequence[str]) -> Any:
-        """The table with the missing cells of these columns, the model's in its order, filled."""
+    def fill(self, wanted: Sequence[str]) -> Callable[[Rows, Sequence[str]], Any]:
+        """A function of a table and the model's columns, in its order, that fills missing cells of those wanted."""
         from gmmcli.data.tensors import with_cells
 
-        lacks = rows.x.isnan()
-        self.filled += int(lacks.sum())
-        full = self._complete(rows.x, rows.first_row)
-        return with_cells(rows.table, columns, full, lacks, self._reading.decimal)
+        def filled(rows: Rows, columns: Sequence[str]) -> Any:
+            lacks = rows.x.isnan()
+            self.filled += int(lacks.sum())
+            full = self._complete(rows.x, rows.first_row)
+            places = [columns.index(name) for name in wanted]
+            return with_cells(rows.table, wanted, full[:, places], lacks[:, places], self._reading.decimal)
+
+        return filled
 
     def predict(
         self, known: Sequence[str], prefix: str, existing: Sequence[str]

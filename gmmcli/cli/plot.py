@@ -11,6 +11,7 @@ from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import as_read, column_names, open_model
 from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Reading
 from gmmcli.cli.selection_table import read_selection
+from gmmcli.cli.told import brief, check_history, telling
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
@@ -141,7 +142,10 @@ def plot(
         fits = read_selection(selection, options, criterion)
         figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
     elif history:
-        figure = figure_of(plot_history(_fit_of(str(model)), size=(width, height)))
+        fit = _fit_of(str(model))
+        with telling(str(model), "fit it anew for --history"):
+            check_history(fit)
+            figure = figure_of(plot_history(brief(fit), size=(width, height)))
     else:
         mixture, _ = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)

@@ -18,6 +18,7 @@ from gmmcli.cli.tables import (
     deviation_table,
     number,
 )
+from gmmcli.cli.told import brief, check_kinds, telling
 
 if TYPE_CHECKING:
     from gmmcli.mixture import GaussianMixture
@@ -43,23 +44,28 @@ def show(*, model: Model, as_json: Json = False, common: Common) -> None:
         if as_json:
             console.write_json({**_parameters(mixture), "metadata": metadata})
             return
-        console.write(
-            f"{model}: family {mixture.family}, {count(mixture.components, 'component')}, "
-            f"{count(mixture.dims, 'column')}, {count(mixture.parameter_count, 'parameter')}"
-        )
-        console.write()
-        console.write(component_table(mixture, metadata.get("weight")))
-        console.write()
-        console.write(deviation_table(mixture))
-        pairs = mixture.dims * (mixture.dims - 1) // 2
-        if covariance_count(mixture) * pairs <= SHOWN_CORRELATIONS:
-            correlations = correlation_table(mixture)
-            if correlations is not None:
-                console.write()
-                console.write(correlations)
-    console.write()
-    for line in _history(mixture, metadata):
-        console.write(line)
+        with telling(model, "use --json, or fit anew"):
+            parts = [*_tables(mixture, metadata), "", *_history(mixture, brief(metadata))]
+            for part in parts:
+                if isinstance(part, Table):
+                    part.lines(console.UNLIMITED)  # fails here, before a line is printed, where cells are missing
+    console.write(
+        f"{model}: family {mixture.family}, {count(mixture.components, 'component')}, "
+        f"{count(mixture.dims, 'column')}, {count(mixture.parameter_count, 'parameter')}"
+    )
+    for part in parts:
+        console.write(part)
+
+
+def _tables(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
+    """The parameters, an empty line before each table."""
+    tables: list[str | Table] = ["", component_table(mixture, metadata.get("weight")), "", deviation_table(mixture)]
+    pairs = mixture.dims * (mixture.dims - 1) // 2
+    if covariance_count(mixture) * pairs <= SHOWN_CORRELATIONS:
+        correlations = correlation_table(mixture)
+        if correlations is not None:
+            tables += ["", correlations]
+    return tables
 
 
 def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | T
         return ["a known mixture, as gmm generate draws it"]
     if "stop" not in metadata:
         return ["nothing is known of how this model was made"]
+    check_kinds(metadata)
     options, restarts = metadata["options"], metadata["restarts"]
     rows = f"data: {metadata['source']}, " if "source" in metadata else "data: "
     rows += count(metadata["rows"], "row")

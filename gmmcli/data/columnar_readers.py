@@ -16,10 +16,14 @@ from gmmcli.data.compute import pc
 from gmmcli.data.csv_header import refuse_duplicates
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
+from gmmcli.data.json_depth import nested_deeper
 from gmmcli.data.numbers import all_numbers, kind_of, parse
 from gmmcli.data.reader import Pair, Reader, recut
 from gmmcli.errors import InputError
 from gmmcli.names import printable
+
+MOST_LEVELS = 100  # of JSON: pyarrow's parser ends the process, by overflow of its stack, at some 20 000
+_BLOCK_BYTES = 1 << 22
 
 
 class ColumnarReader(Reader):
@@ -143,6 +147,10 @@ class JsonReader(ColumnarReader):
             if stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
                 raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
         with reading(source.label, "JSON lines"):
+            if nested_deeper(self._contents, MOST_LEVELS):
+                raise InputError(
+                    f"{source.label}: not JSON lines: objects or lists nested more than {MOST_LEVELS} deep"
+                )
             try:
                 self._table = self._read()
                 self._table.validate(full=True)
@@ -155,6 +163,11 @@ class JsonReader(ColumnarReader):
         table = self._table.select(columns)
         for first in range(0, self._table.num_rows, self._block_rows):
             yield table.slice(first, self._block_rows)
+
+    def _contents(self) -> Iterator[bytes]:
+        with self._source.open() as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                yield block
 
     def _read(self) -> pa.Table:
         table = self._parse()

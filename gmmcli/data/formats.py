@@ -138,12 +138,8 @@ class ReadOptions:
                 raise UsageError(f"{name} {character!r}: give an ASCII character")
         if self.decimal == self.delimiter:
             raise UsageError("decimal and delimiter are both a comma: give another delimiter, as --delimiter ';'")
-        try:
-            codecs.lookup(self.encoding)
-        except LookupError:
-            raise UsageError(
-                f"unknown encoding {self.encoding!r}: utf8, latin-1, cp1252 and utf-16 are some"
-            ) from None
+        if not _is_text_encoding(self.encoding):
+            raise UsageError(f"unknown encoding {self.encoding!r}: utf8, latin-1, cp1252 and utf-16 are some")
 
     def delimiter_of(self, format_name: str) -> str:
         """The delimiter of a file of this delimited format.
@@ -155,3 +151,14 @@ class ReadOptions:
         if format_name == "tsv":
             return "\t"
         return ";" if self.decimal == "," else ","
+
+
+def _is_text_encoding(name: str) -> bool:
+    """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs of other things."""
+    try:
+        b"a".decode(name)
+    except UnicodeDecodeError:  # half a character, in UTF-16
+        return True
+    except (LookupError, ValueError):  # a name with a null character is a ValueError
+        return False
+    return True

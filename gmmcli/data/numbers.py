@@ -7,7 +7,8 @@
   and int64 or float64 holds them. With leading zeros, or of more digits than are held, it is an identifier: text.
 - Text whose every cell is a number is used as numbers where the user, or a model, names the column: `all_numbers`
   and `parse`. That makes no difference between an identifier in a CSV and in the Parquet written of it.
-- `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing.
+- `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing; `values_as_floats`: the column
+  of them. `inexact_integer`: what is lost by it.
 - A column that pyarrow has parsed to numbers needs no such look at all of its text: `needs_text`, `parsed_facts`,
   `number_facts`. `looks_whole` and `numbers_of` are for columns whose text is read instead.
 - `convert` makes the typed column of text, `stray_cells` tells which cells keep it from being numbers.
@@ -239,11 +240,40 @@ def float_column(column: Column) -> np.ndarray:  # (N,)
     """The cells as float64, NaN where missing. Integers above 2^53 are rounded to the nearest float64."""
     if isinstance(column.type, pa.DictionaryType):
         column = pc.cast(column, column.type.value_type)
-    if not pa.types.is_float64(column.type):
-        column = pc.cast(column, pa.float64(), safe=False)
+    column = values_as_floats(column)
     if isinstance(column, pa.Array):
         return _values(column)
     return np.concatenate([np.empty(0), *map(_values, column.chunks)])
+
+
+def values_as_floats(column: Column) -> Column:
+    """Numbers as the nearest float64, null where missing.
+
+    Decimals by their text: pyarrow multiplies their digits by a power of ten, and both are rounded.
+    """
+    if pa.types.is_float64(column.type):
+        return column
+    if pa.types.is_decimal(column.type):
+        column = pc.cast(column, pa.string())
+    return pc.cast(column, pa.float64(), safe=False)
+
+
+def inexact_integer(column: pa.ChunkedArray) -> int | None:
+    """The first cell, of a column of integers, that float64 does not hold; None where there is none."""
+    if not pa.types.is_integer(column.type) or column.type.bit_width < 64:
+        return None
+    kind = np.int64 if pa.types.is_signed_integer(column.type) else np.uint64
+    first = 0
+    for chunk in column.chunks:
+        suspects = np.flatnonzero(np.abs(float_column(chunk)) >= 2.0**53)  # not those that are missing, NaN here
+        if len(suspects):
+            cells = np.frombuffer(chunk.buffers()[1], kind)[chunk.offset :][suspects]
+            sizes = np.abs(cells).view(np.uint64)  # of -2^63 too, whose size int64 has not
+            lost = suspects[sizes // (sizes & (~sizes + np.uint64(1))) >= 2**53]  # odd factors of more than 53 bits
+            if len(lost):
+                return column[first + int(lost[0])].as_py()
+        first += len(chunk)
+    return None
 
 
 def float_table(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (N, D)

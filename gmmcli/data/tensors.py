@@ -6,14 +6,19 @@ Made from buffers: pyarrow's own way from numpy imports pandas, which costs a co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from gmmcli.data.compute import pc
-from gmmcli.data.numbers import flags
+from gmmcli.data.numbers import flags, inexact_integer, values_as_floats
+from gmmcli.errors import InputError
+from gmmcli.names import printable
+
+if TYPE_CHECKING:
+    from gmmcli.data.source import Source
 
 _TYPES = {torch.float64: pa.float64(), torch.int64: pa.int64()}
 
@@ -40,6 +45,22 @@ def with_columns(
     return table
 
 
+def columns_to_fill(source: Source, columns: Sequence[str], typed: bool) -> list[str]:
+    """Those of the columns that `with_cells` is to fill: not integers and decimals without a missing cell.
+
+    These stay as they are; others of their type become float64 in all pieces, and only a reading of all rows tells
+    which. It is spared where there are none. typed: as `tables` has it.
+    """
+    schema = source.schema(typed, columns)
+    exact = [name for name in columns if _is_exact(schema.field(name).type)]
+    lacks = torch.zeros(len(exact), dtype=torch.bool)
+    for block in source.blocks(exact, missing="keep") if exact else ():
+        if block.observed is not None:
+            lacks |= ~block.observed.all(0)
+    complete = {name for name, lacking in zip(exact, lacks.tolist(), strict=True) if not lacking}
+    return [name for name in columns if name not in complete]
+
+
 def with_cells(
     table: pa.Table,
     names: Sequence[str],
@@ -50,7 +71,8 @@ def with_cells(
     """The table with the chosen cells of the named columns taken from x; all others as they are.
 
     Text stays text, and floating point keeps its width; integers and decimals become float64, which is the type of
-    such a column whether or not a cell of this table is chosen.
+    such a column whether or not a cell of this table is chosen. Raises InputError for an integer that float64 does
+    not hold, since it would come out as another.
     """
     for name, values, here in zip(names, x.unbind(1), chosen.unbind(1), strict=True):
         place, column = table.schema.get_field_index(name), table.column(name)
@@ -63,12 +85,24 @@ def with_cells(
         elif pa.types.is_floating(column.type):
             cells = pc.cast(cells, column.type, safe=False)
         else:
-            column = pc.cast(column, pa.float64(), safe=False)
+            lost = inexact_integer(column)
+            if lost is not None:
+                raise InputError(
+                    f"column {printable(name)} has missing cells to fill and {lost}, which float64 does not hold: "
+                    "cast it to float64 before, or fit anew without it (--exclude)"
+                )
+            column = values_as_floats(column)
         if bool(here.any()):
             column = pc.if_else(flags(here.numpy()), cells, column)
         field = table.schema.field(place)
         table = table.set_column(place, field.with_type(column.type), column)
     return table
+
+
+def _is_exact(dtype: pa.DataType) -> bool:
+    """Whether cells of this type cannot hold what a model expects: integers and decimals."""
+    dtype = dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype
+    return pa.types.is_integer(dtype) or pa.types.is_decimal(dtype)
 
 
 def _array(values: Tensor, valid: Tensor | None = None) -> pa.Array:

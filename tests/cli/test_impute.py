@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,6 +111,38 @@ def test_types_and_observed_cells_of_parquet(here: Path) -> None:
     assert filled["label"].equals(table["label"])
     assert filled["eruptions"].to_pylist()[:2] == table["eruptions"].to_pylist()[:2]
     assert filled["waiting"].null_count == filled["eruptions"].null_count == 0
+
+
+@pytest.mark.parametrize("name", ["filled.parquet", "filled.csv"])
+def test_integers_that_float64_does_not_hold_come_out_as_they_are_or_not_at_all(name: str, here: Path) -> None:
+    """Whichever row group has the missing cell; and a column without one keeps its type."""
+    wide = 2**53 + 1
+    for place, waiting in enumerate(([wide, 79, 54], [79, wide, None], [None, 79, wide], [wide - 1, 79, None])):
+        table = pa.table({"waiting": pa.array(waiting, pa.int64()), "eruptions": [3.6, None, 1.8]})
+        pq.write_table(table, "wide.parquet", row_group_size=1)
+        outcome = gmm("impute", "faithful.pt", "wide.parquet", "-o", name)
+        if place in (1, 2):
+            assert outcome.code == 3
+            assert "column waiting has missing cells to fill and 9007199254740993, which float64" in outcome.stderr
+            assert not new_files(here, ("sample_data", "faithful.pt", "penguins.pt", "wide.parquet"))
+            continue
+        assert outcome.code == 0
+        if name == "filled.parquet":
+            filled = pq.read_table(name)
+            assert filled.schema.field("waiting").type == (pa.float64() if place else pa.int64())
+            assert filled["waiting"].to_pylist()[:2] == waiting[:2]
+            assert filled["eruptions"].null_count == filled["waiting"].null_count == 0
+        elif not place:
+            assert Path(name).read_text().splitlines()[1].split(",")[0] == str(wide)
+        Path(name).unlink()
+
+
+def test_observed_decimals_become_the_nearest_float64(here: Path) -> None:
+    written = ["-0.13210", "1234567890.12345", "0.30000", None]
+    cells = pa.array([None if text is None else Decimal(text) for text in written], pa.decimal128(20, 5))
+    pq.write_table(pa.table({"waiting": cells, "eruptions": [3.6, 1.8, 2.0, 4.0]}), "decimals.parquet")
+    ok("impute", "faithful.pt", "decimals.parquet", "-o", "filled.parquet")
+    assert pq.read_table("filled.parquet")["waiting"].to_pylist()[:3] == [float(text) for text in written if text]
 
 
 def test_other_columns_are_predicted_from_those_given(here: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -60,6 +61,15 @@ def test_a_full_disk_is_an_error_of_one_line(command: str, here: Path) -> None:
     assert done.stderr == "gmm: error: standard output: No space left on device\n"
 
 
+def test_a_full_disk_behind_stderr_ends_no_run(here: Path) -> None:
+    fitted = shell(f"gmm fit {FAITHFUL} -k 2 --iterations 3 --log-every 1 -o m.pt 2> /dev/full")
+    assert (fitted.code, fitted.stdout) == (0, b"")
+    assert new_files(here) == {"m.pt"}
+    assigned = shell(f"gmm assign m.pt {FAITHFUL} --compare waiting 2> /dev/full")
+    assert (assigned.code, len(assigned.lines)) == (0, 273)
+    assert shell("gmm show nofile.pt 2> /dev/full").code == 3
+
+
 def test_closed_streams(here: Path) -> None:
     assert shell("gmm fit -k 2 -o m.pt <&-").code == 3
     assert shell(f"gmm assign faithful.pt {FAITHFUL} -o a.csv >&- 2>&-").code == 0
@@ -84,6 +94,44 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
     assert running.wait(30) == 130
     assert "Traceback" not in rest
     assert new_files(here) == {"big.parquet"}
+
+
+def catches_interrupts(pid: int) -> bool:
+    """Whether a process has a handler of its own for SIGINT."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("command", ["--help", "show faithful.pt", f"fit {FAITHFUL} -o m.pt"])
+def test_ctrl_c_while_gmm_starts_is_silent(command: str, delay: float, here: Path) -> None:
+    """Once Python itself has started, which sets a handler that gmm then takes away until it can catch."""
+    running = subprocess.Popen(
+        [*EXECUTABLE, *command.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert running.stderr is not None
+    for awaited in (True, False):
+        while running.poll() is None and catches_interrupts(running.pid) is not awaited:
+            time.sleep(0.001)
+    time.sleep(delay)
+    running.send_signal(signal.SIGINT)
+    said = running.stderr.read().decode()
+    assert running.wait(30) in (-signal.SIGINT, 130, 0)  # 0 where it was done before
+    assert delay or running.returncode == -signal.SIGINT
+    assert "Traceback" not in said
+    assert "KeyboardInterrupt" not in said
+    assert "error" not in said
+    assert new_files(here) <= {"m.pt"}
+
+
+def test_an_interrupt_that_is_ignored_remains_so(here: Path) -> None:
+    script = f"trap '' INT; gmm fit {FAITHFUL} -o m.pt -q & sleep 0.1; kill -INT $!; wait $!"
+    assert shell(script.replace("gmm fit", f"{' '.join(EXECUTABLE)} fit")).code == 0
 
 
 def on_terminal(*arguments: str, columns: int = 100, **environment: str) -> str:

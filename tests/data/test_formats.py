@@ -81,6 +81,9 @@ def test_content_tells_the_compression():
         ({"decimal": ";"}, "decimal ';'"),
         ({"decimal": ",", "delimiter": ","}, "both a comma"),
         ({"encoding": "klingon"}, "unknown encoding 'klingon'"),
+        ({"encoding": "rot13"}, "unknown encoding 'rot13'"),
+        ({"encoding": "base64"}, "unknown encoding 'base64'"),
+        ({"encoding": "utf8\0"}, "unknown encoding"),
         ({"format": "xls"}, "unknown format"),
     ],
 )
@@ -109,3 +112,8 @@ def test_formats_and_columns_cost_no_heavy_import():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["utf8", "latin-1", "cp1252", "utf-16", "UTF-32", "shift_jis", "utf-8-sig", "cp500"])
+def test_encodings_of_text(name):
+    assert ReadOptions(encoding=name).encoding == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 from unittest import mock
 
 import pyarrow as pa
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.numbers import kind_of, needs_text, number_facts, parsed_facts, settled_type, text_facts
+from gmmcli.data.numbers import (
+    float_column,
+    inexact_integer,
+    kind_of,
+    needs_text,
+    number_facts,
+    parsed_facts,
+    settled_type,
+    text_facts,
+)
 from gmmcli.data.source import Source
 
 ODD = [
@@ -73,3 +83,26 @@ def test_reading_a_column_as_text_first_tells_the_same_of_it(cells: list[str]) -
     found = facts_of(Source([], stdin=io.BytesIO(content)))
     with mock.patch("gmmcli.data.csv_reader.looks_whole", return_value=False):
         assert facts_of(Source([], stdin=io.BytesIO(content))) == found
+
+
+@given(st.lists(st.integers(-(10**30), 10**30), min_size=1), st.integers(0, 30))
+@example([-13210], 5)
+def test_decimals_are_read_as_the_nearest_float64(digits: list[int], scale: int) -> None:
+    cells = [Decimal(number).scaleb(-scale) for number in digits]
+    for dtype in (pa.decimal128(38, scale), pa.decimal256(70, scale)):
+        column = pa.chunked_array([pa.array(cells[:1], dtype), pa.array(cells[1:], dtype)])
+        assert float_column(column).tolist() == [float(str(cell)) for cell in cells]
+
+
+@given(
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(2**53, 2**63 - 1).map(lambda n: n >> 5 << 5))
+)
+@example([None, -(2**63), 2**53, -(2**53) - 1])
+@example([2**63 - 1])
+def test_integers_that_float64_does_not_hold(cells: list[int | None]) -> None:
+    lost = [n for n in cells if n is not None and int(float(n)) != n]
+    halves = [pa.array([0, *half], pa.int64())[1:] for half in (cells[:2], cells[2:])]
+    assert inexact_integer(pa.chunked_array(halves)) == (lost[0] if lost else None)
+    sizes = [None if n is None else n + 2**63 for n in cells]
+    lost = [n for n in sizes if n is not None and int(float(n)) != n]
+    assert inexact_integer(pa.chunked_array([pa.array(sizes, pa.uint64())])) == (lost[0] if lost else None)
