@@ -115,6 +115,23 @@ class GaussianMixture(nn.Module):
         if not bool((self.box.isfinite().all(0) & (self.box[0] < self.box[1])).all()):
             raise InputError("the box of the background must be finite, and of positive width in every column")
 
+    @torch.no_grad()
+    def ordered(self, order: Sequence[int]) -> GaussianMixture:
+        """The same mixture, its components in this order."""
+        places = torch.as_tensor(order)
+        scale = self.inner_scale if self.kind.shared else self.inner_scale[places]
+        return GaussianMixture(
+            self.weights[places],
+            self.inner_means[places],
+            scale,
+            self.family,
+            columns=self.columns,
+            shift=self.shift,
+            std=self.std,
+            background=self.background,
+            box=self.box,
+        )
+
     # ---- what it is ---------------------------------------------------------------------------------------
 
     @property

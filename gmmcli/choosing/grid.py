@@ -17,7 +17,7 @@ from gmmcli.choosing.cells import Cell, best, distrusted
 from gmmcli.choosing.holdout import Fold, log_likelihood
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.splitting import split
-from gmmcli.errors import GmmError, InputError, NumericalError
+from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.fitting.fit import fit_rows
 from gmmcli.fitting.loop import Listener
@@ -108,6 +108,8 @@ def fit_grid(
     rows, folds = read(kept), []
     if grid.criterion == "holdout":
         number = grid.fold_count
+        if number > rows.summary.rows:
+            raise UsageError(f"--folds {number}: there are {rows.summary.rows} rows: give at most as many")
         parts = [[Fold(kept, options.seed, i, number, held_out) for held_out in (False, True)] for i in range(number)]
         folds = [(read(others), fold) for others, fold in parts]
     cells: list[Cell] = []
@@ -156,6 +158,8 @@ def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watch
     if result is None:
         return Cell(options.family, options.components, None, {}, reason=str(failure))
     cell = Cell.of(replace(result, options=options))
+    if result.model.components < options.components:
+        return distrusted(cell, f"{result.model.components} components are left of it, the others were dropped")
     if cell.sound and result.log_likelihood < level - slack:
         under = max(simpler, key=lambda other: other.number("log_likelihood"))
         return distrusted(
@@ -176,9 +180,10 @@ def _fit(
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
     """The sound cells that this one contains: with as many components, and the largest with fewer."""
     within = contained(options.family)
-    same = [cell for cell in before if cell.family in within and cell.components == options.components]
-    fewer = [cell for cell in before if cell.family == options.family and cell.components < options.components]
-    return [cell for cell in [*same, *fewer[-1:]] if cell.sound and not cell.failed]
+    sound = [cell for cell in before if cell.sound]
+    same = [cell for cell in sound if cell.family in within and cell.components == options.components]
+    fewer = [cell for cell in sound if cell.family == options.family and cell.components < options.components]
+    return [*same, *fewer[-1:]]
 
 
 def _grown(simpler: Sequence[Cell], options: FitOptions, apart: bool) -> list[GaussianMixture]:

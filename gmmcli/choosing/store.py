@@ -6,11 +6,11 @@ not used, and neither is one that cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
-import shutil
 from typing import Any
 
 from gmmcli.choosing.cells import Cell
@@ -31,6 +31,7 @@ class FolderStore:
     def __init__(self, folder: str, key: Any):
         self._folder = folder
         self._key = key
+        self._kept: set[str] = set()  # files that are cells of this grid
 
     def get(self, options: FitOptions) -> Cell | None:
         """The cell of these options, where it is kept."""
@@ -41,6 +42,7 @@ class FolderStore:
         kept = metadata.pop("cell", {})
         if kept.get("key") != self._its_key(options):
             return None
+        self._kept.add(self._path(options))
         holdout = math.nan if kept["holdout"] is None else kept["holdout"]
         return Cell(options.family, options.components, model, metadata, holdout, kept["reason"])
 
@@ -51,10 +53,15 @@ class FolderStore:
         os.makedirs(self._folder, exist_ok=True)
         kept = {"key": self._its_key(options), "holdout": cell.holdout, "reason": cell.reason}
         save_model(self._path(options), cell.model, {**cell.metadata, "cell": kept})
+        self._kept.add(self._path(options))
 
     def remove(self) -> None:
-        """Removes the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Removes the cells, and the folder where nothing else is in it."""
+        for path in self._kept:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     def _path(self, options: FitOptions) -> str:
         return os.path.join(self._folder, f"{options.family}-{options.components}.pt")

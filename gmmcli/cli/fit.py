@@ -162,7 +162,7 @@ def fit(
     if chosen is not None:
         grid_report(console, chosen)
     if visualizer is not None:
-        visualizer.draw(console, source, model, metadata["restart"], order)
+        visualizer.draw(console, source, model, metadata["restart"], order, weights is not None)
     fit_report(console, model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})

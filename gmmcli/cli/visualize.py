@@ -38,7 +38,7 @@ class Visualizer:
             raise UsageError(f"--visualize {printable(target)}: a GIF has all steps in it: leave out {STEP}")
         if several and (self._stepwise or self._animated):
             raise UsageError(
-                f"--visualize {printable(target)}: steps are those of one fit: give one --components and one --family"
+                f"--visualize {printable(target)}: steps are those of one fit: leave out what chooses among several"
             )
         (check_animation if self._animated else check_picture)(target.replace(STEP, "0"))
         self._seen: dict[int, list[tuple[int, float, GaussianMixture]]] = {}
@@ -60,13 +60,17 @@ class Visualizer:
         model: GaussianMixture,
         restart: int,
         order: Sequence[int],
+        weighted: bool,
     ) -> None:
-        """Writes what was asked for. restart, order: the one that was kept, and the places of its components."""
+        """Writes what was asked for. restart, order: the one that was kept, and the places of its components;
+        weighted: whether rows have weights."""
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         coordinates = choose_coordinates(model)
         rows = _sample(source, model, coordinates)
         steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
+        if weighted:
+            console.note("the picture shows every row alike, whatever its weight")
         if self._animated:
             frames = [(seen, _caption(passes, level)) for passes, level, seen in steps] or [(model, "")]
             drawn = write_animation(self._target, rows, frames)
@@ -105,28 +109,15 @@ def _sample(source: Source, model: GaussianMixture, coordinates: Coordinates) ->
     from gmmcli.plot import RowSampler
 
     assert model.columns is not None
-    sampler = RowSampler(coordinates, model.dims)
-    for block in source.blocks(model.columns, None, "drop"):
+    sampler, blocks = RowSampler(coordinates, model.dims), source.blocks(model.columns, None, "drop")
+    for block in blocks:
         sampler.add(block.first_row, block.x)
-    return sampler.sample()
+    return sampler.sample(blocks.rows_dropped)
 
 
 def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
     """With its components in the order of the fitted model, so that each keeps its colour."""
-    import torch
-
-    from gmmcli.mixture import GaussianMixture
-
-    if len(order) != model.components:
-        return model  # one was dropped on the way
-    places = torch.tensor(order)
-    return GaussianMixture.from_covariances(
-        (model.weights / model.weights.sum())[places].detach(),
-        model.means[places].detach(),
-        model.covariances[places].detach(),
-        model.family,
-        columns=model.columns,
-    )
+    return model if len(order) != model.components else model.ordered(order)  # one may be dropped on the way
 
 
 def _caption(passes: int, level: float) -> str:

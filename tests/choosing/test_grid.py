@@ -155,6 +155,20 @@ def test_holdout_is_the_log_likelihood_of_rows_left_out() -> None:
 
 
 @pytest.mark.parametrize("criterion", ["bic", "icl", "aic"])
+def test_more_folds_than_rows_are_refused() -> None:
+    with pytest.raises(UsageError, match="--folds 400: there are 300 rows"):
+        fitted(clusters(), [1], ["full"], criterion="holdout", folds=400)
+
+
+def test_a_cell_that_lost_components_is_not_trusted_as_what_it_is_not() -> None:
+    x = torch.cat([clusters(rows=60), torch.full((5, 2), 3.0).double()])
+    grid = fitted(x, [3, 8], ["full"], on_collapse="drop", restarts=2)
+    for cell in grid.cells:
+        assert cell.model is not None
+        assert cell.model.components == cell.components or "are left of it" in str(cell.reason)
+    assert grid.cells[1].reason is not None
+
+
 def test_criteria_choose_by_themselves(criterion: str) -> None:
     grid = fitted(clusters(), [1, 2, 3, 4], ["isotropic", "full"], criterion=criterion)
     sound = [cell for cell in grid.cells if cell.sound]

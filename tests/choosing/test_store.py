@@ -84,6 +84,15 @@ def test_held_out_log_likelihoods_are_kept_too(tmp_path: Path, fits: list[tuple[
     assert [cell.holdout for cell in again.cells] == [cell.holdout for cell in first.cells]
 
 
+def test_what_is_not_of_the_grid_stays(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "notes.txt").write_text("mine")
+    grid = run(tmp_path)
+    assert grid.store is not None
+    grid.store.remove()
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["notes.txt"]
+
+
 def test_removed_the_folder_is_gone(tmp_path: Path) -> None:
     grid = run(tmp_path)
     assert grid.store is not None

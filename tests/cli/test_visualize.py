@@ -7,8 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import gmmcli
 from tests.cli.conftest import gmm, new_files, ok
 
 FAITHFUL = "sample_data/faithful.csv"
@@ -48,6 +50,14 @@ def test_rows_with_missing_cells_are_left_out_of_the_picture(here: Path) -> None
     ok("fit", "sample_data/penguins.csv", "--exclude", "year", "--missing", "em", "-k", "2", "--restarts", "1",
        "-o", "m.pt", "--visualize", "out.png")  # fmt: skip
     assert Path("out.png").exists()
+
+
+def test_a_background_stays_in_every_frame() -> None:
+    x = torch.cat([torch.randn(100, 2), 20 * torch.rand(30, 2) - 10]).double()
+    model = gmmcli.fit(x, 2, noise=True, restarts=2).model
+    turned = model.ordered([1, 0])
+    torch.testing.assert_close(turned.log_prob(x), model.log_prob(x))
+    assert torch.equal(turned.means[0], model.means[1])
 
 
 @pytest.mark.parametrize(
