@@ -61,7 +61,12 @@ def test_other_criteria_and_outputs(here: Path) -> None:
 def test_an_interrupted_grid_goes_on_with_resume(here: Path) -> None:
     ok("generate", "--samples", "3000", "--dims", "3", "-o", "d.csv", "-q")
     command = ["fit", "d.csv", "-k", "1:12", "-f", "full", "--resume", "-o", "m.pt", "--log-every", "1000000"]
-    with subprocess.Popen([*EXECUTABLE, *command], env=ENVIRONMENT, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        [*EXECUTABLE, *command],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
+    ) as running:
         while not Path("m.pt.cells/full-3.pt").exists():
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
