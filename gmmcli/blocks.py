@@ -7,8 +7,9 @@ blocks can be the same bits for any number of threads and processes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 BLOCK_ROWS = 1 << 16  # rows of a full block
@@ -30,6 +31,18 @@ class Block:
     x: Tensor  # (B, D)
     weights: Tensor | None = None  # (B,)
     observed: Tensor | None = None  # (B, D)
+
+    @property
+    def rows(self) -> Tensor:
+        """(B,) int64 global row numbers."""
+        return torch.arange(self.first_row, self.first_row + len(self.x))
+
+    def weighted(
+        self,
+        factors: Tensor,  # (B,)
+    ) -> Block:
+        """The block with every row's weight times a factor."""
+        return replace(self, weights=factors if self.weights is None else self.weights * factors)
 
 
 @dataclass(frozen=True)

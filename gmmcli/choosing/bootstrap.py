@@ -83,10 +83,8 @@ class Resampled:
     def __iter__(self) -> Iterator[Block]:
         steps = torch.tensor(POISSON, dtype=torch.float64)
         for block in self.blocks:
-            numbers = torch.arange(block.first_row, block.first_row + len(block.x))
-            u = row_uniforms(self.seed, f"bootstrap {self.replicate}", numbers)
-            times = torch.searchsorted(steps, u, right=True).double()
-            yield replace(block, weights=times if block.weights is None else block.weights * times)
+            u = row_uniforms(self.seed, f"bootstrap {self.replicate}", block.rows)
+            yield block.weighted(torch.searchsorted(steps, u, right=True).double())
 
 
 def standard_errors(

@@ -31,10 +31,10 @@ class Cell:
     reason: str | None = None
 
     @classmethod
-    def of(cls, result: FitResult, holdout: float = math.nan) -> Cell:
+    def of(cls, result: FitResult) -> Cell:
         """That of a fit."""
-        metadata = describe(result)
-        return cls(result.options.family, result.options.components, result.model, metadata, holdout, result.unsound)
+        options = result.options
+        return cls(options.family, options.components, result.model, describe(result), reason=result.unsound)
 
     @property
     def failed(self) -> bool:

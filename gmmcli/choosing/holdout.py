@@ -6,7 +6,7 @@ A row's fold depends on the seed and on its global number only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,10 +29,8 @@ class Fold:
 
     def __iter__(self) -> Iterator[Block]:
         for block in self.blocks:
-            numbers = torch.arange(block.first_row, block.first_row + len(block.x))
-            fold = (row_uniforms(self.seed, "fold", numbers) * self.folds).long()
-            mask = ((fold == self.fold) == self.held_out).double()
-            yield replace(block, weights=mask if block.weights is None else block.weights * mask)
+            fold = (row_uniforms(self.seed, "fold", block.rows) * self.folds).long()
+            yield block.weighted(((fold == self.fold) == self.held_out).double())
 
 
 @torch.no_grad()

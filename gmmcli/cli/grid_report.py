@@ -26,10 +26,7 @@ def grid_report(console: Console, grid: Grid) -> None:
     console.note(grid_table(grid))
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
     value = _shown(winner, grid.options.criterion)
-    console.note(
-        f"{BEST} best by {name}: family {winner.family}, {count(winner.components, 'component')}, {value}"
-        f"{_lead(grid)}"
-    )
+    console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
     others = _other_choices(grid)
     if others:
         console.note(f"other criteria would choose: {others}")
@@ -94,7 +91,7 @@ def _other_choices(grid: Grid) -> str:
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
         if cell is not None and cell is not grid.best:
             gloss = " (against components that overlap)" if criterion == "icl" else ""
-            parts.append(f"{name}{gloss} family {cell.family}, {count(cell.components, 'component')}")
+            parts.append(f"{name}{gloss} {_which(cell)}")
     return "; ".join(parts)
 
 
@@ -105,5 +102,9 @@ def _lead(grid: Grid) -> str:
     if next_best is None:
         return ""
     ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
-    which = f"family {next_best.family}, {count(next_best.components, 'component')}"
-    return f", {ahead:.{DECIMALS.get(criterion, 2)}f} {'below' if less else 'above'} the next, {which}"
+    decimals = DECIMALS.get(criterion, 2)
+    return f", {ahead:.{decimals}f} {'below' if less else 'above'} the next, {_which(next_best)}"
+
+
+def _which(cell: Cell) -> str:
+    return f"family {cell.family}, {count(cell.components, 'component')}"

@@ -8,10 +8,11 @@ import typer
 
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import as_read, column_names, open_model
+from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Reading
 from gmmcli.cli.selection_table import read_selection
 from gmmcli.cli.told import brief, check_history, telling
+from gmmcli.cli.visualize import rows_to_draw
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
@@ -193,14 +194,9 @@ def _rows(
 ) -> RowSample:
     """The rows to draw, of all that the inputs have, in one reading; raises InputError where none can be drawn."""
     from gmmcli.data import Source
-    from gmmcli.plot import RowSampler
 
     source = Source(paths, options)
-    blocks = source.blocks(source.match(column_names(model)), missing=as_read(missing))
-    sampler = RowSampler(coordinates, model.dims)
-    for block in blocks:
-        sampler.add(block.first_row, block.x)
-    sample = sampler.sample(blocks.rows_dropped)
+    sample = rows_to_draw(source, model, coordinates, missing)
     if not sample.rows:
         raise InputError(f"{source.label}: no row has all cells that the picture needs: give other --columns")
     return sample

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
+from gmmcli.cli.inputs import as_read, column_names
+from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
 
@@ -67,7 +69,7 @@ class Visualizer:
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         coordinates = choose_coordinates(model)
-        rows = _sample(source, model, coordinates)
+        rows = rows_to_draw(source, model, coordinates, "drop")
         steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
         if weighted:
             console.note("the picture shows every row alike, whatever its weight")
@@ -105,11 +107,14 @@ def watched(visualizer: Visualizer | None, other: Listener | None) -> Iterator[L
     yield listener
 
 
-def _sample(source: Source, model: GaussianMixture, coordinates: Coordinates) -> RowSample:
+def rows_to_draw(
+    source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES
+) -> RowSample:
+    """Those of a source that has the model's columns, in one reading."""
     from gmmcli.plot import RowSampler
 
-    assert model.columns is not None
-    sampler, blocks = RowSampler(coordinates, model.dims), source.blocks(model.columns, None, "drop")
+    blocks = source.blocks(source.match(column_names(model)), missing=as_read(missing))
+    sampler = RowSampler(coordinates, model.dims)
     for block in blocks:
         sampler.add(block.first_row, block.x)
     return sampler.sample(blocks.rows_dropped)

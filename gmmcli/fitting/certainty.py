@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.joint import chunk_rows, log_joint_in_data_units
+from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.workers import map_blocks
 
@@ -39,7 +39,7 @@ def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, thre
     """That of the rows, of a sample of about ROWS where they are more; p: in the coordinates of the fit."""
     if data.summary.rows > ROWS:
         data = data.sample(seed, ROWS / data.summary.rows)
-    log_joint, rows = log_joint_in_data_units(data, family, p), chunk_rows(data, p)
+    log_joint, rows = log_joint_of_rows(data, family, p), chunk_rows(data, p)
     many = p.components + (p.background is not None)
 
     def counted(block: PreparedBlock) -> Tensor:

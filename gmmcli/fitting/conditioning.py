@@ -40,7 +40,7 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
         variance = summary.variances.mean()
         if float(variance) <= 0:
             if family.learned:
-                if bool((summary.maximum > summary.minimum).any()):
+                if len(summary.constant) < len(names):
                     raise InputError("the columns vary by less than a number can square: multiply them first")
                 raise InputError("all rows are identical: there is no variance to fit")
             variance = torch.ones_like(variance)
@@ -63,13 +63,12 @@ def _refuse_empty(summary: Survey, names: Sequence[str]) -> None:
 
 
 def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
-    varies = summary.maximum > summary.minimum
-    tiny: list[int] = ((summary.variances <= 0) & varies).nonzero()[:, 0].tolist()
+    constant = summary.constant
+    tiny: list[int] = [d for d in (summary.variances <= 0).nonzero()[:, 0].tolist() if d not in constant]
     if tiny:
         raise InputError(
             f"column {listing([names[d] for d in tiny])} varies by less than a number can square: multiply it first"
         )
-    constant: list[int] = (~varies).nonzero()[:, 0].tolist()
     if constant:
         listed = listing([names[d] for d in constant])
         raise InputError(

@@ -32,9 +32,8 @@ def findings(
         told.append(f"this fit is not to be trusted: {unsound}: {remedy}")
     elif related:
         told.append(f"the columns {listing(related)} are collinear: leave some out with --exclude")
-    constant: list[int] = (survey.maximum <= survey.minimum).nonzero()[:, 0].tolist()
-    if constant:
-        told.append(f"column {listing([names[d] for d in constant])} is constant: leave it out with --exclude")
+    if survey.constant:
+        told.append(f"column {listing([names[d] for d in survey.constant])} is constant: leave it out with --exclude")
     if unsound is None:
         told += _few_rows(model.kind, model, survey.rows)
     return told + _same(model)

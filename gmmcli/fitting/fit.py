@@ -122,9 +122,8 @@ def fit_rows(
 
 def _require_width(summary: Survey, names: Sequence[str]) -> None:
     """Raises InputError where a column of no width would leave a background without a volume."""
-    flat: list[int] = (summary.maximum <= summary.minimum).nonzero()[:, 0].tolist()
-    if flat:
-        listed = ", ".join(names[d] for d in flat)
+    if summary.constant:
+        listed = ", ".join(names[d] for d in summary.constant)
         raise InputError(f"column {listed} is constant, so a background has no volume: leave it out with --exclude")
 
 

@@ -16,29 +16,37 @@ from gmmcli.fitting.prepared import PreparedData
 CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}  # rows × components, and rows × columns, that are at hand at a time
 
 
-def log_joint_in_data_units(data: PreparedData, family: Family, p: Parameters) -> Callable[[Tensor], Tensor]:
-    """log p(k, x) of rows of a block's z, (K, B) in nats; a background is one more row, the last.
+def log_joint_of_rows(data: PreparedData, family: Family, p: Parameters) -> Callable[[Tensor], Tensor]:
+    """log p(k, z) of rows of a block's z, (K, B) in nats; a background is one more row, the last.
 
-    p: in the coordinates of the fit. With missing cells log p(k, x_o), of those that are there.
+    z and p: in the coordinates of the fit. With missing cells log p(k, z_o), of those that are there.
     """
     log_joint, p = _log_joint(data, family, p), p.to(data.device)
     level = None if p.background is None else float(p.background.log())
-    factors = data.affine.factor.log().expand(data.dims) if data.incomplete else None
+    log_box = data.log_box
 
     def of(z: Tensor) -> Tensor:
         columns = z[1 : 1 + data.dims].double()
-        if factors is None:
-            joint, offset, box = log_joint(columns), data.affine.log_det(), data.log_box
+        there = z[1 + data.dims :] > 0 if data.incomplete else None
+        if there is None:
+            joint = log_joint(columns)
         else:
-            there = z[1 + data.dims :] > 0
             joint = incomplete.log_joint(family, p, torch.where(there, columns, math.nan).mT)
-            offset, box = (t.to(z.device) @ there.double() for t in (factors, data.log_ranges))
-        if level is not None:
-            background = joint.new_full((joint.shape[1],), level) - box
-            joint = torch.cat([joint, background[None]])
-        return joint - offset
+        if level is None:
+            return joint
+        box = log_box if there is None else data.log_ranges.to(z.device) @ there.double()
+        return torch.cat([joint, (joint.new_full((joint.shape[1],), level) - box)[None]])
 
     return of
+
+
+def log_volumes(data: PreparedData) -> Callable[[Tensor], Tensor | float]:
+    """How much more log p(z) is than log p(x) in data units, of each of the rows of a block's z, nats."""
+    if not data.incomplete:
+        volume = data.affine.log_det()
+        return lambda z: volume
+    factors = data.affine.factor.log().expand(data.dims).to(data.device)
+    return lambda z: factors @ (z[1 + data.dims :] > 0).double()
 
 
 def chunk_rows(data: PreparedData, p: Parameters) -> int:

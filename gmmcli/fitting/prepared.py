@@ -165,7 +165,7 @@ def prepare(
         if block.weights is not None:
             weights = (block.weights / summary.weight_unit).to(dtype)
             keep &= weights > 0  # nor those that are nothing beside the heaviest
-        x, observed, numbers = block.x, block.observed, torch.arange(block.first_row, block.first_row + len(keep))
+        x, observed, numbers = block.x, block.observed, block.rows
         if not bool(keep.all()):
             x, numbers = x[keep], numbers[keep]
             weights, observed = (None if t is None else t[keep] for t in (weights, observed))

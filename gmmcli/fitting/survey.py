@@ -54,6 +54,11 @@ class Survey:
         """(D,) with divisor N."""
         return self.covariance.diagonal()
 
+    @property
+    def constant(self) -> list[int]:
+        """Places of the columns that have one value in all rows."""
+        return (self.maximum <= self.minimum).nonzero()[:, 0].tolist()
+
     def scores(
         self,
         x: Tensor,  # (B, D)

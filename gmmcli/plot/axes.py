@@ -106,9 +106,3 @@ def hide_density_axis(ax: Axes, highest: float) -> None:
     """The same without ticks and label, for the panels of a grid."""
     ax.set_ylim(0.0, highest * 1.12 if highest > 0 else 1.0)
     ax.yaxis.set_visible(False)
-
-
-def finite_range(values: np.ndarray) -> tuple[float, float] | None:
-    """Least and greatest of the values that are numbers, or None where there is none."""
-    there = values[np.isfinite(values)]
-    return (float(there.min()), float(there.max())) if len(there) else None
