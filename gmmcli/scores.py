@@ -65,10 +65,15 @@ class Scores:
 
 
 class ScoreCounter:
-    """Counts scores (B,) of one block after another."""
+    """Counts scores (B,) of one block after another.
 
-    def __init__(self, centre: float):
+    weight: of all rows. The counts of a block are rounded to 2^-52 of it, so that their sums are exact and the same
+    in whatever order blocks are added.
+    """
+
+    def __init__(self, centre: float, weight: float):
         self._centre = centre
+        self._unit = 2.0 ** (math.frexp(weight)[1] - 52)
         self._counts: dict[int, float] = {}
 
     def add(self, numbers: Tensor, counts: Tensor) -> None:
@@ -81,7 +86,12 @@ class ScoreCounter:
         bins = ((scores - self._centre) / LINEAR).asinh().mul(BINS).floor().long()
         numbers, own = bins.unique(return_inverse=True)
         ones = torch.ones_like(scores) if weights is None else weights
-        return numbers, torch.zeros(len(numbers), dtype=scores.dtype).index_add_(0, own, ones)
+        counts = torch.zeros(len(numbers), dtype=scores.dtype).index_add_(0, own, ones)
+        return numbers, counts.div_(self._unit).round_().mul_(self._unit)
+
+    def counted(self) -> Tensor:
+        """The bins that have rows and their counts, (bins, 2)."""
+        return torch.tensor(sorted(self._counts.items()), dtype=torch.float64).reshape(-1, 2)
 
     def scores(self) -> Scores:
         """All that was added."""

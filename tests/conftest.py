@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -102,11 +102,10 @@ def run_pass(
     *,
     threads: int = 1,
     entropy: bool = False,
-    blocks: Iterable[PreparedBlock] | None = None,
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+    blocks: list[PreparedBlock] | None = None,
 ) -> list[SufficientStatistics]:
     """A pass in which nothing fails."""
-    return sound(one_pass(data, family, mixtures, threads=threads, entropy=entropy, blocks=blocks, reduce=reduce))
+    return sound(one_pass(data, family, mixtures, threads=threads, entropy=entropy, blocks=blocks))
 
 
 def ask(evaluate: Evaluator, requests: Sequence[Request]) -> list[SufficientStatistics]:

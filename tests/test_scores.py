@@ -16,7 +16,7 @@ from gmmcli.scores import ScoreCounter, Scores
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.99])
 def test_quantiles_are_near_those_of_the_rows(share: float, spread: float):
     scores = -5000 - spread * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).double().square()
-    counter = ScoreCounter(-5000.0)
+    counter = ScoreCounter(-5000.0, 20_000)
     counter.add(*counter.count(scores, None))
     found = counter.scores().quantile(share)
     near = scores.sort().values[[int(max(0, share - 0.002) * 20_000), int(min(0.9999, share + 0.002) * 20_000)]]
@@ -27,7 +27,7 @@ def test_quantiles_are_near_those_of_the_rows(share: float, spread: float):
 def test_blocks_add_up_and_weights_count():
     scores = torch.randn(500, generator=torch.Generator().manual_seed(0)).double()
     weights = torch.arange(500).double() % 3
-    whole, parts, repeated = ScoreCounter(0.0), ScoreCounter(0.0), ScoreCounter(0.0)
+    whole, parts, repeated = (ScoreCounter(0.0, float(weights.sum())) for _ in range(3))
     whole.add(*whole.count(scores, weights))
     for first in range(0, 500, 77):
         parts.add(*parts.count(scores[first : first + 77], weights[first : first + 77]))

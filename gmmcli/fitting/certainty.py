@@ -11,7 +11,6 @@ from torch import Tensor
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
-from gmmcli.fitting.workers import map_blocks
 
 SURE = 0.9  # a row whose most probable component has at least this probability is surely of it
 ROWS = 1 << 17  # that are looked at
@@ -37,8 +36,7 @@ class Certainty:
 
 def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, threads: int) -> Certainty:
     """That of the rows, of a sample of about ROWS where they are more; p: in the coordinates of the fit."""
-    if data.summary.rows > ROWS:
-        data = data.sample(seed, ROWS / data.summary.rows)
+    data = data.sample(seed, min(1.0, min(ROWS, data.largest_sample) / data.summary.rows))
     log_joint, rows = log_joint_of_rows(data, family, p), chunk_rows(data, p)
     many = p.components + (p.background is not None)
 
@@ -54,7 +52,7 @@ def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, thre
             total[:, many + 1] += w.new_zeros(many).index_add_(0, component, w * (highest >= SURE))
         return total
 
-    total = torch.stack(list(map_blocks(counted, data.blocks, threads))).sum(0)
+    total = torch.stack(list(data.each(counted, threads))).sum(0)
     shared, assigned, sure = total[:, :many], total[:, many], total[:, many + 1]
     weight = assigned.sum()
     claimed = shared / shared.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)

@@ -8,6 +8,7 @@ missing. Which of the worst it is, is drawn, so that an outlier does not draw ev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from gmmcli import incomplete
 from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
-from gmmcli.fitting.workers import map_blocks
 
 MOST_CANDIDATES = 10_000  # rows
 
@@ -60,7 +60,11 @@ def worst_explained(
     """
     log_joint = family.log_joint_by_row(p)
 
-    def worst(block: PreparedBlock) -> tuple[Tensor, Tensor, Tensor]:
+    def worst(block: PreparedBlock) -> _Explained:
+        parts = [explained(part) for part in block.cut(1 << 15)]
+        return _least(parts, count)
+
+    def explained(block: PreparedBlock) -> _Explained:
         z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
         if data.incomplete:
             there = block.z[1 + data.dims :].cpu() > 0
@@ -70,10 +74,22 @@ def worst_explained(
         densities = joint.logsumexp(0)
         if block.weights is not None:
             densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
-        first = densities.argsort(stable=True)[:count]
-        return densities[first], z[:, first].mT, block.rows.to("cpu")[first]
+        return densities, z.mT, block.rows.cpu()
 
-    units = [unit for block in data.blocks for unit in block.cut(1 << 15)]
-    densities, z, rows = (torch.cat(parts) for parts in zip(*map_blocks(worst, units, threads), strict=True))
+    none = torch.empty(0, dtype=torch.float64)
+    found: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
+    for part in data.each(worst, threads):
+        found = _least([found, part], count)
+    densities, z, rows = (data.group.joined(part) for part in found)
     first = densities.argsort(stable=True)[:count]
     return z[first], rows[first]
+
+
+_Explained = tuple[Tensor, Tensor, Tensor]  # log densities (B,), rows (B, D) and their numbers (B,)
+
+
+def _least(parts: Sequence[_Explained], count: int) -> _Explained:
+    """The rows of least density of parts in the order of the data."""
+    densities, z, rows = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    first = densities.argsort(stable=True)[:count].sort().values
+    return densities[first], z[first], rows[first]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from gmmcli.draws import row_uniforms
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Batch, Request
-from gmmcli.fitting.missing import Pattern, by_pattern, pass_by_pattern
+from gmmcli.fitting.missing import Patterns, by_pattern, pass_by_pattern
 from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
@@ -25,8 +25,8 @@ Answer = SufficientStatistics | NumericalError
 class Evaluator:
     """The data, and how passes over it are made.
 
-    batches: number of batches an epoch is cut into; seed: of the order of their rows; reduce: see one_pass; share:
-    of all rows that these are, what a pass over them counts as.
+    batches: number of batches an epoch is cut into; seed: of the order of their rows; share: of all rows
+    that these are, what a pass over them counts as.
     """
 
     data: PreparedData
@@ -34,11 +34,10 @@ class Evaluator:
     threads: int
     seed: int = 0
     batches: int = 1
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
     share: float = 1.0
     _epoch: int = -1
     _order: list[Tensor] = field(default_factory=list)
-    _patterns: list[Pattern] | None = None  # of all rows
+    _patterns: Patterns | None = None  # of all rows
 
     def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[Answer]:
         """The statistics of each request, in order, or the error of those that have none."""
@@ -51,16 +50,16 @@ class Evaluator:
 
     def _pass(self, mixtures: Sequence[Parameters], batch: Batch | None, entropy: bool) -> list[Answer]:
         blocks = None if batch is None else self._rows(batch)
-        how: Any = {"threads": self.threads, "entropy": entropy, "reduce": self.reduce}
+        how: Any = {"threads": self.threads, "entropy": entropy}
         by_cell = self.family.by_cell and mixtures[0].background is None  # the box of a row depends on its cells
         if not self.data.incomplete or by_cell:
             return one_pass(self.data, self.family, mixtures, blocks=blocks, **how)
         if blocks is None:
             if self._patterns is None:
-                self._patterns = by_pattern(self.data, self.data.blocks)
+                self._patterns = by_pattern(self.data, self.threads)
             patterns = self._patterns
         else:
-            patterns = by_pattern(self.data, blocks)
+            patterns = by_pattern(self.data, self.threads, blocks)
         return pass_by_pattern(patterns, self.family, mixtures, **how)
 
     def cost(self, request: Request) -> float:
@@ -71,7 +70,7 @@ class Evaluator:
         """An evaluator of about this share of the rows, without batches; a larger sample holds all smaller ones."""
         data = self.data.sample(self.seed, share)
         actual = data.summary.rows / self.data.summary.rows
-        return Evaluator(data, self.family, self.threads, self.seed, reduce=self.reduce, share=actual)
+        return Evaluator(data, self.family, self.threads, self.seed, share=actual)
 
     def _rows(self, batch: Batch) -> list[PreparedBlock]:
         """The rows of a batch: an epoch's order is by a hash of row number, cut into parts that differ by one row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from gmmcli.fitting.device import float32_products
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
@@ -53,16 +54,17 @@ def fit_blocks(
     columns: Sequence[str] | None = None,
     start: Given = None,
     listener: Listener | None = None,
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+    group: Group = ALONE,
 ) -> FitResult:
     """Fits a mixture to blocks of rows that can be iterated several times.
 
-    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`.
+    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`. group: the
+    processes that fit together, each to blocks of its own; columns are then to be named.
     """
     begin = time.monotonic()
     family = get_family(options.family)
-    rows = SurveyedRows.read(blocks, options, columns, most=options.components, families=[family])
-    return fit_rows(rows, options, start=start, listener=listener, reduce=reduce, begin=begin)
+    rows = SurveyedRows.read(blocks, options, columns, most=options.components, families=[family], group=group)
+    return fit_rows(rows, options, start=start, listener=listener, begin=begin)
 
 
 def fit_rows(
@@ -71,7 +73,6 @@ def fit_rows(
     *,
     start: Given = None,
     listener: Listener | None = None,
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
     begin: float | None = None,
 ) -> FitResult:
     """Fits a mixture to rows; their device, precision and standardisation are those with which they were read.
@@ -100,7 +101,7 @@ def fit_rows(
             known = start.background if isinstance(start, GaussianMixture) else None
             share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
             starts = [p.beside(share) for p in starts]
-        evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows), reduce)
+        evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows))
         prior = Prior.default(components, data.dims) if options.prior else None
         objective = Objective(family, options.floor, prior, summary.weight)
         race = Race(

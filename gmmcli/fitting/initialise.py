@@ -52,31 +52,26 @@ class Sample:
         return Sample(self.z[keep], self.scores[keep], self.weights[keep], self.rows[keep])
 
 
-def draw_sample(data: PreparedData, seed: int, size: int = SAMPLE_ROWS) -> Sample:
-    """Up to `size` rows, chosen by a hash of their numbers, in the order of the data.
+def draw_sample(data: PreparedData, seed: int) -> Sample:
+    """Up to SAMPLE_ROWS rows, chosen by a hash of their numbers, in the order of the data.
 
     Where that is not all, the survey's different rows are added, of the mean weight and with numbers from −1
     downwards: among many copies of few rows a sample may hold fewer different ones than there are components.
     """
-    hashes = torch.cat([row_uniforms(seed, "sample", block.rows.cpu()) for block in data.blocks])
-    limit = float(hashes.kthvalue(size).values) if len(hashes) > size else 2.0
-    z, weights, rows, first = [], [], [], 0
-    for block in data.blocks:
-        keep = hashes[first : first + len(block.rows)] <= limit
-        first += len(block.rows)
-        taken = block.take(keep.nonzero()[:, 0].to(block.z.device))
-        z.append(taken.z[1 : 1 + data.dims].mT.to("cpu", torch.float64))
-        weights.append(
-            z[-1].new_ones(len(z[-1])) if taken.weights is None else taken.weights.to("cpu", torch.float64)
-        )
-        rows.append(taken.rows.cpu())
-    if len(hashes) > size:
+    rows = data.chosen(seed, min(1.0, 2 * SAMPLE_ROWS / data.summary.rows))
+    hashes = row_uniforms(seed, "sample", rows.rows.cpu())
+    if len(hashes) > SAMPLE_ROWS:
+        rows = rows.take((hashes <= hashes.kthvalue(SAMPLE_ROWS).values).nonzero()[:, 0].to(rows.z.device))
+    z = [rows.z[1 : 1 + data.dims].mT.to("cpu", torch.float64)]
+    weights = [z[0].new_ones(len(z[0])) if rows.weights is None else rows.weights.to("cpu", torch.float64)]
+    numbers = [rows.rows.cpu()]
+    if len(numbers[0]) < data.summary.rows:
         z.append(data.affine.inner(data.summary.different).to(data.dtype).double())
-        weights.append(torch.full((len(z[-1]),), float(torch.cat(weights).mean()), dtype=torch.float64))
-        rows.append(-1 - torch.arange(len(z[-1])))
+        weights.append(torch.full((len(z[-1]),), float(weights[0].mean()), dtype=torch.float64))
+        numbers.append(-1 - torch.arange(len(z[-1])))
     all_z = torch.cat(z)
     scores = data.summary.scores(data.affine.outer(all_z))
-    return Sample(all_z, scores, torch.cat(weights), torch.cat(rows))
+    return Sample(all_z, scores, torch.cat(weights), torch.cat(numbers))
 
 
 def from_responsibilities(

@@ -10,7 +10,7 @@ Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,63 +18,151 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
-from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.one_pass import PlannedPass, Worker
+from gmmcli.fitting.prepared import LateBlock, PreparedBlock, PreparedData
+from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics
+from gmmcli.fitting.workers import fold_blocks
 from gmmcli.incomplete import patterns
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Rows of which the same columns are observed. columns: (D',) int64; data: those rows, of these columns alone."""
+    """Rows of which the same columns are observed. columns: (D',) int64; data: of these rows and columns alone, but
+    the rows themselves."""
 
     columns: Tensor
     data: PreparedData
 
 
-def by_pattern(data: PreparedData, blocks: Iterable[PreparedBlock]) -> list[Pattern]:
-    """The rows of blocks by pattern, in an order that depends on the patterns alone; each block's stay a block."""
-    found: dict[tuple[int, ...], list[PreparedBlock]] = {}
-    for block in blocks:
-        for places, columns, _ in patterns(block.z[1 + data.dims :].mT == 0):
-            taken = block.take(places)
-            kept = torch.cat([columns.new_zeros(1), 1 + columns])
-            rows = PreparedBlock(taken.z[kept], taken.weights, taken.rows)
-            found.setdefault(tuple(columns.tolist()), []).append(rows)
-    return [_pattern(data, columns, found[columns]) for columns in sorted(found)]
+@dataclass(frozen=True)
+class Patterns:
+    """The patterns of the rows, in an order that depends on the patterns alone.
+
+    blocks: of the rows of this process, each of one pattern, whose place comes with it; None where rows are read
+    anew.
+    """
+
+    data: PreparedData
+    patterns: Sequence[Pattern]
+    blocks: list[tuple[int, PreparedBlock]] | None
+
+    @property
+    def places(self) -> dict[tuple[int, ...], int]:
+        """Where the pattern of these columns stands."""
+        return {tuple(pattern.columns.tolist()): place for place, pattern in enumerate(self.patterns)}
 
 
-def _pattern(data: PreparedData, columns: tuple[int, ...], blocks: list[PreparedBlock]) -> Pattern:
+def by_pattern(data: PreparedData, threads: int, blocks: list[PreparedBlock] | None = None) -> Patterns:
+    """The patterns of all rows of the data, or of some blocks of it."""
+    keep = blocks is not None or data.reread is None
+
+    def parts(block: PreparedBlock) -> list[tuple[tuple[int, ...], PreparedBlock]]:
+        return [*_parts(block, data.dims)]
+
+    found = map(parts, blocks) if blocks is not None else data.each(parts, threads)
+    kept: list[tuple[tuple[int, ...], PreparedBlock]] = []
+    counts: list[dict[tuple[int, ...], tuple[int, float]]] = []  # of each block, rows and weight
+    for some in found:
+        kept += some if keep else []
+        counts.append({columns: (len(part.rows), _weight(part)) for columns, part in some})
+    known = sorted(_of_all_processes({columns for block in counts for columns in block}, data))
+    rows, weights = _totals(counts, known, data)
+    made = [_pattern(data, *of) for of in zip(known, rows, weights, strict=True)]
+    places = {columns: place for place, columns in enumerate(known)}
+    return Patterns(data, made, [(places[columns], part) for columns, part in kept] if keep else None)
+
+
+def _parts(block: PreparedBlock, dims: int) -> Iterator[tuple[tuple[int, ...], PreparedBlock]]:
+    """The rows of a block by pattern, with those features that the pattern has."""
+    for places, columns, _ in patterns(block.z[1 + dims :].mT == 0):
+        taken = block.take(places)
+        z = taken.z[torch.cat([columns.new_zeros(1), 1 + columns])]
+        yield tuple(columns.tolist()), PreparedBlock(z, taken.weights, taken.rows)
+
+
+def _weight(block: PreparedBlock) -> float:
+    return float(len(block.rows)) if block.weights is None else float(block.weights.double().sum())
+
+
+def _of_all_processes(known: set[tuple[int, ...]], data: PreparedData) -> set[tuple[int, ...]]:
+    masks = torch.zeros(len(known), data.dims, dtype=torch.int64)
+    for mask, columns in zip(masks, sorted(known), strict=True):
+        mask[list(columns)] = 1
+    return {tuple(mask.nonzero()[:, 0].tolist()) for mask in data.group.joined(masks)}
+
+
+def _totals(
+    counts: Sequence[Mapping[tuple[int, ...], tuple[int, float]]],
+    known: Sequence[tuple[int, ...]],
+    data: PreparedData,
+) -> tuple[list[int], list[float]]:
+    """Rows and weights of every pattern over the blocks of all processes."""
+    rows = torch.zeros(len(known), dtype=torch.int64)
+    weights = FixedPoint.zeros(torch.full((len(known),), data.weight, dtype=torch.float64))
+    for block in counts:
+        numbers = torch.tensor([block.get(columns, (0, 0.0)) for columns in known], dtype=torch.float64)
+        rows += numbers[:, 0].long()
+        weights.add_(numbers[:, 1].contiguous())
+    return data.group.sum(rows).tolist(), weights.reduced(data.group.sum).decode().tolist()
+
+
+def _pattern(data: PreparedData, columns: tuple[int, ...], rows: int, weight: float) -> Pattern:
     kept = torch.tensor(columns)
-    rows = sum(len(block.rows) for block in blocks)
-    weights = [float(block.weights.double().sum()) for block in blocks if block.weights is not None]
-    weight = (sum(weights) if weights else rows) * data.summary.weight_unit
-    summary = replace(data.summary, rows=rows, weight=weight, cells=None)
+    summary = replace(data.summary, rows=rows, weight=weight * data.summary.weight_unit, cells=None)
     bound = data.bound[torch.cat([kept.new_zeros(1), 1 + kept])]
-    return Pattern(kept, PreparedData(blocks, data.affine, summary, bound, data.radius, data.log_ranges[kept]))
+    of_it = replace(data, blocks=[], summary=summary, bound=bound, log_ranges=data.log_ranges[kept], _quads={})
+    return Pattern(kept, of_it)
 
 
 def pass_by_pattern(
-    found: Sequence[Pattern],
-    family: Family,
-    mixtures: Sequence[Parameters],
-    *,
-    threads: int,
-    entropy: bool = False,
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+    found: Patterns, family: Family, mixtures: Sequence[Parameters], *, threads: int, entropy: bool = False
 ) -> list[SufficientStatistics | NumericalError]:
     """What one_pass gives of complete data: the statistics expected of all cells, given those that are there."""
+    planned = [
+        PlannedPass(
+            pattern.data,
+            family,
+            [family.marginal(p, pattern.columns) for p in mixtures],
+            entropy=entropy,
+            all_rows=False,  # their quadratic terms are not summed beforehand
+        )
+        for pattern in found.patterns
+    ]
+    places = found.places
+
+    def worker() -> _PatternWorker:
+        return _PatternWorker([one.worker() for one in planned], places, found.data.dims)
+
+    work: Iterable[tuple[int, PreparedBlock] | LateBlock] | None = found.data.reread
+    if found.blocks is not None:
+        work = [(place, unit) for place, part in found.blocks for unit in part.cut(planned[place].unit_rows)]
+    assert work is not None
+    workers = fold_blocks(worker, work, threads)
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
-    for pattern in found:
-        marginals = [family.marginal(p, pattern.columns) for p in mixtures]
-        answers = one_pass(pattern.data, family, marginals, threads=threads, entropy=entropy, reduce=reduce)
+    for i, pattern in enumerate(found.patterns):
+        answers = planned[i].answers([one.workers[i] for one in workers], threads)
         for place, (p, answer) in enumerate(zip(mixtures, answers, strict=True)):
             if isinstance(answer, NumericalError):
                 failed.setdefault(place, answer)
             else:
                 parts[place].append(_completed(family, p, pattern.columns, answer))
     return [failed[place] if place in failed else _together(part) for place, part in enumerate(parts)]
+
+
+class _PatternWorker:
+    """Gives rows to the worker of their pattern."""
+
+    def __init__(self, workers: Sequence[Worker], places: Mapping[tuple[int, ...], int], dims: int):
+        self.workers, self._places, self._dims = workers, places, dims
+
+    def __call__(self, work: tuple[int, PreparedBlock] | LateBlock) -> None:
+        if isinstance(work, LateBlock):
+            for columns, part in _parts(work.laid_out(), self._dims):
+                self.workers[self._places[columns]](part)
+        else:
+            place, unit = work
+            self.workers[place](unit)
 
 
 def _completed(

@@ -11,7 +11,7 @@ quadratic term is the same for every component: it drops out of r, and its sum i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
 from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, runs_of_mixtures, typical_terms
 from gmmcli.fitting.kernels.chunk import Loop, loop_of
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.prepared import LateBlock, PreparedBlock, PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
 from gmmcli.fitting.workers import fold_blocks
 
@@ -67,8 +67,7 @@ def one_pass(
     *,
     threads: int,
     entropy: bool = False,
-    blocks: Iterable[PreparedBlock] | None = None,
-    reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs,
+    blocks: list[PreparedBlock] | None = None,
 ) -> list[SufficientStatistics | NumericalError]:
     """Statistics of each mixture, in the order given; log-likelihoods are in the coordinates of the fit.
 
@@ -77,50 +76,73 @@ def one_pass(
     place holds the NumericalError: the others are none the worse.
 
     mixtures: any number of parameters of one family. entropy: also sum the entropy of r. blocks: the part of the
-    data to pass over, all of it when None (a mini-batch passes its own). reduce: adds int64 sums over the
-    processes that hold other rows.
+    data to pass over, all of it when None (a mini-batch passes its own).
     """
-    answers: dict[int, SufficientStatistics | NumericalError] = {}
-    jobs = []
-    uniform = any(p.background is not None for p in mixtures)  # with it, no term is the same for every component
-    constant_quads = family.shared and blocks is None and not uniform
-    for place, planned in enumerate(_planned(data, family, mixtures, constant_quads)):
-        if isinstance(planned, _Job):
-            jobs.append(planned)
-        else:
-            answers[place] = planned
-    if jobs:
-        stacks = _stacked(data, family, jobs, entropy)
-        rows = _unit_rows(data, max(stack.kernel.statistics_size for stack in stacks))
-        chosen = data.blocks if blocks is None else blocks
-        units = (unit for block in chosen for unit in block.cut(rows))
-        loops = [_loop(data, stack.kernel) for stack in stacks]
-        work = list(units) if isinstance(chosen, list) else units  # of one unit a single worker is made
-        workers = fold_blocks(lambda: _Worker(stacks, loops), work, threads)
-        for i, stack in enumerate(stacks):
+    planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
+    work: Iterable[PreparedBlock | LateBlock] | None = data.reread
+    if work is None or blocks is not None:
+        work = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
+    return planned.answers(fold_blocks(planned.worker, work, threads), threads)
+
+
+class PlannedPass:
+    """A pass for which all is known but the rows: workers, made by `worker`, take those; then there are answers.
+
+    all_rows: whether the rows will be all those of the data.
+    """
+
+    def __init__(
+        self, data: PreparedData, family: Family, mixtures: Sequence[Parameters], *, entropy: bool, all_rows: bool
+    ) -> None:
+        self._data, self._family, self._entropy = data, family, entropy
+        self._answers: dict[int, SufficientStatistics | NumericalError] = {}
+        jobs = []
+        uniform = any(p.background is not None for p in mixtures)  # with it, no term is the same for every component
+        constant_quads = family.shared and all_rows and not uniform
+        for place, planned in enumerate(_planned(data, family, mixtures, constant_quads)):
+            if isinstance(planned, _Job):
+                jobs.append(planned)
+            else:
+                self._answers[place] = planned
+        self._stacks = _stacked(data, family, jobs, entropy) if jobs else []
+        self._loops = [_loop(data, stack.kernel) for stack in self._stacks]
+        self.unit_rows = _unit_rows(data, max((stack.kernel.statistics_size for stack in self._stacks), default=1))
+
+    def worker(self) -> Worker:
+        """One that has seen no rows."""
+        return Worker(self._stacks, self._loops, self.unit_rows)
+
+    def answers(self, workers: Sequence[Worker], threads: int) -> list[SufficientStatistics | NumericalError]:
+        """What the workers have seen, together with those of all processes, says of each mixture."""
+        answers, data = dict(self._answers), self._data
+        for i, stack in enumerate(self._stacks):
             total = workers[0].sums[i]
             for other in workers[1:]:
                 total = total.merge(other.sums[i])
-            quads = data.total_quads(family, threads, reduce) if stack.kernel.constant_quads else None
-            answers.update(_answers(family, stack, total.reduced(reduce).to("cpu").values(), entropy, quads))
-    return [answers[place] for place in range(len(mixtures))]
+            quads = data.total_quads(self._family, threads) if stack.kernel.constant_quads else None
+            values = total.reduced(data.group.sum).to("cpu").values()
+            answers.update(_answers(self._family, stack, values, self._entropy, quads))
+        return [answers[place] for place in range(len(answers))]
 
 
-class _Worker:
-    """Works units through every stack's kernel, and keeps their sums."""
+class Worker:
+    """Passes blocks, unit by unit, through every stack's kernel, and keeps their sums."""
 
-    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
+    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop], unit_rows: int):
         self.sums = [stack.sums.empty() for stack in stacks]
+        self._unit_rows = unit_rows
         self._totals = [torch.empty_like(sums.high, dtype=torch.float64) for sums in self.sums]
         self._adds = [
             stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
         ]
 
-    def __call__(self, unit: PreparedBlock) -> None:
-        for sums, add, total in zip(self.sums, self._adds, self._totals, strict=True):
-            total.zero_()
-            add(unit.z, unit.weights)
-            sums.add_(total)
+    def __call__(self, block: PreparedBlock | LateBlock) -> None:
+        """Passes one more block."""
+        for unit in block.laid_out().cut(self._unit_rows):
+            for sums, add, total in zip(self.sums, self._adds, self._totals, strict=True):
+                total.zero_()
+                add(unit.z, unit.weights)
+                sums.add_(total)
 
 
 def _loop(data: PreparedData, kernel: Kernel) -> Loop:
@@ -187,7 +209,7 @@ def _background(data: PreparedData, mixtures: Sequence[Parameters]) -> Tensor | 
 def _unit_rows(data: PreparedData, sums: int) -> int:
     """Rows of a unit, a power of 2; everything on a device that is one worker."""
     if data.device.type != "cpu":
-        return len(data.blocks[0].rows)
+        return data.summary.rows
     most = min(UNIT_PRODUCTS // sums, data.summary.rows // LEAST_UNITS)
     return min(MOST_UNIT, max(LEAST_UNIT, 1 << most.bit_length() >> 1))
 

@@ -1,25 +1,34 @@
 """The data as the pass wants it: conditioned, features × rows, in the device's precision.
 
-Shift and scale are applied in float64 before any cast. Blocks are laid out once and kept, so that every later
-pass reads contiguous memory and no file.
+Shift and scale are applied in float64 before any cast. Where memory allows, blocks are laid out once and kept, so
+that every later pass reads contiguous memory and no file; else they are read and laid out anew for each pass, by
+the worker that passes over them. Both give the same numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block
+from gmmcli.blocks import BLOCK_ROWS, Block
 from gmmcli.draws import row_uniforms
+from gmmcli.errors import UsageError
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import map_blocks
+
+R = TypeVar("R")
+
+SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample: every process holds one of its own
+SAMPLE_ROWS = 40_000  # that it has at least, however many features
 
 
 @dataclass(frozen=True)
@@ -35,20 +44,103 @@ class PreparedBlock:
     weights: Tensor | None  # (B,)
     rows: Tensor  # (B,)
 
+    def laid_out(self) -> PreparedBlock:
+        """Itself."""
+        return self
+
     def take(self, index: Tensor) -> PreparedBlock:
         """The rows at these places of the block."""
         weights = None if self.weights is None else self.weights[index]
         return PreparedBlock(self.z[:, index], weights, self.rows[index])
 
-    def cut(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block as views of about so many rows each, as even as multiples of 64 rows can be."""
-        count = self.z.shape[1]
-        parts = max(1, round(count / rows))
-        step = -(-count // (64 * parts)) * 64
-        for first in range(0, count, step):
-            part = slice(first, first + step)
+    def split(self, rows: int) -> Iterator[PreparedBlock]:
+        """The block as views of so many rows each, the last of what is left."""
+        for first in range(0, len(self.rows), rows):
+            part = slice(first, first + rows)
             weights = None if self.weights is None else self.weights[part]
             yield PreparedBlock(self.z[:, part], weights, self.rows[part])
+
+    def cut(self, rows: int) -> Iterator[PreparedBlock]:
+        """The block as views of about so many rows each, as even as multiples of 64 rows can be.
+
+        What has been cut is not cut again by the same number of rows.
+        """
+        count = self.z.shape[1]
+        parts = max(1, round(count / rows))
+        return self.split(max(1, -(-count // (64 * parts)) * 64))
+
+
+@dataclass(frozen=True)
+class LateBlock:
+    """A block that was read and is still to be laid out."""
+
+    block: Block
+    layout: Layout
+
+    def laid_out(self) -> PreparedBlock:
+        """In the coordinates of the fit; perhaps without a row."""
+        return self.layout(self.block)
+
+
+@dataclass(frozen=True)
+class Reread:
+    """Blocks that are read anew whenever they are iterated."""
+
+    blocks: Iterable[Block]
+    layout: Layout
+
+    def __iter__(self) -> Iterator[LateBlock]:
+        return (LateBlock(block, self.layout) for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a block is laid out: the coordinates of the fit, precision, device."""
+
+    summary: Survey
+    affine: Affine
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def features(self) -> int:
+        """Numbers of a row in z."""
+        return 1 + len(self.summary.mean) * (1 if self.summary.cells is None else 2)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row that is kept."""
+        return (self.features + self.summary.weighted) * self.dtype.itemsize + torch.int64.itemsize
+
+    def __call__(self, block: Block) -> PreparedBlock:
+        """The block's rows that have a cell, and a weight that is something beside the heaviest."""
+        keep = torch.ones(len(block.x), dtype=torch.bool) if block.observed is None else block.observed.any(1)
+        weights = None
+        if block.weights is not None:
+            weights = (block.weights / self.summary.weight_unit).to(self.dtype)
+            keep &= weights > 0
+        x, observed, numbers = block.x, block.observed, block.rows
+        if not bool(keep.all()):
+            x, numbers = x[keep], numbers[keep]
+            weights, observed = (None if t is None else t[keep] for t in (weights, observed))
+        dims = x.shape[1]
+        z = torch.empty(self.features, len(x), dtype=self.dtype)
+        z[0] = 1
+        inner = self.affine.inner(x).mT
+        z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
+        if self.summary.cells is not None:
+            z[1 + dims :] = 1 if observed is None else observed.mT.to(self.dtype)
+        weights = None if weights is None else weights.to(self.device)
+        return PreparedBlock(z.to(self.device), weights, numbers.to(self.device))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The rows whose hash for this seed is below `share`, of all processes, in the order of the data."""
+
+    seed: int
+    share: float
+    rows: PreparedBlock
 
 
 @dataclass
@@ -56,9 +148,11 @@ class PreparedData:
     """All rows of positive weight that have a cell, conditioned, but for those whose weight is nothing beside the
     heaviest row's.
 
-    blocks: in the order of the data; affine: the coordinates of the fit; summary: of the data in original units;
-    bound: upper bounds over all rows of the absolute values of a block's z; radius: of ‖z‖, of the D columns;
-    log_ranges: (D,) numbers that add up to the log volume, in these coordinates, of the box of the data.
+    blocks: those of this process, in the order of the data; none where rows are read anew, by `reread`; affine: the
+    coordinates of the fit; summary: of the data of all processes, in original units; bound: upper bounds over all
+    rows of the absolute values of a block's z; radius: of ‖z‖, of the D columns; log_ranges: (D,) numbers that add up
+    to the log volume, in these coordinates, of the box of the data; dtype, device: of the pass; group: the processes;
+    kept: of rows that are read anew, the largest sample.
     """
 
     blocks: list[PreparedBlock]
@@ -67,6 +161,11 @@ class PreparedData:
     bound: Tensor  # (1+D,) or (1+2D,)
     radius: float
     log_ranges: Tensor  # (D,)
+    dtype: torch.dtype
+    device: torch.device
+    group: Group = ALONE
+    reread: Reread | None = None
+    kept: Kept | None = None
     _quads: dict[str, Tensor] = field(default_factory=dict)
     _whole: PreparedBlock | None = None
 
@@ -87,16 +186,6 @@ class PreparedData:
         return self.summary.cells is not None
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the pass."""
-        return self.blocks[0].z.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the pass runs."""
-        return self.blocks[0].z.device
-
-    @property
     def log_volume(self) -> float:
         """How much more a mean log-likelihood is in the coordinates of the fit than in data units, nats per row."""
         if self.summary.cells is None:
@@ -108,41 +197,75 @@ class PreparedData:
         """The log volume of the box of the data: that of the density of a uniform background is its negative."""
         return float(self.log_ranges.sum())
 
+    def each(self, function: Callable[[PreparedBlock], R], threads: int) -> Iterator[R]:
+        """What `function` makes of every block of this process that has rows, in order, by `threads` workers."""
+
+        def made(block: PreparedBlock | LateBlock) -> R | None:
+            rows = block.laid_out()
+            return function(rows) if len(rows.rows) else None
+
+        source: Iterable[PreparedBlock | LateBlock] = self.blocks if self.reread is None else self.reread
+        return (answer for answer in map_blocks(made, source, threads) if answer is not None)
+
     def whole(self) -> PreparedBlock:
-        """All rows as one block, for picking rows at random; the blocks become views of it, not copies."""
+        """All rows as one block, for picking rows at random; the blocks become views of it, not copies.
+
+        Raises UsageError where that is impossible: rows that are read anew, or that other processes hold.
+        """
+        if self.group.size > 1:
+            raise UsageError("--batch-size: mini-batches are drawn by one process: leave it out under torchrun")
+        if self.reread is not None:
+            raise UsageError("--batch-size: mini-batches need all rows in memory: raise --memory, or leave it out")
         if self._whole is None:
             sizes = [len(block.rows) for block in self.blocks]
-            self._whole = _joined(self.blocks)
+            self._whole = joined(self.blocks)
             parts = zip(self._whole.z.split(sizes, 1), self.blocks, strict=True)
             self.blocks = [PreparedBlock(z, block.weights, block.rows) for z, block in parts]
         return self._whole
 
-    def sample(self, seed: int, share: float) -> PreparedData:
-        """About this share of the rows, chosen by a hash of their numbers: a larger sample holds all smaller ones."""
-        together = math.ceil(1 / share)  # blocks whose rows make one: small ones would cost more than their rows
-        taken = []
-        for first in range(0, len(self.blocks), together):
-            parts = []
-            for block in self.blocks[first : first + together]:
-                chosen = row_uniforms(seed, "sample", block.rows.cpu()) < share
-                parts.append(block.take(chosen.nonzero()[:, 0].to(block.z.device)))
-            taken.append(_joined(parts))
-        taken = [block for block in taken if len(block.rows)]
-        rows = sum(len(block.rows) for block in taken)
-        weights = [block.weights.double().sum() for block in taken if block.weights is not None]
-        weight = float(sum(weights)) if weights else float(rows)
-        summary = replace(self.summary, rows=rows, weight=weight * self.summary.weight_unit)
-        return PreparedData(taken, self.affine, summary, self.bound, self.radius, self.log_ranges)
+    @property
+    def largest_sample(self) -> int:
+        """Rows, about, that a sample may be asked to have."""
+        return max(SAMPLE_ROWS, SAMPLE_NUMBERS // len(self.bound))
 
-    def total_quads(
-        self, family: Family, threads: int, reduce: Callable[[Tensor], Tensor] = lambda limbs: limbs
-    ) -> Tensor:
+    def sample(self, seed: int, share: float) -> PreparedData:
+        """The rows of `chosen`, kept by every process and by it alone."""
+        if share >= 1 and self.reread is None and self.group.size == 1:
+            return self
+        taken = self.chosen(seed, share)
+        weight = float(len(taken.rows)) if taken.weights is None else float(taken.weights.double().sum())
+        summary = replace(self.summary, rows=len(taken.rows), weight=weight * self.summary.weight_unit)
+        blocks = [taken] if self.device.type != "cpu" else [*taken.split(BLOCK_ROWS)]
+        own = {"reread": None, "kept": None, "group": ALONE, "_quads": {}, "_whole": None}
+        return replace(self, blocks=blocks, summary=summary, **own)
+
+    def chosen(self, seed: int, share: float) -> PreparedBlock:
+        """About this share of the rows of all processes, at most `largest_sample`, in the order of the data.
+
+        They are chosen by a hash of their numbers: a larger sample holds all smaller ones.
+        """
+        if self.reread is None:
+            return gathered(_chosen(self.blocks, seed, share), self.group, self.empty_block())
+        assert self.kept is not None
+        assert self.kept.seed == seed
+        assert share <= self.kept.share
+        return joined(_chosen([self.kept.rows], seed, share))
+
+    def empty_block(self) -> PreparedBlock:
+        """A block without rows."""
+        return PreparedBlock(
+            torch.empty(len(self.bound), 0, dtype=self.dtype, device=self.device),
+            torch.empty(0, dtype=self.dtype, device=self.device) if self.summary.weighted else None,
+            torch.empty(0, dtype=torch.int64, device=self.device),
+        )
+
+    def total_quads(self, family: Family, threads: int) -> Tensor:
         """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
             total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound[: 1 + self.dims]))
-            for part in map_blocks(lambda block: _block_quads(block, family, self.dims), self.blocks, threads):
+            for part in self.each(lambda block: _block_quads(block, family, self.dims), threads):
                 total.add_(part)
-            self._quads[family.name] = total.reduced(reduce).decode()[None]
+            self._quads[family.name] = total.reduced(self.group.sum).decode()[None]
         return self._quads[family.name]
 
 
@@ -154,53 +277,68 @@ def prepare(
     dtype: torch.dtype,
     device: torch.device,
     threads: int,
+    seed: int = 0,
+    memory: float = math.inf,
+    group: Group = ALONE,
 ) -> PreparedData:
-    """Reads the data once and keeps it in the coordinates of `affine`."""
+    """Reads the data once, and keeps it in the coordinates of `affine` where that takes no more than `memory` bytes.
 
-    dims, incomplete = len(summary.mean), summary.cells is not None
-
-    def lay_out(block: Block) -> PreparedBlock | None:
-        keep = torch.ones(len(block.x), dtype=torch.bool) if block.observed is None else block.observed.any(1)
-        weights = None
-        if block.weights is not None:
-            weights = (block.weights / summary.weight_unit).to(dtype)
-            keep &= weights > 0  # nor those that are nothing beside the heaviest
-        x, observed, numbers = block.x, block.observed, block.rows
-        if not bool(keep.all()):
-            x, numbers = x[keep], numbers[keep]
-            weights, observed = (None if t is None else t[keep] for t in (weights, observed))
-        if not len(x):
-            return None
-        z = torch.empty(1 + (2 * dims if incomplete else dims), len(x), dtype=dtype)
-        z[0] = 1
-        inner = affine.inner(x).mT
-        z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
-        if incomplete:
-            z[1 + dims :] = 1 if observed is None else observed.mT.to(dtype)
-        return PreparedBlock(z.to(device), None if weights is None else weights.to(device), numbers.to(device))
-
-    kept: Iterator[PreparedBlock | None] = map_blocks(lay_out, blocks, threads)
+    blocks: those of this process; seed: of the sample that is kept of rows that are read anew.
+    """
+    layout = Layout(summary, affine, dtype, device)
     reach = affine.inner_bound(summary.minimum, summary.maximum)
     ends = [reach.new_ones(1), reach * (1 + 1e-6)]  # the bound's own rounding
-    bound = torch.cat([*ends, torch.ones_like(reach)] if incomplete else ends)
-    by_row = sorted((block for block in kept if block is not None), key=lambda block: int(block.rows[0]))
-    farthest = max(map_blocks(lambda block: float(block.z[1 : 1 + dims].square().sum(0).max()), by_row, threads))
+    bound = torch.cat([*ends, torch.ones_like(reach)] if summary.cells is not None else ends)
     ranges = (summary.maximum - summary.minimum).log()
-    ranges = ranges - (affine.log_det() / dims if affine.factor.ndim == 2 else affine.factor.log())
-    data = PreparedData(by_row, affine, summary, bound, math.sqrt(farthest) * (1 + 1e-6), ranges)
-    if device.type != "cpu":
-        data.whole()  # few large launches in place of many small ones
-        data.blocks = [data.whole()]
+    ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
+    data = PreparedData([], affine, summary, bound, 0.0, ranges, dtype, device, group)
+    too_many = summary.own_rows * layout.row_bytes > max(memory, SAMPLE_NUMBERS * dtype.itemsize)
+    if not bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
+        kept = (block for block in map_blocks(layout, blocks, threads) if len(block.rows))
+        data.blocks = sorted(kept, key=lambda block: int(block.rows[0]))
+        farthest = max(data.each(lambda block: _farthest(block, data.dims), threads), default=0.0)
+        if device.type != "cpu" and data.blocks:
+            data.blocks = [joined(data.blocks)]  # few large launches in place of many small ones
+    else:
+        data.reread = Reread(blocks, layout)
+        share = min(1.0, data.largest_sample / summary.rows)
+        looked = data.each(lambda block: (_farthest(block, data.dims), next(_chosen([block], seed, share))), threads)
+        far, chosen = zip(*looked, strict=True) if summary.own_rows else ((0.0,), ())
+        farthest, data.kept = max(far), Kept(seed, share, gathered(chosen, group, data.empty_block()))
+    data.radius = math.sqrt(float(group.greatest(torch.tensor([farthest], dtype=torch.float64)))) * (1 + 1e-6)
     return data
 
 
-def _joined(blocks: Sequence[PreparedBlock]) -> PreparedBlock:
-    weights = [block.weights for block in blocks if block.weights is not None]
+def joined(blocks: Iterable[PreparedBlock]) -> PreparedBlock:
+    """The rows of one block or more as one block."""
+    parts = list(blocks)
+    weights = [part.weights for part in parts if part.weights is not None]
     return PreparedBlock(
-        torch.cat([block.z for block in blocks], 1),
+        torch.cat([part.z for part in parts], 1),
         torch.cat(weights) if weights else None,
-        torch.cat([block.rows for block in blocks]),
+        torch.cat([part.rows for part in parts]),
     )
+
+
+def gathered(blocks: Iterable[PreparedBlock], group: Group, empty: PreparedBlock) -> PreparedBlock:
+    """The rows of the blocks of all processes, in order, as one block."""
+    own = joined([empty, *blocks])
+    if group.size == 1:
+        return own
+    weights = None if own.weights is None else group.joined(own.weights)
+    return PreparedBlock(group.joined(own.z.mT.contiguous()).mT.contiguous(), weights, group.joined(own.rows))
+
+
+def _chosen(blocks: Iterable[PreparedBlock], seed: int, share: float) -> Iterator[PreparedBlock]:
+    """Of each block the rows whose hash is below the share."""
+    for block in blocks:
+        chosen = row_uniforms(seed, "sample", block.rows.cpu()) < share
+        yield block.take(chosen.nonzero()[:, 0].to(block.z.device))
+
+
+def _farthest(block: PreparedBlock, dims: int) -> float:
+    """The greatest ‖z‖², of the D columns."""
+    return float(block.z[1 : 1 + dims].square().sum(0).max())
 
 
 def _block_quads(block: PreparedBlock, family: Family, dims: int) -> Tensor:

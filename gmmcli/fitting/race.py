@@ -64,7 +64,7 @@ class Race:
         engine = self.engine(evaluate)
         runs = [Run(restart, engine.start(p), view=self.view) for restart, p in enumerate(starts)]
         rows, size, contenders = evaluate.data.summary.rows, SAMPLE_ROWS, runs
-        while samples and size * STEP // 2 <= rows:
+        while samples and size * STEP // 2 <= rows and size <= evaluate.data.largest_sample:
             contenders = self._on_sample(contenders, evaluate.sample(size / rows), short=size == SAMPLE_ROWS)
             for run in contenders:
                 run.state = engine.start(run.state.parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import pass_dtype, resolve_device
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.survey import Survey, survey
@@ -46,8 +48,10 @@ class Coordinates:
 class SurveyedRows:
     """Rows as fits take them, whatever their number of components and family.
 
-    blocks: can be iterated several times; names: of the columns. What is laid out is kept for the next fit in the
-    same coordinates, and no longer: fits of several families come in the order of their coordinates.
+    blocks: those of this process, can be iterated several times; names: of the columns; seed: of the samples that are
+    taken; memory: bytes that rows may take: where they take more they are read anew for each pass. What is laid out
+    is kept for the next fit in the same coordinates, and no longer: fits of several families come in the order of
+    their coordinates.
     """
 
     blocks: Iterable[Block]
@@ -57,6 +61,9 @@ class SurveyedRows:
     device: torch.device
     threads: int
     standardize: bool
+    seed: int
+    memory: float
+    group: Group
     _readings: int = SURVEY
     _kept: tuple[str, Coordinates, PreparedData] | None = None
 
@@ -69,6 +76,7 @@ class SurveyedRows:
         *,
         most: int,
         families: Iterable[Family],
+        group: Group = ALONE,
     ) -> SurveyedRows:
         """For fits of these families with up to `most` components, with the other options as they are.
 
@@ -78,10 +86,11 @@ class SurveyedRows:
         threads = (options.threads or default_threads()) if device.type == "cpu" else 1
         whitened = any(family.coordinates == "whitened" for family in families)
         with single_intra_op_thread():
-            summary = survey(blocks, distinct=most, covariances=whitened, threads=threads, names=names)
+            summary = survey(blocks, distinct=most, covariances=whitened, threads=threads, names=names, group=group)
         names = list(names) if names is not None else [f"x{d + 1}" for d in range(len(summary.mean))]
         dtype = pass_dtype(options.precision, device)
-        return cls(blocks, names, summary, dtype, device, threads, options.standardize)
+        memory = math.inf if options.memory is None else options.memory
+        return cls(blocks, names, summary, dtype, device, threads, options.standardize, options.seed, memory, group)
 
     def laid_out(self, family: Family) -> tuple[Coordinates, PreparedData]:
         """The rows in the coordinates of a family."""
@@ -89,7 +98,7 @@ class SurveyedRows:
             coordinates, self._kept = self._coordinates(family), None
             data = prepare(
                 self.blocks, self.summary, coordinates.fit, dtype=self.dtype, device=self.device,
-                threads=self.threads,
+                threads=self.threads, seed=self.seed, memory=self.memory, group=self.group,
             )  # fmt: skip
             self._kept = family.coordinates, coordinates, data
             self._readings += LAYING_OUT

@@ -8,13 +8,12 @@ from torch import Tensor
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
 from gmmcli.fitting.prepared import PreparedBlock, PreparedData
-from gmmcli.fitting.workers import map_blocks
 from gmmcli.scores import ScoreCounter, Scores
 
 
 def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float, threads: int) -> Scores:
     """The distribution of log p(x) over the rows, in data units; p: in the coordinates of the fit."""
-    counter = ScoreCounter(centre)
+    counter, total = (ScoreCounter(centre, data.summary.weight) for _ in range(2))
     log_joint, volumes, rows = log_joint_of_rows(data, family, p), log_volumes(data), chunk_rows(data, p)
     unit = data.summary.weight_unit
 
@@ -23,6 +22,7 @@ def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float,
         weights = None if block.weights is None else block.weights.double().cpu() * unit
         return counter.count(scores, weights)
 
-    for part in map_blocks(counted, data.blocks, threads):
+    for part in data.each(counted, threads):
         counter.add(*part)
-    return counter.scores()
+    total.add(*data.group.joined(counter.counted()).mT)
+    return total.scores()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gmmcli.blocks import Block
 from gmmcli.errors import InputError
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.workers import map_blocks
 
@@ -26,15 +27,18 @@ LARGEST_WEIGHT = 1e300  # of all rows together: times a log-likelihood it is sti
 class Survey:
     """Facts of the data, over the rows of positive weight that have a cell.
 
-    rows: their number; weight: N, their total weight; weight_unit: a power of 2 by which sums divide weights, so that
-    they neither overflow nor are too small for float32, 1 for weights of ordinary size; cells: (D,) the weight of the
-    rows in which a column is observed, or None where every cell is; what is said of a column is said of its observed
-    cells; minimum, maximum, mean: (D,); covariance: (D, D) with divisor N, only its diagonal filled where the
-    covariances were not asked for or cells are missing; different: rows no two of which are equal, up to the number
-    that was asked for, missing cells at their column's mean, in an order that the order of reading does not change.
+    rows: their number; own_rows: of them, those of this process; weighted: whether rows have weights; weight: N,
+    their total; weight_unit: a power of 2 by which sums divide weights, so that they neither overflow nor are too
+    small for float32, 1 for weights of ordinary size; cells: (D,) the weight of the rows in which a column is
+    observed, or None where every cell is; what is said of a column is said of its observed cells; minimum, maximum,
+    mean: (D,); covariance: (D, D) with divisor N, only its diagonal filled where the covariances were not asked for
+    or cells are missing; different: rows no two of which are equal, up to the number that was asked for, missing
+    cells at their column's mean, in an order that the order of reading does not change.
     """
 
     rows: int
+    own_rows: int
+    weighted: bool
     weight: float
     weight_unit: float
     cells: Tensor | None  # (D,)
@@ -81,26 +85,30 @@ def counted_rows(block: Block) -> Block:
 
 
 def survey(
-    blocks: Iterable[Block], *, distinct: int, covariances: bool, threads: int, names: Sequence[str] | None = None
+    blocks: Iterable[Block],
+    *,
+    distinct: int,
+    covariances: bool,
+    threads: int,
+    names: Sequence[str] | None = None,
+    group: Group = ALONE,
 ) -> Survey:
     """Reads the data twice. Raises InputError where no row has weight and a cell, and for numbers too far apart.
 
-    distinct: how far different rows are counted; covariances: whether the off-diagonal moments are taken, where
-    every cell is observed; names: of the columns, for messages.
+    blocks: those of this process; distinct: how far different rows are counted; covariances: whether the off-diagonal
+    moments are taken, where every cell is observed; names: of the columns, which a group must give.
     """
-    ranges = None
-    rows, heaviest, different, complete = 0, 0.0, None, True
-    for part in map_blocks(lambda block: _range(block, distinct), blocks, threads):
-        if part is None:
-            continue
-        low, high, count, weight, some, whole = part
-        rows, heaviest, complete = rows + count, max(heaviest, weight), complete and whole
-        ranges = (low, high) if ranges is None else (ranges[0].minimum(low), ranges[1].maximum(high))
-        different = some if different is None else torch.cat([different, some]).unique(dim=0)[:distinct]
-    if ranges is None or different is None:
+    found = _Ranges.none(len(names)) if names is not None else None
+    for part in map_blocks(lambda block: _ranges(block, distinct), blocks, threads):
+        if part is not None:
+            found = part if found is None else found.merge(part, distinct)
+    own_rows = 0 if found is None else found.rows
+    found = None if found is None else found.over(group, distinct)
+    if found is None or not found.rows:
         raise InputError("no row has a positive weight")
-    covariances = covariances and complete
-    low, high = (torch.where(end.isfinite(), end, 0) for end in ranges)  # of a column without a cell
+    rows, heaviest, different = found.rows, found.heaviest, found.different
+    covariances = covariances and found.complete
+    low, high = (torch.where(end.isfinite(), end, 0) for end in (found.low, found.high))  # of a column without a cell
     wide: list[int] = (~(high - low).isfinite()).nonzero()[:, 0].tolist()
     if wide:
         listed = ", ".join(names[d] if names else f"x{d + 1}" for d in wide)
@@ -115,7 +123,7 @@ def survey(
     total = FixedPoint.zeros(torch.full((size,), rows * (heaviest / unit), dtype=torch.float64))
     for part in map_blocks(lambda block: _moments(block, unit, middle, half, covariances), blocks, threads):
         total.add_(part)
-    sums = total.decode()
+    sums = total.reduced(group.sum).decode()
     weight, cells = float(sums[0]), sums[1 : dims + 1]
     if weight * unit > LARGEST_WEIGHT:
         raise InputError("the row weights add up to more than a number can hold: divide them all by the same number")
@@ -130,24 +138,84 @@ def survey(
     different, there = different.tensor_split(2, 1)
     different = torch.where(there > 0, different, mean)
     return Survey(
-        rows, weight * unit, unit, None if complete else cells * unit, low, high, mean, covariance, different
+        rows=rows,
+        own_rows=own_rows,
+        weighted=found.weighted,
+        weight=weight * unit,
+        weight_unit=unit,
+        cells=None if found.complete else cells * unit,
+        minimum=low,
+        maximum=high,
+        mean=mean,
+        covariance=covariance,
+        different=different,
     )
 
 
-def _range(block: Block, distinct: int) -> tuple[Tensor, Tensor, int, float, Tensor, bool] | None:
-    """Least and greatest cells (D,), rows, the greatest weight, different rows with which cells they have (·, 2 D),
-    and whether all cells are there."""
-    block = counted_rows(block)
+@dataclass(frozen=True)
+class _Ranges:
+    """low, high: (D,) least and greatest cells, infinite where there is none; rows, heaviest: their number and the
+    greatest weight; different: different rows, and which cells they have; weighted: whether rows have weights;
+    complete: whether all cells are there."""
+
+    low: Tensor  # (D,)
+    high: Tensor  # (D,)
+    rows: int
+    heaviest: float
+    different: Tensor  # (·, 2 D)
+    weighted: bool
+    complete: bool
+
+    @classmethod
+    def none(cls, dims: int) -> _Ranges:
+        """Those of no rows."""
+        end = torch.full((dims,), math.inf, dtype=torch.float64)
+        return cls(end, -end, 0, 0.0, end.new_empty(0, 2 * dims), False, True)
+
+    def merge(self, other: _Ranges, distinct: int) -> _Ranges:
+        """Those of the rows of both."""
+        return _Ranges(
+            self.low.minimum(other.low),
+            self.high.maximum(other.high),
+            self.rows + other.rows,
+            max(self.heaviest, other.heaviest),
+            torch.cat([self.different, other.different]).unique(dim=0)[:distinct],
+            self.weighted or other.weighted,
+            self.complete and other.complete,
+        )
+
+    def over(self, group: Group, distinct: int) -> _Ranges:
+        """Those of the rows of all processes."""
+        if group.size == 1:
+            return self
+        more = torch.tensor([self.heaviest, self.weighted, not self.complete], dtype=torch.float64)
+        most = group.greatest(torch.cat([-self.low, self.high, more]))
+        low, high, (heaviest, weighted, incomplete) = most.split([len(self.low), len(self.high), 3])
+        return _Ranges(
+            -low,
+            high,
+            int(group.sum(torch.tensor([self.rows]))),
+            float(heaviest),
+            group.joined(self.different).unique(dim=0)[:distinct],
+            bool(weighted),
+            not incomplete,
+        )
+
+
+def _ranges(block: Block, distinct: int) -> _Ranges | None:
+    """Those of a block, None where no row counts."""
+    weighted, block = block.weights is not None, counted_rows(block)
     x, there = block.x, block.observed
     if not len(x):
         return None
     heaviest = 1.0 if block.weights is None else float(block.weights.max())
     if there is None:
         some = _distinct(x, distinct)
-        return x.amin(0), x.amax(0), len(x), heaviest, torch.cat([some, torch.ones_like(some)], 1), True
+        some = torch.cat([some, torch.ones_like(some)], 1)
+        return _Ranges(x.amin(0), x.amax(0), len(x), heaviest, some, weighted, True)
     low, high = (torch.where(there, x, end) for end in (math.inf, -math.inf))
     some = _distinct(torch.cat([torch.where(there, x, 0), there.to(x)], 1), distinct)
-    return low.amin(0), high.amax(0), len(x), heaviest, some, False
+    return _Ranges(low.amin(0), high.amax(0), len(x), heaviest, some, weighted, False)
 
 
 def _distinct(x: Tensor, limit: int) -> Tensor:

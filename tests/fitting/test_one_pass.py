@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from gmmcli.blocks import Block, TableBlocks
 from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.group import Group
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedBlock
+from gmmcli.fitting.prepared import Layout, Reread
 from gmmcli.fitting.statistics import SufficientStatistics
 from tests import reference
 from tests.conftest import assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
@@ -116,17 +118,22 @@ def test_several_mixtures_in_one_reading(family: Family):
 
 
 def test_each_block_is_read_once_for_all_mixtures(family: Family):
+    blocks, read = TableBlocks(table(2), None, 100), []
+
+    class Read:
+        def __iter__(self) -> Iterator[Block]:
+            for block in blocks:
+                read.append(block.first_row)
+                yield block
+
     data = prepare_rows(table(2), family, block_rows=100)
-    read = []
-
-    def reading() -> Iterator[PreparedBlock]:
-        for block in data.blocks:
-            read.append(int(block.rows[0]))
-            yield block
-
+    layout = Layout(data.summary, data.affine, data.dtype, data.device)
     mixtures = [inner_mixture(family, 2, 2, seed) for seed in range(4)]
-    run_pass(data, family, mixtures, threads=2, blocks=reading())
-    assert read == [0, 100, 200, 300]
+    anew = run_pass(replace(data, blocks=[], reread=Reread(Read(), layout)), family, mixtures, threads=2)
+    for left, right in zip(anew, run_pass(data, family, mixtures), strict=True):
+        assert_same_bits(left, right)
+    once = [0, 100, 200, 300]
+    assert read == (once * 2 if family.shared else once)  # the constant of the data is summed first
 
 
 def test_entropy_on_request_changes_nothing_else(family: Family):
@@ -286,7 +293,7 @@ def test_large_products_have_the_same_bits_on_two_threads():
     assert_same_bits(*results)
 
 
-def test_what_other_processes_hold_is_added_by_reduce(family: Family):
+def test_what_other_processes_hold_is_added_by_the_group(family: Family):
     """Two processes, each with half of the blocks, find what one with all of them finds, to the bit."""
     x = table(3)
     data = prepare_rows(x, family, row_weights(len(x)), block_rows=50)
@@ -295,14 +302,18 @@ def test_what_other_processes_hold_is_added_by_reduce(family: Family):
     halves = [replace(data, blocks=data.blocks[i::2]) for i in (0, 1)]
     sent: list[Tensor] = []
 
-    def first(limbs: Tensor) -> Tensor:
-        sent.append(limbs)
-        return limbs
+    class First(Group):
+        def sum(self, numbers: Tensor) -> Tensor:
+            sent.append(numbers)
+            return numbers
 
-    run_pass(halves[0], family, [p], entropy=True, reduce=first)
-    assert all(limbs.dtype == torch.int64 for limbs in sent)
-    received = iter(sent)
-    half = run_pass(halves[1], family, [p], entropy=True, reduce=lambda limbs: limbs + next(received))[0]
+    class Second(Group):
+        def sum(self, numbers: Tensor) -> Tensor:
+            return numbers + sent.pop(0)
+
+    run_pass(replace(halves[0], group=First()), family, [p], entropy=True)
+    assert all(numbers.dtype == torch.int64 for numbers in sent)
+    half = run_pass(replace(halves[1], group=Second()), family, [p], entropy=True)[0]
     assert_same_bits(half, whole)
 
 
@@ -350,7 +361,8 @@ def test_the_noise_of_a_pass_covers_what_rounding_does_to_log_likelihoods(family
     x = table(3, 2000)
     x[::2] += apart
     narrow = prepare_rows(x, family, dtype=torch.float32)
-    data = [replace(narrow, blocks=[replace(block, z=block.z.double()) for block in narrow.blocks]), narrow]
+    wide = [replace(block, z=block.z.double()) for block in narrow.blocks]
+    data = [replace(narrow, blocks=wide, dtype=torch.float64), narrow]
     p, off, noise = inner_mixture(family, 3, 3), [], []
     for _ in range(12):
         double, single = (run_pass(each, family, [p])[0] for each in data)
