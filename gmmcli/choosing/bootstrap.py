@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block, TableBlocks
+from gmmcli.blocks import Block
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.draws import generator, row_uniforms
 from gmmcli.errors import InputError, NumericalError
 from gmmcli.fitting.fit import fit_blocks
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
@@ -56,17 +57,21 @@ class RatioTest:
 
 
 def bootstrap(
-    blocks: Iterable[Block], grid: Grid, options: FitOptions, replicates: int | None, watcher: Watcher
+    blocks: Iterable[Block],
+    grid: Grid,
+    options: FitOptions,
+    replicates: int | None,
+    watcher: Watcher,
+    group: Group = ALONE,
 ) -> dict[str, Any] | None:
     """Both of the best cell of a grid, as JSON values; None without replicates. options: those of the grid."""
     if replicates is None:
         return None
     its = grid.options.options(options, grid.best.family, grid.best.components)
-    kept = list(blocks)
     return {
         "replicates": replicates,
-        "ratio_test": asdict(ratio_test(kept, grid.model, its, replicates, watcher)),
-        "standard_errors": asdict(standard_errors(kept, grid.model, its, replicates, watcher)),
+        "ratio_test": asdict(ratio_test(blocks, grid.model, its, replicates, watcher, group)),
+        "standard_errors": asdict(standard_errors(blocks, grid.model, its, replicates, watcher, group)),
     }
 
 
@@ -88,8 +93,29 @@ class Resampled:
             yield block.weighted(torch.searchsorted(steps, u, right=True).double())
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Blocks as large as others, of rows drawn from a model."""
+
+    blocks: Iterable[Block]
+    model: GaussianMixture
+    seed: int
+    replicate: int
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.blocks:
+            draw = generator(self.seed, f"ratio test {self.replicate}", block.index)
+            with single_intra_op_thread():
+                yield Block(block.index, block.first_row, self.model.sample(len(block.x), generator=draw))
+
+
 def standard_errors(
-    blocks: Iterable[Block], model: GaussianMixture, options: FitOptions, replicates: int, watcher: Watcher
+    blocks: Iterable[Block],
+    model: GaussianMixture,
+    options: FitOptions,
+    replicates: int,
+    watcher: Watcher,
+    group: Group = ALONE,
 ) -> StandardErrors:
     """Of refits to resampled rows, each from the model, so that components keep their numbers.
 
@@ -100,8 +126,9 @@ def standard_errors(
     for replicate in range(replicates):
         watcher.begins(options.family, options.components, f"resample {replicate + 1} of {replicates}")
         try:
+            resampled = Resampled(blocks, options.seed, replicate)
             result = fit_blocks(
-                Resampled(blocks, options.seed, replicate), its, start=model, listener=watcher.listener
+                resampled, its, columns=model.columns, start=model, listener=watcher.listener, group=group
             )
         except (InputError, NumericalError):
             continue
@@ -115,34 +142,42 @@ def standard_errors(
 
 
 def ratio_test(
-    blocks: Iterable[Block], model: GaussianMixture, options: FitOptions, replicates: int, watcher: Watcher
+    blocks: Iterable[Block],
+    model: GaussianMixture,
+    options: FitOptions,
+    replicates: int,
+    watcher: Watcher,
+    group: Group = ALONE,
 ) -> RatioTest:
     """The parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B times.
 
     model: the fit of K, with these options, to blocks of complete rows that each weigh 1. The data and every sample
     are fitted as a grid is, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
     """
-    kept = list(blocks)
-    rows = sum(len(block.x) for block in kept)
-    statistic = _statistic(kept, options, watcher, "")
+
+    def statistic_of(blocks: Iterable[Block], purpose: str) -> float | None:
+        return _statistic(blocks, model.columns, options, _Within(watcher, purpose), group)
+
+    statistic = statistic_of(blocks, "for the likelihood-ratio test")
     if statistic is None:
         raise NumericalError(f"--bootstrap: {options.components + 1} components cannot be fitted, to test against")
     found: list[float] = []
     for replicate in range(replicates):
-        with single_intra_op_thread():
-            x = model.sample(rows, generator=generator(options.seed, "ratio test", replicate))
-        drawn = _statistic([*TableBlocks(x)], options, watcher, f"drawn sample {replicate + 1} of {replicates}")
+        sample = Drawn(blocks, model, options.seed, replicate)
+        drawn = statistic_of(sample, f"drawn sample {replicate + 1} of {replicates}")
         if drawn is not None:
             found.append(drawn)
     beyond = sum(drawn >= statistic for drawn in found)
     return RatioTest(options.components, statistic, (1 + beyond) / (1 + len(found)), len(found))
 
 
-def _statistic(blocks: Sequence[Block], options: FitOptions, watcher: Watcher, purpose: str) -> float | None:
+def _statistic(
+    blocks: Iterable[Block], columns: Sequence[str] | None, options: FitOptions, watcher: Watcher, group: Group
+) -> float | None:
     """2 (log L of K + 1 − log L of K), nats; None where one of them cannot be fitted."""
     grid = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
     try:
-        cells = fit_grid(blocks, options, grid, watcher=_Within(watcher, purpose)).cells
+        cells = fit_grid(blocks, options, grid, columns=columns, watcher=watcher, group=group).cells
     except (InputError, NumericalError):
         return None
     if any(cell.failed for cell in cells):
@@ -160,4 +195,4 @@ class _Within(Watcher):
 
     def begins(self, family: str, components: int, purpose: str) -> None:
         """Before every fit."""
-        self._other.begins(family, components, self._purpose or "for the likelihood-ratio test")
+        self._other.begins(family, components, self._purpose)

@@ -21,6 +21,7 @@ from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.fitting.fit import fit_rows
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
@@ -79,26 +80,31 @@ def fit_grid(
     columns: Sequence[str] | None = None,
     watcher: Watcher | None = None,
     store: Store | None = None,
+    group: Group = ALONE,
 ) -> Grid:
     """Fits every cell to blocks that can be iterated several times. `options` but for components and family.
 
+    group: the processes that fit together, each to blocks of its own; columns are then to be named.
     Raises InputError for rows that no cell could take, NumericalError where every cell failed.
     """
     watcher = watcher or Watcher()
-    kept = list(blocks)  # every cell, fold and kind of coordinates reads them anew
     order = grid.order()
     families = [get_family(family) for family in dict.fromkeys(family for family, _ in order)]
     most = max(components for _, components in order)
 
     def read(blocks: Iterable[Block]) -> SurveyedRows:
-        return SurveyedRows.read(blocks, options, columns, most=most, families=families)
+        return SurveyedRows.read(blocks, options, columns, most=most, families=families, group=group)
 
-    rows, folds = read(kept), []
+    rows, folds = read(blocks), []
+    rows.keep_blocks()  # every fold and kind of coordinates reads them anew
     if grid.criterion == "holdout":
         number = grid.fold_count
         if number > rows.summary.rows:
             raise UsageError(f"--folds {number}: there are {rows.summary.rows} rows: give at most as many")
-        parts = [[Fold(kept, options.seed, i, number, held_out) for held_out in (False, True)] for i in range(number)]
+        parts = [
+            [Fold(rows.blocks, options.seed, i, number, held_out) for held_out in (False, True)]
+            for i in range(number)
+        ]
         folds = [(read(others), fold) for others, fold in parts]
     cells: list[Cell] = []
     same = fingerprint(rows.summary)
@@ -206,6 +212,6 @@ def _judged(cell: Cell, folds: Sequence[tuple[SurveyedRows, Fold]], options: Fit
             model = _fit(rows, options, watcher).model
         except (InputError, NumericalError) as error:
             return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
-        part, its_weight = log_likelihood(held_out, model, rows.threads)
+        part, its_weight = log_likelihood(held_out, model, rows.threads, rows.group)
         total, weight = total + part, weight + its_weight
     return replace(cell, holdout=total / weight)

@@ -5,6 +5,7 @@ A row's fold depends on the seed and on its global number only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from gmmcli.blocks import Block
 from gmmcli.draws import row_uniforms
+from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.workers import map_blocks
 from gmmcli.mixture import GaussianMixture
 
@@ -34,17 +36,20 @@ class Fold:
 
 
 @torch.no_grad()
-def log_likelihood(blocks: Iterable[Block], model: GaussianMixture, threads: int) -> tuple[float, float]:
-    """Σ w log p(x), nats, and Σ w over blocks of complete rows or of rows with missing cells."""
+def log_likelihood(
+    blocks: Iterable[Block], model: GaussianMixture, threads: int, group: Group = ALONE
+) -> tuple[float, float]:
+    """Σ w log p(x), nats, and Σ w over the blocks of all processes, of rows complete or with missing cells."""
 
-    def part(block: Block) -> tuple[Tensor, Tensor]:
+    def part(block: Block) -> Tensor:
         w = torch.ones(len(block.x), dtype=torch.float64) if block.weights is None else block.weights
         some = w > 0
         x = block.x[some]
         if block.observed is not None:
             x = torch.where(block.observed[some], x, torch.nan)
         scores: Tensor = model.log_prob(x, marginal=block.observed is not None)
-        return w[some] @ scores, w.sum()
+        return torch.stack([w[some] @ scores, w.sum()])
 
-    sums = list(map_blocks(part, blocks, threads))
-    return sum(float(total) for total, _ in sums), sum(float(weight) for _, weight in sums)
+    none = torch.empty(0, 2, dtype=torch.float64)
+    sums = group.joined(torch.cat([none, *(sums[None] for sums in map_blocks(part, blocks, threads))]))
+    return math.fsum(sums[:, 0].tolist()), math.fsum(sums[:, 1].tolist())  # exact, in whatever order

@@ -92,6 +92,11 @@ class SurveyedRows:
         memory = math.inf if options.memory is None else options.memory
         return cls(blocks, names, summary, dtype, device, threads, options.standardize, options.seed, memory, group)
 
+    def keep_blocks(self) -> None:
+        """Holds the blocks as they were read too, where memory allows: those who read them often need no file."""
+        if self.summary.own_rows * (len(self.names) + 1) * torch.float64.itemsize <= self.memory:
+            self.blocks = list(self.blocks)
+
     def laid_out(self, family: Family) -> tuple[Coordinates, PreparedData]:
         """The rows in the coordinates of a family."""
         if self._kept is None or self._kept[0] != family.coordinates:
