@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import Any
 
 from gmmcli.fitting.result import FitResult
-from gmmcli.fitting.survey import Survey
 
 
 def describe(result: FitResult, **more: Any) -> dict[str, Any]:
@@ -43,7 +41,7 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
         "precision": result.precision,
         "options": dataclasses.asdict(result.options),
         "data": {
-            "fingerprint": fingerprint(summary),
+            "fingerprint": summary.fingerprint,
             "minimum": summary.minimum.tolist(),
             "maximum": summary.maximum.tolist(),
             "mean": summary.mean.tolist(),
@@ -57,11 +55,3 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
         "restarts": [dataclasses.asdict(restart) for restart in result.restarts],
         "history": [dataclasses.asdict(record) for record in result.history],
     } | dict[str, Any](more)
-
-
-def fingerprint(summary: Survey) -> str:
-    """A hash of the data's sizes, ranges and moments: the same for the same rows however they were read."""
-    digest = hashlib.sha256(repr((summary.rows, summary.weight)).encode())
-    for tensor in (summary.minimum, summary.maximum, summary.mean, summary.variances):
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()

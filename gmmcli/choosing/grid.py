@@ -25,7 +25,6 @@ from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
-from gmmcli.metadata import fingerprint
 from gmmcli.mixture import GaussianMixture
 
 ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
@@ -107,7 +106,7 @@ def fit_grid(
         ]
         folds = [(read(others), fold) for others, fold in parts]
     cells: list[Cell] = []
-    same = fingerprint(rows.summary)
+    same = rows.summary.fingerprint
     for family, components in order:
         its = grid.options(options, family, components)
         cell = None if store is None else store.get(its)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.prior import Prior
-from gmmcli.fitting.race import Race
+from gmmcli.fitting.race import Keeper, Race
 from gmmcli.fitting.result import FitResult, RestartResult
 from gmmcli.fitting.rows import Coordinates, SurveyedRows
 from gmmcli.fitting.scoring import score_rows
@@ -54,17 +54,20 @@ def fit_blocks(
     columns: Sequence[str] | None = None,
     start: Given = None,
     listener: Listener | None = None,
+    keeper: Callable[[SurveyedRows], Keeper] | None = None,
     group: Group = ALONE,
 ) -> FitResult:
     """Fits a mixture to blocks of rows that can be iterated several times.
 
-    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`. group: the
-    processes that fit together, each to blocks of its own; columns are then to be named.
+    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`. keeper: makes one
+    for the rows, see there. group: the processes that fit together, each to blocks of its own; columns are then to be
+    named.
     """
     begin = time.monotonic()
     family = get_family(options.family)
     rows = SurveyedRows.read(blocks, options, columns, most=options.components, families=[family], group=group)
-    return fit_rows(rows, options, start=start, listener=listener, begin=begin)
+    kept = None if keeper is None else keeper(rows)
+    return fit_rows(rows, options, start=start, listener=listener, keeper=kept, begin=begin)
 
 
 def fit_rows(
@@ -73,12 +76,14 @@ def fit_rows(
     *,
     start: Given = None,
     listener: Listener | None = None,
+    keeper: Keeper | None = None,
     begin: float | None = None,
 ) -> FitResult:
     """Fits a mixture to rows; their device, precision and standardisation are those with which they were read.
 
     start: a model to go on from, or several, or means (K, D) in data units, when options.init is not the name of a
-    random start. listener: called after every step of every restart. begin: time.monotonic() when the work began.
+    random start. listener: called after every step of every restart. keeper: of what an interrupted fit goes on with.
+    begin: time.monotonic() when the work began.
     Raises InputError for data that cannot be fitted, NumericalError when every restart failed.
     """
     begin = time.monotonic() if begin is None else begin
@@ -95,12 +100,17 @@ def fit_rows(
         if not family.learned:
             given = 1.0 if options.variance is None else options.variance
             scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
-        starts = _starts(data, family, options, start, scale, threads)
         if options.noise:
             _require_width(summary, rows.names)
+
+        def starts() -> list[Parameters]:
+            made = _starts(data, family, options, start, scale, threads)
+            if not options.noise:
+                return made
             known = start.background if isinstance(start, GaussianMixture) else None
             share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
-            starts = [p.beside(share) for p in starts]
+            return [p.beside(share) for p in made]
+
         evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows))
         prior = Prior.default(components, data.dims) if options.prior else None
         objective = Objective(family, options.floor, prior, summary.weight)
@@ -117,7 +127,7 @@ def fit_rows(
             prior=options.prior,
             view=lambda p: _mixture(p, family, coordinates, rows),
         )
-        runs = race.run(starts, evaluate, samples=start is None)
+        runs = race.run(starts, evaluate, keeper or Keeper(), samples=start is None)
         return _result(runs, race, objective, evaluate, coordinates, options, rows)
 
 

@@ -7,8 +7,10 @@ log-diagonal), in the coordinates of the fit; a floor is held by projection afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import copy
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -29,15 +31,16 @@ def remaining_by_em(objective: Objective, statistics: SufficientStatistics, p: P
 
 @dataclass(frozen=True)
 class DescentState(State):
-    """free: the leaf tensors, which `optimizer` changes in place; epoch: how many passes the schedule has done.
+    """free: the free tensors; optimizer, schedule: what torch's objects of these names know, none before the first
+    step; epoch: how many passes the schedule has done.
 
     known: the newest point that was evaluated, where it may be asked for again; stuck: whether the last line
     search failed.
     """
 
     free: Unconstrained | None = None
-    optimizer: torch.optim.Optimizer | None = None
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+    optimizer: Mapping[str, Any] | None = None
+    schedule: Mapping[str, Any] | None = None
     epoch: int = 0
     known: tuple[Parameters, SufficientStatistics] | None = None
     stuck: bool = False
@@ -61,27 +64,18 @@ class Adam(Engine):
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, with a fresh optimiser."""
         parameters = self.objective.hold(parameters)
-        free = _leaves(self.objective.family, parameters)
-        groups = [
-            {"params": [free.logits], "lr": self.mixture_lr},
-            {
-                "params": [free.means, free.raw] if self.objective.family.learned else [free.means],
-                "lr": self.component_lr,
-            },
-        ]
-        optimizer = torch.optim.Adam(groups)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * self.batches)
-        return DescentState(parameters, free=free, optimizer=optimizer, schedule=schedule)
+        return DescentState(parameters, free=self.objective.family.unconstrain(parameters))
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
         """One update on all rows, or an epoch of updates on batches."""
         assert isinstance(state, DescentState)
         assert state.free is not None
+        descent, family = _Descent(self, state), self.objective.family
         epoch = state.epoch + 1
         if self.batches == 1:
-            here = _detached(self.objective.family.constrain(state.free))
+            here = _detached(family.constrain(descent.free))
             statistics = yield Request(here)
-            self._update(state, statistics)
+            descent.update(statistics)
             mean = self.objective.value(statistics, here)
             remaining = remaining_by_em(self.objective, statistics, here)
             if mean < state.log_likelihood:  # not monotone: keep the best that was evaluated
@@ -89,12 +83,12 @@ class Adam(Engine):
         else:
             total = weight = 0.0
             for index in range(self.batches):
-                here = _detached(self.objective.family.constrain(state.free))
+                here = _detached(family.constrain(descent.free))
                 statistics = yield Request(here, Batch(state.epoch, index))
-                self._update(state, statistics)
+                descent.update(statistics)
                 total += statistics.weight * self.objective.value(statistics, here)
                 weight += statistics.weight
-            here = _detached(self.objective.family.constrain(state.free))
+            here = _detached(family.constrain(descent.free))
             mean, remaining = total / weight, float("inf")
             if epoch >= self.epochs:  # what batches say is of no one model: look once at all rows
                 statistics = yield Request(here)
@@ -106,18 +100,36 @@ class Adam(Engine):
             log_likelihood=mean,
             remaining=remaining,
             stop=SCHEDULE_END if epoch >= self.epochs else None,
+            free=_plain(descent.free),
+            optimizer=descent.optimizer.state_dict(),
+            schedule=descent.schedule.state_dict(),
             epoch=epoch,
         )
 
-    def _update(self, state: DescentState, statistics: SufficientStatistics) -> None:
-        """Moves the free tensors against the gradient at them."""
+
+class _Descent:
+    """Adam and its schedule as they stand in a state, for the length of a step. free: the leaves that it moves."""
+
+    def __init__(self, engine: Adam, state: DescentState) -> None:
         assert state.free is not None
-        assert state.optimizer is not None
-        assert state.schedule is not None
-        _set_gradient(self.objective, state.free, statistics)
-        state.optimizer.step()
-        state.schedule.step()
-        _project(self.objective, state.free)
+        self._objective, family = engine.objective, engine.objective.family
+        self.free = free = _leaves(state.free)
+        groups = [
+            {"params": [free.logits], "lr": engine.mixture_lr},
+            {"params": [free.means, free.raw] if family.learned else [free.means], "lr": engine.component_lr},
+        ]
+        self.optimizer = torch.optim.Adam(groups)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, engine.epochs * engine.batches)
+        if state.optimizer is not None and state.schedule is not None:
+            self.optimizer.load_state_dict(_own(state.optimizer))
+            self.schedule.load_state_dict(_own(state.schedule))
+
+    def update(self, statistics: SufficientStatistics) -> None:
+        """Moves the free tensors against the gradient at them."""
+        _set_gradient(self._objective, self.free, statistics)
+        self.optimizer.step()
+        self.schedule.step()
+        _project(self._objective, self.free)
 
 
 @dataclass(frozen=True)
@@ -129,15 +141,16 @@ class LBFGS(Engine):
     def start(self, parameters: Parameters) -> DescentState:
         """Begins at these parameters, without curvature."""
         parameters = self.objective.hold(parameters)
-        free = _leaves(self.objective.family, parameters)
-        return DescentState(parameters, free=free, optimizer=_lbfgs(self.objective.family, free))
+        return DescentState(parameters, free=self.objective.family.unconstrain(parameters))
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
         """One direction and its line search."""
         assert isinstance(state, DescentState)
         assert state.free is not None
-        assert state.optimizer is not None
-        free, optimizer = state.free, state.optimizer
+        free = _leaves(state.free)
+        optimizer = _lbfgs(self.objective.family, free)
+        if state.optimizer is not None:
+            optimizer.load_state_dict(_own(state.optimizer))
 
         def search(evaluate: Callable[[Request], SufficientStatistics]) -> State:
             known = [] if state.known is None else [state.known]
@@ -167,8 +180,8 @@ class LBFGS(Engine):
                 log_likelihood=mean,
                 remaining=remaining_by_em(self.objective, statistics, here),
                 stop=NO_PROGRESS if stuck and state.stuck else None,
-                free=free,
-                optimizer=_lbfgs(self.objective.family, free) if moved or stuck else optimizer,
+                free=_plain(free),
+                optimizer=None if moved or stuck else optimizer.state_dict(),
                 stuck=stuck,
                 known=(here, statistics),
             )
@@ -184,9 +197,17 @@ def _lbfgs(family: Family, free: Unconstrained) -> torch.optim.Optimizer:
     )  # fmt: skip
 
 
-def _leaves(family: Family, p: Parameters) -> Unconstrained:
-    u = family.unconstrain(p)
+def _own(known: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy, since torch's optimisers change in place what they are given."""
+    return copy.deepcopy({**known})
+
+
+def _leaves(u: Unconstrained) -> Unconstrained:
     return Unconstrained(*(t.detach().clone().requires_grad_() for t in (u.logits, u.means, u.raw)))
+
+
+def _plain(u: Unconstrained) -> Unconstrained:
+    return Unconstrained(*(t.detach() for t in (u.logits, u.means, u.raw)))
 
 
 def _detached(p: Parameters) -> Parameters:

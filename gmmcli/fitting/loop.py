@@ -13,7 +13,7 @@ from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
-from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, StopReason
+from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, TIME_LIMIT, StopReason
 from gmmcli.mixture import GaussianMixture
 
 ROUNDING = 1e-6  # of a sum of parts of passes
@@ -47,8 +47,9 @@ class Run:
     """One fit from one start.
 
     state: the newest; history: of its steps on all rows; passes: over all rows, or as many rows; stop: why it ended;
-    failure: why it was given up, if it was; resets: of components that had collapsed; view: the mixture of
-    parameters, in data units, for whoever wants to see it.
+    failure: why it was given up, if it was; resets: of components that had collapsed; answers: what the step that it
+    is in has been told so far; due: passes after which it is left, its step done, to go on later; view: the mixture
+    of parameters, in data units, for whoever wants to see it.
     """
 
     restart: int
@@ -59,6 +60,8 @@ class Run:
     failure: NumericalError | None = None
     patience: int = 0
     resets: list[Reset] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    due: float = math.inf
     view: Callable[[Parameters], GaussianMixture] | None = None
 
     @property
@@ -83,11 +86,13 @@ class Limits:
     """When to stop.
 
     iterations: full passes a run may take; tolerance: nats per row of estimated remaining gain, below which the
-    fit has converged; with 0 it never has, and takes all its passes.
+    fit has converged; with 0 it never has, and takes all its passes. late: whether the time that the fit may take is
+    over, asked before every pass.
     """
 
     iterations: int
     tolerance: float
+    late: Callable[[], bool] = lambda: False
 
 
 Listener = Callable[[Run, float], None]  # hears of every step and every end of a run, and the seconds gone by
@@ -100,19 +105,20 @@ def run_all(
     limits: Limits,
     listener: Listener | None = None,
     begin: float = 0.0,
-    pause: int | None = None,
     beaten: Callable[[Run], bool] = lambda run: False,
+    after_pass: Callable[[], None] = lambda: None,
 ) -> None:
     """Steps every run until it has ended, in place; a failure ends that run only.
 
-    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. pause: further passes
-    over the evaluator's rows after which a run is left, its step done, to be given again and go on as if never
-    paused. beaten: asked after every step whether the run cannot win any more, and is left behind.
+    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. beaten: asked after
+    every step whether the run cannot win any more, and is left behind. after_pass: called when every run has taken in
+    what a pass has told it: if the runs are kept as they are then, they can be given again and go on as if never
+    stopped.
     """
     by_restart = {run.restart: run for run in runs}
-    due = {run.restart: math.inf if pause is None else run.passes + pause * evaluate.share for run in runs}
     steps: dict[int, Step] = {}
     requests: dict[int, Request] = {}
+    in_epoch: set[int] = set()  # runs in the midst of an epoch of batches, whose answers are too many to keep
     offset = evaluate.data.log_volume  # log-likelihoods are shown in the units of the data
 
     def advance(run: Run, answer: Answer | None) -> None:
@@ -123,12 +129,14 @@ def run_all(
                 try:
                     if run.restart in steps:
                         requests[run.restart] = _tell(steps[run.restart], answer)
-                    elif run.passes < due[run.restart] - ROUNDING:  # between steps: no pass is left half used
+                    elif run.passes < run.due - ROUNDING:  # between steps: no pass is left half used
                         steps[run.restart] = engine.step(run.state)
                         requests[run.restart] = next(steps[run.restart])
                     return
                 except StopIteration as end:
                     del steps[run.restart]
+                    run.answers.clear()
+                    in_epoch.discard(run.restart)
                     _record(run, end.value, limits, offset)
                     if beaten(run):
                         run.stop = LEFT_BEHIND
@@ -146,13 +154,28 @@ def run_all(
             listener(run, time.monotonic() - begin)
 
     for run in runs:
+        told, run.answers = run.answers, []
         advance(run, None)
+        for answer in told:  # of a step that was under way when the runs were kept
+            run.answers.append(answer)
+            advance(run, answer)
     while requests:
+        if limits.late() and all(by_restart[i].history for i in requests):  # a step at least tells where it is
+            for i in requests:
+                by_restart[i].stop = TIME_LIMIT
+                steps[i].close()
+            return
         asked = list(requests)
         answers = evaluate([requests[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
             by_restart[i].passes += evaluate.cost(requests[i])
+            if requests[i].batch is None:
+                by_restart[i].answers.append(answer)
+            else:
+                in_epoch.add(i)
             advance(by_restart[i], answer)
+        if not in_epoch:
+            after_pass()
 
 
 def _tell(step: Step, answer: Answer | None) -> Request:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
@@ -21,7 +21,7 @@ from gmmcli.fitting.engine import Engine
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Limits, Listener, Reset, Run, run_all
 from gmmcli.fitting.selection import Flaw, find_flaw, rank
-from gmmcli.fitting.stopping import LEFT_BEHIND
+from gmmcli.fitting.stopping import LEFT_BEHIND, TIME_LIMIT
 from gmmcli.mixture import GaussianMixture
 
 RESETS = 3  # of collapsed components that a restart begins again
@@ -36,6 +36,71 @@ HOPE = 10  # times the estimated remaining gain that a run is believed to have b
 TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
 ALIKE = 0.05  # of params / (2 n): runs this close on n rows, of about the same weights, are in one flat valley
 WEIGHT = 0.02  # by which the weights of such runs differ at most
+
+
+@dataclass
+class Heat:
+    """Runs on the same rows, and how far they are.
+
+    short: whether they begin with a short run each, and begun: whether these have begun; places: of the runs, in the
+    order in which they are followed to the end, None before that; first: of the places that are followed now.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    short: bool = False
+    begun: bool = False
+    places: list[int] | None = None
+    first: int = 0
+
+    @property
+    def batch(self) -> list[Run]:
+        """The runs that are followed now."""
+        return [self.runs[place] for place in (self.places or [])[self.first : self.first + FINALISTS]]
+
+    @property
+    def followed(self) -> list[Run]:
+        """Those, and the ones before them."""
+        return [self.runs[place] for place in (self.places or [])[: self.first + FINALISTS]]
+
+
+@dataclass
+class Standing:
+    """How far a race is: what must be kept to go on with it as if it had never stopped.
+
+    runs: one of every start; contenders: restarts that are not left behind; size: rows of the sample that comes next,
+    None where all rows do; heat: that on all rows.
+    """
+
+    runs: list[Run]
+    contenders: list[int] = field(default_factory=list)
+    size: int | None = None
+    heat: Heat | None = None
+
+    def __post_init__(self) -> None:
+        self.contenders = self.contenders or [run.restart for run in self.runs]
+        if self.heat is not None:
+            self.heat = replace(self.heat, runs=[self.runs[restart] for restart in self.contenders])
+
+    def copy(self) -> Standing:
+        """As it is now. States and what else is in a run are never changed in place, the lists of a run are."""
+        runs = [
+            replace(run, history=[*run.history], resets=[*run.resets], answers=[*run.answers]) for run in self.runs
+        ]
+        return replace(self, runs=runs, contenders=[*self.contenders])
+
+
+class Keeper:
+    """Where the standing of a race is kept; nowhere."""
+
+    def kept(self) -> Standing | None:
+        """What was kept of an earlier attempt."""
+        return None
+
+    def passed(self, standing: Standing) -> None:
+        """Told after every pass, when the standing is one that can be kept."""
+
+    def stopped(self) -> None:
+        """Told when the race is given up, for whatever reason."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +124,55 @@ class Race:
     prior: bool = False
     view: Callable[[Parameters], GaussianMixture] | None = None
 
-    def run(self, starts: Sequence[Parameters], evaluate: Evaluator, *, samples: bool) -> list[Run]:
-        """A run of every start; those that did not end were left behind. samples: whether to begin on samples."""
+    def run(
+        self, starts: Callable[[], Sequence[Parameters]], evaluate: Evaluator, keeper: Keeper, *, samples: bool
+    ) -> list[Run]:
+        """A run of every start; those that did not end were left behind.
+
+        starts: asked where nothing was kept of an earlier attempt. samples: whether to begin on samples.
+        """
         engine = self.engine(evaluate)
-        runs = [Run(restart, engine.start(p), view=self.view) for restart, p in enumerate(starts)]
-        rows, size, contenders = evaluate.data.summary.rows, SAMPLE_ROWS, runs
-        while samples and size * STEP // 2 <= rows and size <= evaluate.data.largest_sample:
-            contenders = self._on_sample(contenders, evaluate.sample(size / rows), short=size == SAMPLE_ROWS)
-            for run in contenders:
-                run.state = engine.start(run.state.parameters)
-            size *= STEP
-        self._to_the_end(engine, contenders, evaluate, self.limits, self.listener, short=contenders is runs)
-        for run in runs:
-            untold = run not in contenders
+        standing = keeper.kept()
+        if standing is None:
+            standing = Standing([Run(restart, engine.start(p)) for restart, p in enumerate(starts())])
+            standing.size = SAMPLE_ROWS if samples else None
+        for run in standing.runs:
+            run.view = self.view
+        try:
+            self._all_rows(engine, standing, evaluate, keeper)
+        except BaseException:
+            keeper.stopped()
+            raise
+        for run in standing.runs:
+            untold = run.restart not in standing.contenders
             if not run.ended:
                 run.stop, untold = LEFT_BEHIND, True
             if untold and self.listener is not None:
                 self.listener(run, time.monotonic() - self.begin)
-        return runs
+        return standing.runs
+
+    def _all_rows(self, engine: Engine, standing: Standing, evaluate: Evaluator, keeper: Keeper) -> None:
+        """Samples first, each larger than the one before, then all rows; after each the standing is one to keep."""
+        rows, most, runs = evaluate.data.summary.rows, evaluate.data.largest_sample, standing.runs
+        while standing.size is not None and standing.size * STEP // 2 <= rows and standing.size <= most:
+            keeper.passed(standing)
+            short = standing.size == SAMPLE_ROWS
+            heat = Heat([runs[restart] for restart in standing.contenders])
+            kept = self._on_sample(heat, evaluate.sample(standing.size / rows), short=short)
+            for run in kept:
+                run.state = engine.start(run.state.parameters)
+            standing.contenders = [run.restart for run in kept]
+            standing.size *= STEP
+        standing.size = None
+        if standing.heat is None:
+            contenders = [runs[restart] for restart in standing.contenders]
+            standing.heat = Heat(contenders, short=len(contenders) == len(runs))
+
+        def passed() -> None:
+            keeper.passed(standing)
+
+        passed()
+        self._to_the_end(engine, standing.heat, evaluate, self.limits, self.listener, passed=passed)
 
     def flaw(self, run: Run, evaluate: Evaluator) -> Flaw | None:
         """Why the mixture of a run is not to be trusted, or None; see selection."""
@@ -87,36 +183,43 @@ class Race:
     def _to_the_end(
         self,
         engine: Engine,
-        runs: list[Run],
+        heat: Heat,
         evaluate: Evaluator,
         limits: Limits,
         listener: Listener | None,
         *,
-        short: bool,
         most: int | None = None,
+        passed: Callable[[], None] = lambda: None,
     ) -> list[Run]:
         """Short runs of all where there are many, then the best few to the end; further ones if none ends sound.
 
-        most: passes after which a run is left as it is. Returns those that went beyond a short run and did not fail.
+        most: passes over these rows after which a run is left as it is; passed: called after every pass. Returns the
+        runs that went beyond a short one and did not fail.
         """
-        if short and len(runs) > FINALISTS:
-            self._short_runs(engine, runs, evaluate, limits, listener)
-        places = rank(runs, [self.flaw(run, evaluate) for run in runs])
-        followed: list[Run] = []
+        how: Any = {"listener": listener, "begin": self.begin, "after_pass": passed}
+        if heat.places is None:
+            if heat.short and len(heat.runs) > FINALISTS:
+                self._short_runs(engine, heat, evaluate, limits, how)
+            heat.places = rank(heat.runs, [self.flaw(run, evaluate) for run in heat.runs])
+            for run in heat.runs:
+                run.due = math.inf if most is None else run.passes + most * evaluate.share
         beaten = _ToBeat(lambda run: self.flaw(run, evaluate) is None)
-        for first in range(0, len(places), FINALISTS):
-            batch = [runs[place] for place in places[first : first + FINALISTS]]
-            run_all(engine, batch, evaluate, limits, listener, self.begin, pause=most, beaten=beaten)
+        for run in heat.followed:
+            if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
+                beaten(run)
+        while heat.first < len(heat.places):
+            batch = heat.batch
+            run_all(engine, batch, evaluate, limits, beaten=beaten, **how)
             while most is None and (again := [run for run in batch if self._mended(run, engine, evaluate, limits)]):
-                run_all(engine, again, evaluate, limits, listener, self.begin, beaten=beaten)
-            followed += [run for run in batch if run.failure is None]
+                run_all(engine, again, evaluate, limits, beaten=beaten, **how)
             if any(run.failure is None and self.flaw(run, evaluate) is None for run in batch):
                 break
-        return followed
+            heat.first += FINALISTS
+        return [run for run in heat.followed if run.failure is None]
 
     def _mended(self, run: Run, engine: Engine, evaluate: Evaluator, limits: Limits) -> bool:
         """Deals with a component that has collapsed, as `on_collapse` says; whether the run is to go on."""
-        if run.failure is not None or run.stop is LEFT_BEHIND or run.passes >= limits.iterations:
+        if run.failure is not None or run.stop in (LEFT_BEHIND, TIME_LIMIT) or run.passes >= limits.iterations:
             return False
         flaw, p = self.flaw(run, evaluate), run.state.parameters
         if flaw is None or flaw.component is None or p.components == 1:
@@ -136,32 +239,34 @@ class Race:
         run.state, run.stop, run.patience = engine.start(p), None, 0
         return True
 
-    def _short_runs(
-        self, engine: Engine, runs: list[Run], evaluate: Evaluator, limits: Limits, listener: Listener | None
-    ) -> None:
+    def _short_runs(self, engine: Engine, heat: Heat, evaluate: Evaluator, limits: Limits, how: Any) -> None:
         scout = engine if self.scout is None else self.scout
+        if not heat.begun:
+            heat.begun = True
+            for run in heat.runs:
+                run.due = run.passes + self.short * evaluate.share
+                if scout is not engine:
+                    run.state = scout.start(run.state.parameters)
+        run_all(scout, heat.runs, evaluate, limits, **how)
         if scout is not engine:
-            for run in runs:
-                run.state = scout.start(run.state.parameters)
-        run_all(scout, runs, evaluate, limits, listener, self.begin, pause=self.short)
-        if scout is not engine:
-            for run in runs:
+            for run in heat.runs:
                 if not run.ended:
                     level = run.state.log_likelihood  # what it is ranked by until it has taken a step
                     run.state = replace(engine.start(run.state.parameters), log_likelihood=level)
 
-    def _on_sample(self, runs: list[Run], evaluate: Evaluator, *, short: bool) -> list[Run]:
+    def _on_sample(self, heat: Heat, evaluate: Evaluator, *, short: bool) -> list[Run]:
         """The runs to go on with on more rows, each where this sample brings it.
 
         A fit that is unsound on a sample may be so for want of rows: if it is ahead it goes on from where it began.
         """
-        engine, rows = self.engine(evaluate), evaluate.data.summary.rows
+        engine, rows, runs = self.engine(evaluate), evaluate.data.summary.rows, heat.runs
+        heat.short = short
         began = {run.restart: run.state.parameters for run in runs}
         for run in runs:
             run.state = engine.start(run.state.parameters)
         undecided = self.parameters / (2 * rows)
-        limits = Limits(self.limits.iterations, max(self.limits.tolerance, UNDECIDED * undecided))
-        followed = self._to_the_end(engine, runs, evaluate, limits, None, short=short, most=SAMPLE_PASSES)
+        limits = replace(self.limits, tolerance=max(self.limits.tolerance, UNDECIDED * undecided))
+        followed = self._to_the_end(engine, heat, evaluate, limits, None, most=SAMPLE_PASSES)
         flaws = [self.flaw(run, evaluate) for run in runs]
         best = [(runs[place], flaws[place]) for place in rank(runs, flaws)]
         sound = [run for run, flaw in best if flaw is None and run in followed]
@@ -170,7 +275,7 @@ class Race:
         for run in again:
             run.state = engine.start(began[run.restart])
         for run in runs:
-            run.stop, run.patience = None, 0
+            run.stop, run.patience, run.due = None, 0, math.inf
             run.history.clear()  # of other rows: not to be compared with what follows
         return [*kept, *again]
 

@@ -26,6 +26,11 @@ ITERATION_LIMIT = StopReason(
     "the passes allowed by --iterations were used up before the gain fell below the tolerance",
     "raise --iterations or --tolerance, or go on from this model with --init MODEL.pt",
 )
+TIME_LIMIT = StopReason(
+    "time limit",
+    "the time allowed by --time-limit was used up before the gain fell below the tolerance",
+    "raise --time-limit, or go on from this model with --init MODEL.pt",
+)
 SCHEDULE_END = StopReason(
     "schedule ended",
     "the learning rates were annealed to zero over --iterations before the gain fell below the tolerance",
@@ -42,6 +47,12 @@ PRECISION_LIMIT = StopReason(
     "raise --tolerance, or, if this was in float32, go on from this model with --precision float64 --init MODEL.pt",
 )
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
+STOP_REASONS = {
+    reason.name: reason
+    for reason in (
+        CONVERGED, ITERATION_LIMIT, TIME_LIMIT, SCHEDULE_END, NO_PROGRESS, PRECISION_LIMIT, LEFT_BEHIND
+    )
+}  # fmt: skip
 
 
 def remaining_gain(log_likelihoods: Sequence[float]) -> float:

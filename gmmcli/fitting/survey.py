@@ -6,6 +6,7 @@ overflow nor cancel, summed in fixed point so that they are the same bits howeve
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +64,14 @@ class Survey:
         """Places of the columns that have one value in all rows."""
         return (self.maximum <= self.minimum).nonzero()[:, 0].tolist()
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the data's sizes, ranges and moments: the same for the same rows however they were read."""
+        digest = hashlib.sha256(repr((self.rows, self.weight)).encode())
+        for tensor in (self.minimum, self.maximum, self.mean, self.variances):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
     def scores(
         self,
         x: Tensor,  # (B, D)
@@ -108,7 +117,8 @@ def survey(
         raise InputError("no row has a positive weight")
     rows, heaviest, different = found.rows, found.heaviest, found.different
     covariances = covariances and found.complete
-    low, high = (torch.where(end.isfinite(), end, 0) for end in (found.low, found.high))  # of a column without a cell
+    # 0 for a column without a cell, and not −0, of which it depends on the order whether it is the least of zeros
+    low, high = (torch.where(end.isfinite(), end, 0) + 0.0 for end in (found.low, found.high))
     wide: list[int] = (~(high - low).isfinite()).nonzero()[:, 0].tolist()
     if wide:
         listed = ", ".join(names[d] if names else f"x{d + 1}" for d in wide)

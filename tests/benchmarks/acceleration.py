@@ -169,7 +169,8 @@ def run_to_the_end(name: str, family: Family, data: PreparedData, start: Paramet
     chosen = ENGINES[name](Objective(family, FLOOR))
     run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family, 1)
     while not run.ended:
-        run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0), pause=round(run.passes) + STRETCH)
+        run.due = run.passes + STRETCH
+        run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0))
         recent = [record.log_likelihood for record in run.history[-STRETCH - 1 :]]
         if len(recent) > STRETCH and recent[-1] - recent[0] < TIGHT:
             break
