@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import Block, TableBlocks
-from gmmcli.choosing.grid import Grid, Watcher, fit_grid
+from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
+from gmmcli.choosing.watcher import Watcher
 from gmmcli.draws import generator, row_uniforms
 from gmmcli.errors import InputError, NumericalError
 from gmmcli.fitting.fit import fit_blocks

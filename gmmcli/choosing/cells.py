@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ class Cell:
     """The fit of a family with K components, or what became of it.
 
     model, metadata: None and empty where it failed. holdout: held-out log-likelihood per row, nats; NaN where none
-    was taken. reason: why the fit failed or is not to be trusted, None for a sound one.
+    was taken. reason: why the fit failed or is not to be trusted, None for a sound one. order: see FitResult; of a
+    cell from a store it is not known.
     """
 
     family: str
@@ -29,12 +30,14 @@ class Cell:
     metadata: Mapping[str, Any]
     holdout: float = math.nan
     reason: str | None = None
+    order: Sequence[int] = ()
 
     @classmethod
     def of(cls, result: FitResult) -> Cell:
         """That of a fit."""
         options = result.options
-        return cls(options.family, options.components, result.model, describe(result), reason=result.unsound)
+        metadata, reason = describe(result), result.unsound
+        return cls(options.family, options.components, result.model, metadata, reason=reason, order=result.order)
 
     @property
     def failed(self) -> bool:

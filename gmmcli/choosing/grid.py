@@ -8,7 +8,7 @@ Where random starts end lower, they have missed it, and the cell starts again fr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,10 +17,10 @@ from gmmcli.choosing.cells import Cell, best, distrusted
 from gmmcli.choosing.holdout import Fold, log_likelihood
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.splitting import split
+from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.fitting.fit import fit_rows
-from gmmcli.fitting.loop import Listener
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
@@ -44,18 +44,6 @@ class Store(Protocol):
     def remove(self) -> None:
         """Forgets all."""
         ...
-
-
-class Watcher:
-    """Is told of the grid as it goes; does nothing. listener: of every step, see fit_rows."""
-
-    listener: Listener | None = None
-
-    def begins(self, family: str, components: int, purpose: str) -> None:
-        """Before every fit. purpose: what it is for, where that is not the cell itself, such as `fold 2`."""
-
-    def ends(self, cell: Cell) -> None:
-        """After every cell."""
 
 
 @dataclass(frozen=True)
@@ -135,37 +123,42 @@ def fit_grid(
 def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher) -> Cell:
     """Of random starts; and of the simpler cells where those end below them, or end unsound."""
     simpler = [] if options.prior else _simpler(before, options)
-    level = max((cell.number("log_likelihood") for cell in simpler), default=-math.inf)
-    slack = ROUNDING * rows.summary.weight
-    result: FitResult | None = None
-    failure: GmmError | None = None
-
-    def good() -> bool:
-        return result is not None and result.unsound is None and result.log_likelihood >= level - slack
-
-    for starts in (None, *([_grown(simpler, options, apart) for apart in (True, False)] if simpler else [])):
-        if starts == [] or good():
-            continue
+    under = max(simpler, key=lambda cell: cell.number("log_likelihood"), default=None)
+    level = -math.inf if under is None else under.number("log_likelihood") - ROUNDING * rows.summary.weight
+    kept: FitResult | None = None
+    failures: list[GmmError] = []
+    for starts in _attempts(simpler, options):
         if starts is not None:
             watcher.begins(options.family, options.components, "from simpler fits")
         its = options if starts is None else replace(options, init="given", restarts=None)
         try:
-            again = _fit(rows, its, watcher, starts)
+            found = _fit(rows, its, watcher, starts)
         except (InputError, NumericalError) as error:
-            failure = failure or error
-        else:
-            result = _better(result, again)
-    if result is None:
-        return Cell(options.family, options.components, None, {}, reason=str(failure))
-    cell = Cell.of(replace(result, options=options))
-    if result.model.components < options.components:
-        return distrusted(cell, f"{result.model.components} components are left of it, the others were dropped")
-    if cell.sound and result.log_likelihood < level - slack:
-        under = max(simpler, key=lambda other: other.number("log_likelihood"))
+            failures.append(error)
+            continue
+        kept = _better(kept, found)
+        if kept.unsound is None and kept.log_likelihood >= level:
+            break
+    if kept is None:
+        return Cell(options.family, options.components, None, {}, reason=str(failures[0]))
+    cell = Cell.of(replace(kept, options=options))
+    if kept.model.components < options.components:
+        return distrusted(cell, f"{kept.model.components} components are left of it, the others were dropped")
+    if under is not None and cell.sound and kept.log_likelihood < level:
+        # the fits begun at the simpler ones reach these at least, so they are unsound
+        simpler_one = f"{under.family} with {under.components}"
         return distrusted(
-            cell, f"a lower log-likelihood than {under.family} with {under.components}: raise --restarts"
+            cell, f"a lower log-likelihood than {simpler_one}, and no sound fit above that was found: use that one"
         )
     return cell
+
+
+def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence[GaussianMixture] | None]:
+    """Where to start, one attempt after the other: at random (None), then from the simpler cells."""
+    yield None
+    for apart in (True, False):
+        if starts := _grown(simpler, options, apart):
+            yield starts
 
 
 def _fit(

@@ -1,6 +1,6 @@
 """Completion in the shell, of choices and of the columns of the file that the command line names.
 
-- `complete`: of words that are known.
+- `complete`, `complete_list`: of words that are known; of a list of such.
 - `column`, `column_list`: of a column of the data, or of the model where no data is named; of a list of such.
 - `model_column_list`: of a list of the model's columns.
 
@@ -27,6 +27,11 @@ _MOST_BYTES = 1 << 26  # of a model's metadata
 def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
     """A completion callback that offers the choices that begin with what was typed."""
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def complete_list(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """A completion callback that completes the last item of a comma-separated list by a choice not in it yet."""
+    return lambda incomplete: _list_begun(choices, incomplete)
 
 
 def column(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,13 +30,18 @@ from gmmcli.cli.options import (
     Reading,
     Weights,
 )
-from gmmcli.cli.progress import follow, follow_grid
-from gmmcli.cli.visualize import Visualizer, watched
+from gmmcli.cli.progress import follow
+from gmmcli.cli.visualize import Visualizer
 from gmmcli.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
-    from gmmcli.choosing.grid import Grid
+    from gmmcli.blocks import Block
+    from gmmcli.choosing.grid import Grid, Store
+    from gmmcli.choosing.options import GridOptions
+    from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Selection, Source
+    from gmmcli.fitting.options import FitOptions
+    from gmmcli.mixture import GaussianMixture
     from gmmcli.starts import Start
 
 EXAMPLES = """\
@@ -114,34 +119,21 @@ def fit(
     check_target(choosing.table)
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet)
-    visualizer = None if visualize is None else Visualizer(visualize, log_every, grid is not None)
+    cells = 1 if grid is None else len(grid.order())
+    visualizer = None if visualize is None else Visualizer(visualize, log_every, cells > 1)
     source = Source(data or [], read_options)
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing))
-    chosen: Grid | None = None
-    order: Sequence[int] = ()
-    with _named(source.label):
+    with _named(source.label), follow(console, log_every, visualizer, cells) as watcher:
         if grid is None:
-            from gmmcli.fitting.fit import fit_blocks
-            from gmmcli.metadata import describe
-
-            given = None if start is None else start.at(selection.used)
-            with follow(console, log_every) as shown, watched(visualizer, shown) as listener:
-                result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=listener)
-            model, metadata, order = result.model, describe(result), result.order
+            fitted = _fit_one(blocks, options, selection, start, watcher)
         else:
-            from gmmcli.choosing.bootstrap import bootstrap
-            from gmmcli.choosing.grid import fit_grid
-
-            kept = choosing.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
-            with follow_grid(console, log_every, len(grid.order())) as watcher:
-                chosen = fit_grid(blocks, options, grid, columns=selection.used, watcher=watcher, store=kept)
-                tested = bootstrap(blocks, chosen, options, choosing.bootstrap, watcher)
-            model, metadata = chosen.model, {**chosen.best.metadata, "selection": grid_metadata(chosen)}
-            metadata |= {"bootstrap": tested}
-    metadata |= {
+            store = choosing.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
+            fitted = _fit_several(blocks, options, selection, grid, store, choosing.bootstrap, watcher)
+    metadata = {
+        **fitted.metadata,
         "kind": "fit",
         "source": source.label,
         "left_out": selection.left_out,
@@ -152,22 +144,61 @@ def fit(
         "init": fitting.init,
         "reading": asdict(reading),
     }
-    if chosen is not None and choosing.table is not None:
-        _write_table(chosen, choosing.table)
-    save_model(output, model, metadata)
-    if chosen is not None and chosen.store is not None:
-        chosen.store.remove()
+    if fitted.grid is not None and choosing.table is not None:
+        _write_table(fitted.grid, choosing.table)
+    save_model(output, fitted.model, metadata)
+    if fitted.grid is not None and fitted.grid.store is not None:
+        fitted.grid.store.remove()
     if not console.live:
         columns_report(console, selection, weights)
-    if chosen is not None:
-        grid_report(console, chosen)
+    if fitted.grid is not None:
+        grid_report(console, fitted.grid)
     if visualizer is not None:
-        visualizer.draw(console, source, model, metadata["restart"], order, weights is not None)
-    fit_report(console, model, metadata, output, time.monotonic() - begin, strict)
+        visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights is not None)
+    fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})
     if strict and not metadata["converged"]:
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What is saved: the mixture, what is known of it; order: see FitResult. grid: what it was chosen from."""
+
+    model: GaussianMixture
+    metadata: Mapping[str, Any]
+    order: Sequence[int]
+    grid: Grid | None = None
+
+
+def _fit_one(
+    blocks: Iterable[Block], options: FitOptions, selection: Selection, start: Start | None, watcher: Watcher
+) -> _Fitted:
+    from gmmcli.fitting.fit import fit_blocks
+    from gmmcli.metadata import describe
+
+    given = None if start is None else start.at(selection.used)
+    result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=watcher.listener)
+    return _Fitted(result.model, describe(result), result.order)
+
+
+def _fit_several(
+    blocks: Iterable[Block],
+    options: FitOptions,
+    selection: Selection,
+    grid: GridOptions,
+    store: Store | None,
+    replicates: int | None,
+    watcher: Watcher,
+) -> _Fitted:
+    from gmmcli.choosing.bootstrap import bootstrap
+    from gmmcli.choosing.grid import fit_grid
+
+    chosen = fit_grid(blocks, options, grid, columns=selection.used, watcher=watcher, store=store)
+    tested = bootstrap(blocks, chosen, options, replicates, watcher)
+    more = {"selection": grid_metadata(chosen), "bootstrap": tested}
+    return _Fitted(chosen.model, {**chosen.best.metadata, **more}, chosen.best.order, chosen)
 
 
 def _write_table(grid: Grid, target: str) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gmmcli.choosing.options import parse_components
+from gmmcli.cli.completion import complete, complete_list
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.options import complete
 from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import (
     ACCELERATIONS,
@@ -61,7 +61,7 @@ class Fitting:
             metavar="FAMILY",
             help=f"Covariance family: {', '.join(FAMILIES)}; several, comma-separated, or all, to choose among. "
             f"Default: {FitOptions.family}, or that of --init.",
-            autocompletion=complete([*FAMILIES, "all"]),
+            autocompletion=complete_list([*FAMILIES, "all"]),
             rich_help_panel=MODEL,
         ),
     ] = None

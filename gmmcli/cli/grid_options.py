@@ -54,7 +54,8 @@ class Choosing:
         bool,
         typer.Option(
             "--resume",
-            help="Keep every fit in the folder MODEL.cells until all are done, and go on from those that are there.",
+            help="Keep every fit in the folder MODEL.cells until all are done, and go on from those that are there. "
+            "A grid that is stopped leaves the folder to the next one.",
             rich_help_panel=CHOOSING,
         ),
     ] = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.choosing.options import CRITERIA
@@ -30,12 +32,12 @@ def grid_report(console: Console, grid: Grid) -> None:
     others = _other_choices(grid)
     if others:
         console.note(f"other criteria would choose: {others}")
-    unsound = [cell for cell in grid.cells if not cell.sound]
-    for cell in unsound[:SHOWN_REASONS]:
-        mark = FAILED if cell.failed else UNSOUND
-        console.note(f"{mark} {cell.family}, {count(cell.components, 'component')}: {one_line(cell.reason or '')}")
-    if len(unsound) > SHOWN_REASONS:
-        console.note(f"and {len(unsound) - SHOWN_REASONS} more that failed or are not to be trusted: see --table")
+    alike = _by_cause([cell for cell in grid.cells if not cell.sound])
+    for cells in alike[:SHOWN_REASONS]:
+        console.note(_why(cells))
+    more = sum(len(cells) for cells in alike[SHOWN_REASONS:])
+    if more:
+        console.note(f"and {more} more that failed or are not to be trusted: see --table")
     early = [cell for cell in grid.cells if not cell.failed and not cell.metadata["converged"]]
     if early:
         listed = ", ".join(f"{cell.family} {cell.components}" for cell in early[:SHOWN_REASONS])
@@ -104,6 +106,26 @@ def _lead(grid: Grid) -> str:
     ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
     decimals = DECIMALS.get(criterion, 2)
     return f", {ahead:.{decimals}f} {'below' if less else 'above'} the next, {_which(next_best)}"
+
+
+def _by_cause(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells of one family that fail for the same reason but for its numbers, together."""
+    alike: dict[tuple[str, bool, str], list[Cell]] = {}
+    for cell in cells:
+        cause = re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "", cell.reason or "")
+        alike.setdefault((cell.family, cell.failed, cause), []).append(cell)
+    return list(alike.values())
+
+
+def _why(cells: Sequence[Cell]) -> str:
+    """`! full, 6 and 8 components: with 6, component 5 has a variance at the floor`."""
+    first = cells[0]
+    numbers = [str(cell.components) for cell in cells]
+    counts = numbers[0] if len(cells) == 1 else f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+    noun = "component" if counts == "1" else "components"
+    example = "" if len({cell.reason for cell in cells}) == 1 else f"with {first.components}, "
+    mark, reason = FAILED if first.failed else UNSOUND, one_line(first.reason or "")
+    return f"{mark} {first.family}, {counts} {noun}: {example}{reason}"
 
 
 def _which(cell: Cell) -> str:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from rich.console import ConsoleOptions
 from rich.text import Text
 
+from gmmcli.choosing.watcher import Watcher
 from gmmcli.cli.console import Console, Table
 from gmmcli.cli.tables import count
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
-    from gmmcli.choosing.grid import Watcher
-    from gmmcli.fitting.loop import Listener, Run
+    from gmmcli.cli.visualize import Visualizer
+    from gmmcli.fitting.loop import Run
 
 SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
@@ -33,44 +34,43 @@ NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
 
 
 @contextmanager
-def follow(console: Console, log_every: int | None) -> Iterator[Listener | None]:
-    """The listener for a fit: lines when they are asked for, else a picture where a terminal shows it."""
+def follow(console: Console, log_every: int | None, visualizer: Visualizer | None, fits: int) -> Iterator[Watcher]:
+    """The watcher of so many fits: lines when they are asked for, else a picture where a terminal shows it."""
     if log_every is not None:
-        yield _Lines(console, log_every)
+        yield _Followed(_Lines(console, log_every), visualizer, fits)
     elif console.live:
         picture = _Picture()
         with console.watch(picture):
-            yield picture
+            yield _Followed(picture, visualizer, fits)
     else:
-        yield None
+        yield _Followed(None, visualizer, fits)
 
 
-@contextmanager
-def follow_grid(console: Console, log_every: int | None, fits: int) -> Iterator[Watcher]:
-    """The same for a grid of so many fits."""
-    from gmmcli.choosing.grid import Watcher
+class _Followed(Watcher):
+    """Tells what is shown which fit it is of, and hands it every step; the visualizer gets those of the cells."""
 
-    class _Followed(Watcher):
-        """Tells the picture, or the lines, which fit they are of."""
+    def __init__(self, shown: _Lines | _Picture | None, visualizer: Visualizer | None, fits: int) -> None:
+        self._shown, self._visualizer, self._fits = shown, visualizer, fits
+        self._done = 0
+        self._draws = visualizer is not None
+        self.listener = None if shown is None and visualizer is None else self._step
 
-        def __init__(self) -> None:
-            self.done = 0
+    def begins(self, family: str, components: int, purpose: str) -> None:
+        """Before every fit of a grid."""
+        self._draws = self._visualizer is not None and not purpose
+        title = f"fit {self._done + 1} of {self._fits}: {family}, {count(components, 'component')}"
+        if self._shown is not None:
+            self._shown.begins(title + (f", {purpose}" if purpose else ""))
 
-        def begins(self, family: str, components: int, purpose: str) -> None:
-            title = f"fit {self.done + 1} of {fits}: {family}, {count(components, 'component')}"
-            show(title + (f", {purpose}" if purpose else ""))
+    def ends(self, cell: Cell) -> None:
+        """After every cell of a grid."""
+        self._done += 1
 
-        def ends(self, cell: Cell) -> None:
-            self.done += 1
-
-    def show(title: str) -> None:
-        if isinstance(shown, _Lines | _Picture):
-            shown.begins(title)
-
-    with follow(console, log_every) as shown:
-        watcher = _Followed()
-        watcher.listener = shown
-        yield watcher
+    def _step(self, run: Run, elapsed: float) -> None:
+        if self._visualizer is not None and self._draws:
+            self._visualizer.keep(run)
+        if self._shown is not None:
+            self._shown(run, elapsed)
 
 
 class _Lines:

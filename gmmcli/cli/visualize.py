@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
@@ -14,7 +13,7 @@ from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Source
-    from gmmcli.fitting.loop import Listener, Run
+    from gmmcli.fitting.loop import Run
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
@@ -90,21 +89,6 @@ class Visualizer:
         else:
             write_picture(self._target, rows, model)
             console.note(f"{printable(self._target)}: written")
-
-
-@contextmanager
-def watched(visualizer: Visualizer | None, other: Listener | None) -> Iterator[Listener | None]:
-    """A listener that has the visualizer keep what it wants, and passes the steps on."""
-    if visualizer is None:
-        yield other
-        return
-
-    def listener(run: Run, elapsed: float) -> None:
-        visualizer.keep(run)
-        if other is not None:
-            other(run, elapsed)
-
-    yield listener
 
 
 def rows_to_draw(

@@ -47,7 +47,7 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: boo
     needed = 1 if family.shared or prior else family.rank_rows(p.dims)
     k = int(own_rows.argmin())
     if float(own_rows[k]) < needed * (1 - ROUNDING):
-        reason = f"component {k} has {float(own_rows[k]):.3g} rows of weight, fewer than {needed}"
+        reason = f"component {k} has {_rows(own_rows[k])} of weight, fewer than {needed}"
         return Flaw(k, reason, REMEDY if prior or family.shared else Flaw.remedy)
     if family.learned:
         k = int(smallest.argmin())
@@ -64,9 +64,14 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: boo
             few = own_rows < FEW * needed
             k = int(torch.where(few, ratios, 1.0).argmin())
             if bool(few[k]) and float(ratios[k]) < FLAT_ON_FEW:
-                on = f"on {float(own_rows[k]):.3g} rows of weight"
+                on = f"on {_rows(own_rows[k])} of weight"
                 return Flaw(k, f"component {k} is nearly flat {on}: eigenvalue ratio {float(ratios[k]):.1e}")
     return None
+
+
+def _rows(weight: Tensor) -> str:
+    shown = f"{float(weight):.3g}"
+    return f"{shown} row" if shown == "1" else f"{shown} rows"
 
 
 def rank(runs: Sequence[Run], flaws: Sequence[Flaw | None]) -> list[int]:

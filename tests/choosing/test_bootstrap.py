@@ -10,7 +10,7 @@ import torch
 import gmmcli
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing.bootstrap import RatioTest, Resampled, ratio_test, standard_errors
-from gmmcli.choosing.grid import Watcher
+from gmmcli.choosing.watcher import Watcher
 from gmmcli.fitting.options import FitOptions
 
 SAMPLES = 9

@@ -16,8 +16,9 @@ from torch import Tensor
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import grid as grids
 from gmmcli.choosing.cells import Cell, best
-from gmmcli.choosing.grid import Grid, Watcher, fit_grid
+from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions, parse_components, parse_families
+from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import InputError, NumericalError, UsageError
 from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE, contained, get_family
 from gmmcli.fitting.options import FitOptions
@@ -119,7 +120,9 @@ def test_a_cell_that_stays_low_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(grids, "fit_rows", worse)
     grid = fitted(clusters(), [1, 2], ["full"])
-    assert grid.cells[1].reason == "a lower log-likelihood than full with 1: raise --restarts"
+    assert grid.cells[1].reason == (
+        "a lower log-likelihood than full with 1, and no sound fit above that was found: use that one"
+    )
     assert grid.best is grid.cells[0]
 
 

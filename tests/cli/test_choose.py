@@ -46,6 +46,15 @@ def test_unsound_and_failed_cells_are_told_with_their_reason(here: Path) -> None
     assert re.search(r"^! full, 4 components: .*component", told, re.M)
 
 
+def test_cells_of_one_cause_are_told_together(here: Path) -> None:
+    Path("few.csv").write_text("a,b\n1,2\n2,1\n3,5\n4,4\n5,9\n6,7\n")
+    told = ok("fit", "few.csv", "-k", "1,7:9", "-f", "isotropic", "-o", "m.pt", "--table", "g.csv").stderr
+    assert "– isotropic, 7, 8 and 9 components: with 7, 7 components for 6 distinct rows" in told
+    assert told.count("distinct rows") == 1
+    with Path("g.csv").open() as file:
+        assert sum("distinct rows" in row["reason"] for row in csv.DictReader(file)) == 3
+
+
 def test_other_criteria_and_outputs(here: Path) -> None:
     told = ok("fit", FAITHFUL, "-k", "1:2", "--criterion", "holdout", "--folds", "3", *QUICK, "-o", "m.pt").stderr
     assert "held-out log-likelihood per row by number of components and family, more is better" in told

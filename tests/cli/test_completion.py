@@ -50,6 +50,8 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> Complete:
     [
         ("gmm s", ["score", "sample", "show"]),
         ("gmm fit --family ", [*FAMILIES, "all"]),
+        ("gmm fit --family full,ti", ["full,tied"]),
+        ("gmm fit --family tied,ti", []),
         ("gmm fit --method gr", ["gradient"]),
         ("gmm fit --device cu", ["cuda", "cuda:0"]),
         ("gmm assign --input-format pa", ["parquet"]),

@@ -41,6 +41,14 @@ def test_an_animation(here: Path) -> None:
     assert getattr(Image.open("fit.gif"), "n_frames") == frames  # noqa: B009
 
 
+def test_of_one_cell_its_own_steps_are_drawn(here: Path) -> None:
+    """Not those of the resamples and of the drawn samples that are fitted afterwards."""
+    alone = ok(*FIT, "--visualize", "alone.gif").stderr
+    tested = ok(*FIT, "--bootstrap", "2", "--visualize", "tested.gif").stderr
+    frames = [re.search(r"gif: (\d+) frames", told)[1] for told in (alone, tested)]  # type: ignore[index]
+    assert frames[0] == frames[1]
+
+
 def test_of_a_grid_the_best_fit_is_drawn(here: Path) -> None:
     ok("fit", FAITHFUL, "-k", "1:2", "--restarts", "2", "-o", "m.pt", "--visualize", "out.png")
     assert Image.open("out.png").format == "PNG"
