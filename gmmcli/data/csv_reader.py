@@ -24,7 +24,7 @@ from gmmcli.data.numbers import (
     stray_cells,
     text_facts,
 )
-from gmmcli.data.reader import Pair, Reader
+from gmmcli.data.reader import Pair, Piece, Reader, pieces_of, slices
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.errors import InputError
 from gmmcli.names import printable
@@ -80,13 +80,13 @@ class CsvReader(Reader):
             return self._settled.schema(self.names, used)
         return pa.schema([(name, pa.string()) for name in self.names])
 
-    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+        """The blocks of the parsed columns."""
+        return pieces_of(self._parsed(columns).num_rows, self._block_rows, len(columns))
+
+    def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Slices of the parsed columns."""
-        self._load(columns)
-        kept = [self._typed[name] for name in columns]
-        table = pa.Table.from_arrays([column for column in kept if column is not None], names=list(columns))
-        for first in range(0, table.num_rows, self._block_rows):
-            yield table.slice(first, self._block_rows)
+        return slices(self._parsed(columns), self._block_rows, pieces)
 
     def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
         """Slices of the strings in their types, and the same rows of the parsed columns."""
@@ -96,13 +96,17 @@ class CsvReader(Reader):
         strings = self._strings([name for name in self.names if name not in ready])
         parts = [ready[name] if name in ready else strings.column(name) for name in self.names]
         table = pa.Table.from_arrays(parts, names=list(self.names))
-        for first in range(0, table.num_rows, self._block_rows):
-            piece = table.slice(first, self._block_rows)
+        for piece in slices(table, self._block_rows):
             cells = [
                 cells if field.name in ready else convert(cells, field.type, self._options)
                 for cells, field in zip(piece.columns, schema, strict=True)
             ]
             yield pa.Table.from_arrays(cells, schema=schema), next(numbers) if columns else piece.select([])
+
+    def _parsed(self, columns: Sequence[str]) -> pa.Table:
+        self._load(columns)
+        kept = [self._typed[name] for name in columns]
+        return pa.Table.from_arrays([column for column in kept if column is not None], names=list(columns))
 
     def _is(self, field: pa.Field) -> bool:
         """Whether the column, as parsed, has the type of the field."""

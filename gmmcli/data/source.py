@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import BLOCK_ROWS
+from gmmcli.blocks import BLOCK_ROWS, Share
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
@@ -58,6 +58,7 @@ class Source:
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self._options = options or ReadOptions()
+        self._block_rows = block_rows
         inputs = expand(paths, self._options, stdin)
         settled = SettledTypes()
         self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
@@ -101,17 +102,24 @@ class Source:
         except InputError as error:
             raise InputError(f"{self.label}: {error}{self._delimiter_hint()}") from None
 
-    def blocks(self, columns: Sequence[str], weights: str | None = None, missing: Missing = "error") -> SourceBlocks:
+    def blocks(
+        self,
+        columns: Sequence[str],
+        weights: str | None = None,
+        missing: Missing = "error",
+        share: Share = Share(),
+    ) -> SourceBlocks:
         """The columns as blocks of numbers, and the row weights.
 
         missing: what is done with a row that has a missing, NaN or infinite cell: "error", "drop" (left out),
-        or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). Raises InputError for
-        a column that is not numeric; text is, where every cell is a number.
+        or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). share: the part of the rows
+        that is read, by default all. Raises InputError for a column that is not numeric; text is, where every cell is
+        a number.
         """
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"missing is {missing!r}: give error, drop or keep")
         self._require_numbers([*columns, weights] if weights is not None else columns)
-        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing)
+        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows)
 
     def tables(self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep") -> Iterator[Rows]:
         """All rows in order, in pieces as large as blocks, every column as it was read.
