@@ -38,7 +38,7 @@ class ColumnarReader(Reader):
     _schema: pa.Schema
     _options: ReadOptions
 
-    def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
+    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         """What the types of the columns say."""
         return {name: kind_of(self._schema.field(name).type) for name in columns}
 

@@ -46,8 +46,11 @@ class Reader(ABC):
     has_rows: bool
 
     @abstractmethod
-    def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
-        """What the cells of the columns are, settled over the whole file."""
+    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+        """What the cells of the columns are, settled over the whole file.
+
+        keep: whether numbers that are found on the way may be kept in memory, as `numbers` is going to be asked for.
+        """
 
     @abstractmethod
     def details(self, columns: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from gmmcli.data.source_blocks import Missing, SourceBlocks
 from gmmcli.errors import InputError
 from tests.data.conftest import stdin
 
+pytestmark = pytest.mark.usefixtures("budget")
 ROWS = [11, 0, 5, 23]  # of the record batches or row groups of a file
 PARTS = [1, 2, 3, 7, 100]
 
