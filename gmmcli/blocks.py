@@ -1,12 +1,14 @@
 """A block of rows, the unit in which data is read, worked and summed, and the cutting of tables into blocks.
 
+`Share` is the part of the data that one of several processes reads.
+
 Blocks are fixed by the data alone (file, row group, row number), never by who reads them, so that a sum over
 blocks can be the same bits for any number of threads and processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,6 +45,38 @@ class Block:
     ) -> Block:
         """The block with every row's weight times a factor."""
         return replace(self, weights=factors if self.weights is None else self.weights * factors)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes reads: the `part`-th, from 0, of `parts` runs of the data's pieces."""
+
+    part: int = 0
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.part < self.parts:
+            raise ValueError(f"part {self.part} of {self.parts} parts: they count from 0")
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is all of the data, whose want of rows is then known to be an error."""
+        return self.parts == 1
+
+    def among(self, sizes: Sequence[int]) -> range:
+        """The places of this part's pieces among all, whose sizes these are; it may be empty.
+
+        A piece is where its middle falls when all of them, one behind the other, are cut into parts of one length: so
+        each is in exactly one part, and no part is larger than its length by more than one piece.
+        """
+        sizes = sizes if any(sizes) else [1] * len(sizes)
+        total, before, first, last = 2 * sum(sizes), 0, 0, 0
+        for size in sizes:
+            part = min((2 * before + size) * self.parts // total, self.parts - 1)
+            first += part < self.part
+            last += part <= self.part
+            before += size
+        return range(first, last)
 
 
 @dataclass(frozen=True)

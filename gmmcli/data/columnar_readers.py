@@ -16,14 +16,16 @@ from gmmcli.data.compute import pc
 from gmmcli.data.csv_header import refuse_duplicates
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
+from gmmcli.data.ipc_headers import batch_rows
 from gmmcli.data.json_depth import nested_deeper
 from gmmcli.data.numbers import all_numbers, kind_of, parse
-from gmmcli.data.reader import Pair, Reader, recut
+from gmmcli.data.reader import Pair, Piece, Reader, pieces_of, recut, slices
 from gmmcli.errors import InputError
 from gmmcli.names import printable
 
 MOST_LEVELS = 100  # of JSON: pyarrow's parser ends the process, by overflow of its stack, at some 20 000
 _BLOCK_BYTES = 1 << 22
+_COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
 
 
 class ColumnarReader(Reader):
@@ -36,7 +38,7 @@ class ColumnarReader(Reader):
     _schema: pa.Schema
     _options: ReadOptions
 
-    def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
+    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         """What the types of the columns say."""
         return {name: kind_of(self._schema.field(name).type) for name in columns}
 
@@ -55,9 +57,9 @@ class ColumnarReader(Reader):
         """That of the file."""
         return self._schema
 
-    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """The columns in the types they have, text parsed."""
-        return (self._parsed(table, columns) for table in self.tables(list(columns)))
+        return (self._parsed(table, columns) for table in self.tables(list(columns), pieces))
 
     def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
         """The whole tables, and the columns of them."""
@@ -70,8 +72,8 @@ class ColumnarReader(Reader):
         return pa.Table.from_arrays(cells, names=list(columns))
 
     @abstractmethod
-    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
-        """The named columns, one table for each block, none empty."""
+    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """The named columns, of these of the `pieces` or of all, one table for each block, none empty."""
 
     def _settle(self, label: str, schema: pa.Schema, has_rows: bool) -> None:
         self.label = label
@@ -84,7 +86,9 @@ class ColumnarReader(Reader):
 class ParquetReader(ColumnarReader):
     """One Parquet file, a row group at a time, a large row group in pieces of `block_rows` rows.
 
-    The file is opened for each reading, so that thousands of files need no thousands of handles.
+    The file is opened for each reading, so that thousands of files need no thousands of handles. Columns are read a
+    little ahead of each other: pyarrow would hold all of a row group, 512 MB of 1M rows of 64 numbers, where 256 KiB
+    of each column make 110 MB with what is decoded, in less time (0.7 s against 1.0 to 1.8).
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
@@ -96,12 +100,23 @@ class ParquetReader(ColumnarReader):
             self._metadata = file.metadata
             self._settle(source.label, file.schema_arrow, file.metadata.num_rows > 0)
 
-    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
+    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+        """The row groups, with the bytes of these columns as they are compressed."""
+        schema = self._metadata.schema
+        # by the paths of their cells, which are the names of columns but where these are nested, so no numbers
+        places = [d for d in range(self._metadata.num_columns) if schema.column(d).path in columns]
+        groups = map(self._metadata.row_group, range(self._metadata.num_row_groups))
+        return [Piece(g.num_rows, sum(g.column(d).total_compressed_size for d in places)) for g in groups]
+
+    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Row group by row group, none of it kept."""
         schema = pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
+        groups = range(self._metadata.num_row_groups) if pieces is None else pieces
+        if not groups:
+            return
         with reading(self.label, "parquet"), self._source.open() as stream:
-            file = pq.ParquetFile(stream, metadata=self._metadata)
-            for group in range(self._metadata.num_row_groups):
+            file = pq.ParquetFile(stream, metadata=self._metadata, buffer_size=_COLUMN_BYTES)
+            for group in groups:
                 batches = file.iter_batches(self._block_rows, row_groups=[group], columns=columns)
                 # a column called "a.b" may bring another's parts along
                 yield from recut((b.select(schema.names) for b in batches), schema, self._block_rows)
@@ -115,17 +130,28 @@ class ArrowReader(ColumnarReader):
         self._options = options
         self._block_rows = block_rows
         with reading(source.label, "arrow"), source.open() as stream:
-            reader = self._open(stream, None)
-            self._settle(source.label, reader.schema, any(b.num_rows for b in _batches(reader)))
+            schema = self._open(stream, None).schema
+            self._batch_rows = batch_rows(stream)
+            self._settle(source.label, schema, any(self._batch_rows))
 
-    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
+    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+        """The blocks."""
+        return pieces_of(sum(self._batch_rows), self._block_rows, len(columns))
+
+    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
         schema = pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
         # in the order of the file, which is the order of the reader's answer
         fields = sorted(self._schema.get_field_index(name) for name in columns)
+        last = sum(self._batch_rows)
+        first = 0
+        if pieces is not None:
+            first, last = (min(piece * self._block_rows, last) for piece in (pieces.start, pieces.stop))
+        if first == last:
+            return
         with reading(self.label, "arrow"), self._source.open() as stream:
-            reader = self._open(stream, fields)
-            yield from recut((b.select(schema.names) for b in _batches(reader)), schema, self._block_rows)
+            batches = self._batches(self._open(stream, fields), first, last)
+            yield from recut((b.select(schema.names) for b in batches), schema, self._block_rows)
 
     def _open(
         self, stream: pa.NativeFile, fields: list[int] | None
@@ -134,6 +160,22 @@ class ArrowReader(ColumnarReader):
         if self._source.format == "arrow":
             return pa.ipc.open_file(stream, options=options)
         return pa.ipc.open_stream(stream, options=options)
+
+    def _batches(
+        self, reader: pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader, first: int, last: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows from `first` to before `last`; the batches before them are passed over, but in a stream read."""
+        start = 0
+        for place, rows in enumerate(self._batch_rows):
+            begin, end = max(first - start, 0), min(last - start, rows)
+            if isinstance(reader, pa.ipc.RecordBatchStreamReader):
+                batch = reader.read_next_batch()
+                yield batch.slice(begin, max(end - begin, 0))
+            elif begin < end:
+                yield reader.get_batch(place).slice(begin, end - begin)
+            start += rows
+            if start >= last:
+                break
 
 
 class JsonReader(ColumnarReader):
@@ -158,11 +200,13 @@ class JsonReader(ColumnarReader):
             except (pa.ArrowInvalid, UnicodeError):
                 raise InputError(f"{source.label}: not UTF-8 text: convert it by iconv -f latin1") from None
 
-    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
+    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+        """The blocks."""
+        return pieces_of(self._table.num_rows, self._block_rows, len(columns))
+
+    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Slices of the table in memory."""
-        table = self._table.select(columns)
-        for first in range(0, self._table.num_rows, self._block_rows):
-            yield table.slice(first, self._block_rows)
+        return slices(self._table.select(columns), self._block_rows, pieces)
 
     def _contents(self) -> Iterator[bytes]:
         with self._source.open() as stream:
@@ -216,14 +260,6 @@ class JsonReader(ColumnarReader):
             return InputError(f"{label}: {printable(changed[1])} changes from {changed[2]} to {changed[3]}{where}")
         reason = re.sub(r"^JSON parse error: |\.? in row \d+$", "", text)
         return InputError(f"{label}: not JSON lines{where}: {printable(reason)}")
-
-
-def _batches(
-    reader: pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader,
-) -> Iterator[pa.RecordBatch]:
-    if isinstance(reader, pa.ipc.RecordBatchFileReader):
-        return (reader.get_batch(i) for i in range(reader.num_record_batches))
-    return iter(reader)
 
 
 def _without_times(dtype: pa.DataType) -> pa.DataType:

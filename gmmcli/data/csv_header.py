@@ -18,15 +18,11 @@ _FIRST_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Head:
-    """names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it.
-
-    first_row: its cells, as far as they are known.
-    """
+    """names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it."""
 
     names: tuple[str, ...]
     blank_lines: int
     has_rows: bool
-    first_row: tuple[str, ...] = ()
 
 
 def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
@@ -75,7 +71,6 @@ def _parse(label: str, text: str, options: ReadOptions, delimiter: str, complete
         io.StringIO(text, newline=""), delimiter=delimiter, quotechar=options.quote or None, quoting=quoting
     )
     first: list[str] = []
-    second: list[str] = []
     blank_lines = 0
     follows = False
     try:
@@ -84,7 +79,7 @@ def _parse(label: str, text: str, options: ReadOptions, delimiter: str, complete
                 first = record
                 blank_lines += not record
             elif record or len(first) == 1:
-                second, follows = record, True
+                follows = True
                 break
     except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
         if not first:
@@ -94,8 +89,8 @@ def _parse(label: str, text: str, options: ReadOptions, delimiter: str, complete
     if not first or not (follows or complete):
         return None
     if options.header:
-        return Head(tuple(first), blank_lines, follows, tuple(second))
-    return Head(tuple(f"x{d}" for d in range(1, len(first) + 1)), blank_lines, True, tuple(first))
+        return Head(tuple(first), blank_lines, follows)
+    return Head(tuple(f"x{d}" for d in range(1, len(first) + 1)), blank_lines, True)
 
 
 def refuse_duplicates(label: str, names: tuple[str, ...] | list[str]) -> None:

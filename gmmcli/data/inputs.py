@@ -27,6 +27,7 @@ from gmmcli.data.formats import (
     sniff_binary,
     sniff_compression,
 )
+from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import printable
 
@@ -45,7 +46,7 @@ class Input:
     label: str
     format: str
     path: str | None = None
-    content: pa.Buffer | None = None
+    content: pa.Buffer | ScratchFile | None = None
     compression: str | None = None
 
     def open(self) -> pa.NativeFile:
@@ -53,8 +54,12 @@ class Input:
         return _open(self.path, self.content, self.compression)
 
 
-def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = None) -> list[Input]:
+def expand(
+    paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = None, scratch: Scratch | None = None
+) -> list[Input]:
     """The inputs that the arguments stand for, in their order; globs and folders sorted; none is stdin.
+
+    scratch: room for the content of pipes, and of compressed files that cannot be read without it.
 
     A folder stands for the files in it, not below it, whose suffix is known and whose name has no leading
     dot. Raises InputError naming what is missing, empty or a folder without data files.
@@ -66,12 +71,13 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = 
         paths = [STDIN]
     if list(paths).count(STDIN) > 1:
         raise UsageError("- (standard input) is given twice: it can be read only once")
+    scratch = scratch or Scratch()
     inputs = []
     for argument in paths:
         if argument == STDIN:
-            inputs.append(_read_stdin(options, stdin))
+            inputs.append(_read_stdin(options, stdin, scratch))
         else:
-            inputs += [input_of(path, options) for path in files_of(argument)]
+            inputs += [input_of(path, options, scratch) for path in files_of(argument)]
     return inputs
 
 
@@ -91,9 +97,9 @@ def reading(label: str, what: str) -> Iterator[None]:
         raise InputError(f"{label}: cannot be read as {what}: {reason}") from error
 
 
-def _open(path: str | None, content: pa.Buffer | None, compression: str | None) -> pa.NativeFile:
+def _open(path: str | None, content: pa.Buffer | ScratchFile | None, compression: str | None) -> pa.NativeFile:
     if content is not None:
-        raw: pa.NativeFile = pa.BufferReader(content)
+        raw = content.open() if isinstance(content, ScratchFile) else pa.BufferReader(content)
     else:
         assert path is not None
         raw = pa.OSFile(path)
@@ -120,22 +126,25 @@ def files_of(argument: str) -> list[str]:
     raise InputError(f"{label}: no such file: check the name and the folder")
 
 
-def _read_stdin(options: ReadOptions, stdin: BinaryIO | None) -> Input:
+def _read_stdin(options: ReadOptions, stdin: BinaryIO | None, scratch: Scratch) -> Input:
     stream = stdin if stdin is not None else sys.stdin.buffer
-    return _describe_input("stdin", None, pa.py_buffer(stream.read()), options)
+    return _describe_input("stdin", None, hold(stream, scratch), options, scratch)
 
 
-def input_of(path: str, options: ReadOptions) -> Input:
+def input_of(path: str, options: ReadOptions, scratch: Scratch | None = None) -> Input:
     """The file at a path, its format told; the content too of what gives its bytes but once."""
+    scratch = scratch or Scratch()
     label = printable(path)
     with reading(label, "a file"):
         if stat.S_ISREG(os.stat(path).st_mode):
-            return _describe_input(label, path, None, options)
+            return _describe_input(label, path, None, options, scratch)
         with open(path, "rb") as stream:  # a pipe or a device gives its bytes once
-            return _describe_input(label, path, pa.py_buffer(stream.read()), options)
+            return _describe_input(label, path, hold(stream, scratch), options, scratch)
 
 
-def _describe_input(label: str, path: str | None, content: pa.Buffer | None, options: ReadOptions) -> Input:
+def _describe_input(
+    label: str, path: str | None, content: pa.Buffer | ScratchFile | None, options: ReadOptions, scratch: Scratch
+) -> Input:
     """Tell format and compression: the option wins, then the suffix, then the first bytes."""
     place = path if content is None else None
     with _open(place, content, None) as stream:
@@ -157,5 +166,5 @@ def _describe_input(label: str, path: str | None, content: pa.Buffer | None, opt
         name = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
     if compression is not None and name not in TEXT:
         with reading(label, compression), _open(place, content, compression) as stream:
-            return Input(label, name, None, pa.py_buffer(stream.read()), None)
+            return Input(label, name, None, hold(stream, scratch))
     return Input(label, name, place, content, compression)

@@ -9,23 +9,23 @@
   and `parse`. That makes no difference between an identifier in a CSV and in the Parquet written of it.
 - `float_column`, `float_table`, `float_columns`: cells as float64, NaN where missing; `values_as_floats`: the column
   of them. `inexact_integer`: what is lost by it.
-- A column that pyarrow has parsed to numbers needs no such look at all of its text: `needs_text`, `parsed_facts`,
-  `number_facts`. `looks_whole` and `numbers_of` are for columns whose text is read instead.
-- `convert` makes the typed column of text, `stray_cells` tells which cells keep it from being numbers.
+- Cells that pyarrow can read as numbers, as `floats_of` does, need no such look at all of their text: `needs_text`,
+  `parsed_facts`, `number_facts`. `other_facts` are those of cells that it cannot read all.
+- `convert` makes the typed column of text, `not_numbers` tells which cells keep it from being numbers.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from gmmcli.data.cell_bytes import has_empty, may_be_odd, may_be_one_of
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import false, null, pc, text
+from gmmcli.data.compute import cell, false, null, pc, text
 from gmmcli.data.formats import ReadOptions
 from gmmcli.names import printable
 
@@ -44,7 +44,6 @@ _HELD = (
     r")[ \t]*$"
 )
 _ZERO = r"^[ \t]*[+-]?(0|POINT)+([eE]|[ \t]*$)"
-_SUSPECT = r"^[ \t+-]*0[0-9xX]|^[ \t]*-0[ \t]*$"
 _BOOLEAN = r"^(?i:true|false)$"
 
 
@@ -116,10 +115,10 @@ class TextFacts:
         )
 
 
-def text_facts(column: pa.ChunkedArray, options: ReadOptions) -> TextFacts:
+def text_facts(column: Column, options: ReadOptions) -> TextFacts:
     """The facts of a column of strings; cells that are null or among the null values count as missing."""
     facts = TextFacts()
-    for chunk in column.chunks:
+    for chunk in [column] if isinstance(column, pa.Array) else column.chunks:
         cells = chunk.filter(pc.invert(_is_missing(chunk, options)))
         if not len(cells):
             continue
@@ -128,11 +127,16 @@ def text_facts(column: pa.ChunkedArray, options: ReadOptions) -> TextFacts:
             padded = _first(cells, pc.match_substring_regex(cells, _PADDED))
             new = TextFacts(True, True, integers, False, padded, _first(cells, _not_held(cells, options)))
         else:
-            new = TextFacts(True, False, False, facts.booleans and _all(cells, _BOOLEAN))
+            new = other_facts(cells, facts.booleans)
         facts = facts.merge(new)
         if not (facts.numbers or facts.booleans):
             break
     return facts
+
+
+def other_facts(cells: pa.Array, booleans: bool = True) -> TextFacts:
+    """The facts of strings that are not all numbers, null where missing. booleans: whether those before them are."""
+    return TextFacts(True, False, False, booleans and _all(cells, _BOOLEAN))
 
 
 def settled_type(facts: TextFacts, named: bool = False) -> pa.DataType:
@@ -146,91 +150,95 @@ def settled_type(facts: TextFacts, named: bool = False) -> pa.DataType:
     return pa.bool_() if kind is ColumnKind.BOOLEAN else pa.string()
 
 
-def needs_text(column: pa.ChunkedArray) -> bool:
+def floats_of(cells: Column, options: ReadOptions) -> Any:
+    """Strings, null where missing, as the float64 that pyarrow would parse; None where some are no such numbers.
+
+    The same kind of column, array or chunked array.
+    """
+    if options.decimal != ".":
+        if pc.any(pc.match_substring(cells, ".")).as_py():
+            return None
+        cells = pc.replace_substring(cells, options.decimal, ".")
+    return parsed_as(cells, pa.float64())
+
+
+def parsed_as(cells: Column, dtype: pa.DataType) -> Any:
+    """Strings in a type, blanks around them left out; None where some are not of it."""
+    for blanks in (False, True):
+        try:
+            return pc.cast(pc.utf8_trim(cells, " \t") if blanks else cells, dtype)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def needs_text(typed: Column) -> bool:
     """Whether a parsed column of numbers may have leading zeros or cells that float64 does not hold.
 
     Only where a value is integral: a number beyond what float64 holds is one, or infinite, or zero.
     """
-    if pa.types.is_integer(column.type):
+    if pa.types.is_integer(typed.type):
         return True
-    return any((cells == np.rint(cells)).any() for cells in map(_values, column.chunks))
+    values = float_column(typed)
+    return bool((values == np.rint(values)).any())
 
 
-def parsed_facts(typed: pa.ChunkedArray) -> TextFacts:
+def parsed_facts(typed: Column) -> TextFacts:
     """The facts of a column of numbers, as parsed, for which no text is needed."""
     if typed.null_count == len(typed):
         return TextFacts()
     return TextFacts(True, integers=pa.types.is_integer(typed.type), booleans=False)
 
 
-def number_facts(column: pa.ChunkedArray, typed: pa.ChunkedArray, options: ReadOptions) -> TextFacts:
+def number_facts(column: Column, typed: Column, options: ReadOptions) -> TextFacts:
     """The facts of a column of strings that was parsed to numbers; as text_facts, but few cells are looked at.
 
     These are cells that may have leading zeros, be in hexadecimal or a negative zero, or fit no float64.
     """
     facts = parsed_facts(typed)
-    suspects = pc.match_substring_regex(column, _SUSPECT)
-    if pc.any(suspects).as_py():
-        facts = facts.merge(text_facts(column.filter(suspects), options))
     values = np.abs(float_column(typed))
-    extreme = values >= 10.0**_HELD_DIGITS
-    if not facts.integers:
-        extreme |= values == 0
-    if extreme.any():
-        facts = facts.merge(text_facts(column.filter(flags(extreme)), options))
+    closer = may_be_odd(column, facts.integers) | (values >= 10.0**_HELD_DIGITS)
+    if closer.any():
+        facts = facts.merge(text_facts(column.filter(flags(closer)), options))
+    zeros = values == 0
+    if not facts.integers and zeros.any():
+        cells = column.filter(flags(zeros))
+        cells = cells.filter(pc.match_substring_regex(cells, "[1-9]"))
+        facts = facts.merge(text_facts(cells, options)) if len(cells) else facts
     return facts
 
 
-def looks_whole(cell: str) -> bool:
-    """Whether a cell is written as a whole number."""
-    return re.fullmatch(r"[ \t]*[+-]?[0-9]+[ \t]*", cell) is not None
-
-
-def numbers_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """The column of strings, null where missing, as the numbers that pyarrow would infer; None where it would not."""
-    cells = pc.utf8_trim(column, " \t")
-    for dtype in (pa.int64(), pa.float64()):
-        try:
-            return pc.cast(cells, dtype)
-        except pa.ArrowInvalid:
-            continue
-    return None
-
-
-def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Column:
+def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Any:
     """The column of strings as its settled type. Null values become null in typed columns only."""
     if pa.types.is_string(dtype):
         return column
     if pa.types.is_floating(dtype):
         return parse(column, options)
-    cells = _without_missing(column, options)
+    cells = without_missing(column, options)
     if pa.types.is_boolean(dtype):
         return pc.equal(pc.utf8_lower(cells), text("true"))
-    return pc.cast(pc.utf8_trim(cells, " \t"), dtype)
+    return parsed_as(cells, dtype)
 
 
 def parse(column: Column, options: ReadOptions) -> Column:
     """The column of text that is all numbers as float64, null where missing."""
-    return _floats(_without_missing(pc.cast(column, pa.string()), options), options)
+    return _floats(without_missing(pc.cast(column, pa.string()), options), options)
 
 
 def all_numbers(column: Column, options: ReadOptions) -> bool:
     """Whether each cell of a column of text is a number or missing."""
-    return not pc.any(_not_numbers(pc.cast(column, pa.string()), options)).as_py()
+    return not pc.any(not_numbers(pc.cast(column, pa.string()), options)).as_py()
 
 
-def stray_cells(column: pa.ChunkedArray, options: ReadOptions, sample: int) -> str:
-    """Which cells keep a column of text from being numbers, when most of the first `sample` are; else empty."""
-    head = column.slice(0, sample)
-    if 2 * (pc.sum(_not_numbers(head, options)).as_py() or 0) >= len(head):
-        return ""
-    strays = _not_numbers(column, options)
-    count = pc.sum(strays).as_py()
-    if count == 0:
-        return ""
-    row = pc.index(strays, True).as_py()
-    verb = "cell is not a number" if count == 1 else "cells are not numbers"
-    return f"{count} {verb}, the first '{printable(column[row].as_py())}' in row {row + 1}"
+def not_numbers(column: Column, options: ReadOptions) -> Column:
+    """True for each cell of a column of text that is neither missing nor a number."""
+    number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
+    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
+
+
+def without_missing(column: Column, options: ReadOptions) -> Column:
+    """The column of strings, those among the null values null."""
+    return pc.if_else(_is_missing(column, options), null(pa.string()), column)
 
 
 # ---- float64
@@ -314,7 +322,9 @@ def _values(array: pa.Array) -> np.ndarray:  # (N,)
 
 
 def _floats(cells: Column, options: ReadOptions) -> Column:
-    return pc.cast(pc.replace_substring(pc.utf8_trim(cells, " \t"), options.decimal, "."), pa.float64())
+    if options.decimal != ".":
+        cells = pc.replace_substring(cells, options.decimal, ".")
+    return parsed_as(cells, pa.float64())
 
 
 def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
@@ -329,20 +339,12 @@ def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
     return pc.invert(pc.and_(held, told))
 
 
-def _not_numbers(column: Column, options: ReadOptions) -> Column:
-    """True for each cell that is neither missing nor a number."""
-    number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
-    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
-
-
 def _is_missing(column: Column, options: ReadOptions) -> Column:
-    # By a pattern, since arrow arrays and scalars made from Python values import pandas, which takes 0.3 s.
-    values = "|".join(re.escape(value) for value in options.null_values)
-    return pc.or_kleene(pc.is_null(column), pc.match_substring_regex(column, f"^(?:{values})$"))
-
-
-def _without_missing(column: Column, options: ReadOptions) -> Column:
-    return pc.if_else(_is_missing(column, options), null(pa.string()), column)
+    nulls = pc.is_null(column)
+    if not (may_be_one_of(column, options.null_values) or has_empty(column)):
+        return nulls
+    values = pa.concat_arrays([cell(value) for value in {"", *options.null_values}]).cast(column.type)
+    return pc.or_kleene(nulls, pc.is_in(column, value_set=values))
 
 
 def _pattern(pattern: str, options: ReadOptions) -> str:

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
 
 Pair = tuple[pa.Table, pa.Table]
+_CELL_BYTES = 8
+
+
+class Piece(NamedTuple):
+    """Rows that can be read on their own: their number, and about how many bytes a reading of them takes."""
+
+    rows: int
+    bytes: int
+
+
+def pieces_of(rows: int, block_rows: int, columns: int) -> list[Piece]:
+    """The pieces of rows that can be read from any block on: the blocks, a cell being a float64."""
+    counts = [min(block_rows, rows - first) for first in range(0, rows, block_rows)]
+    return [Piece(count, _CELL_BYTES * columns * count) for count in counts]
+
+
+def slices(table: pa.Table, block_rows: int, pieces: range | None = None) -> Iterator[pa.Table]:
+    """These of the blocks of a table, or all."""
+    firsts = range(0, table.num_rows, block_rows)
+    chosen = firsts if pieces is None else firsts[pieces.start : pieces.stop]
+    return (table.slice(first, block_rows) for first in chosen)
 
 
 class Reader(ABC):
@@ -24,8 +46,11 @@ class Reader(ABC):
     has_rows: bool
 
     @abstractmethod
-    def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
-        """What the cells of the columns are, settled over the whole file."""
+    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+        """What the cells of the columns are, settled over the whole file.
+
+        keep: whether numbers that are found on the way may be kept in memory, as `numbers` is going to be asked for.
+        """
 
     @abstractmethod
     def details(self, columns: Sequence[str]) -> dict[str, str]:
@@ -43,12 +68,19 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def numbers(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The columns as numbers, one piece for each block and none without rows."""
+    def pieces(self, columns: Sequence[str]) -> Sequence[Piece]:
+        """All rows in pieces for `numbers` of these columns, told without reading cells that were not read before.
+
+        A piece has whole blocks: `numbers` makes a table of every full `block_rows` of its rows, and one of the rest.
+        """
+
+    @abstractmethod
+    def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """The columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
 
     @abstractmethod
     def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
-        """The same pieces with all columns, in the schema of `columns` used, and beside each the columns' numbers."""
+        """The same tables with all columns, in the schema of `columns` used, and beside each the columns' numbers."""
 
 
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

@@ -14,13 +14,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import BLOCK_ROWS
+from gmmcli.blocks import BLOCK_ROWS, Share
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
 from gmmcli.data.numbers import float_columns
 from gmmcli.data.reader import Reader
+from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
 from gmmcli.data.text_lines import strings
@@ -43,7 +44,8 @@ class Rows(NamedTuple):
 class Source:
     """The rows of all inputs, in order; all inputs have the same columns, in the order of the first.
 
-    paths: files, globs, folders and `-`; none is standard input. block_rows: rows of a full block.
+    paths: files, globs, folders and `-`; none is standard input. block_rows: rows of a full block. scratch: room for
+    what is kept for further readings, in memory and on the disk.
 
     names: of the columns. label: short, for messages. by_position: whether the names are made up (no header).
     Raises InputError naming the file for whatever is missing or cannot be read.
@@ -56,11 +58,14 @@ class Source:
         *,
         stdin: BinaryIO | None = None,
         block_rows: int = BLOCK_ROWS,
+        scratch: Scratch | None = None,
     ) -> None:
         self._options = options or ReadOptions()
-        inputs = expand(paths, self._options, stdin)
+        self._block_rows = block_rows
+        scratch = scratch or Scratch()
+        inputs = expand(paths, self._options, stdin, scratch)
         settled = SettledTypes()
-        self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
+        self._readers = [_open_reader(one, self._options, block_rows, settled, scratch) for one in inputs]
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
@@ -101,17 +106,24 @@ class Source:
         except InputError as error:
             raise InputError(f"{self.label}: {error}{self._delimiter_hint()}") from None
 
-    def blocks(self, columns: Sequence[str], weights: str | None = None, missing: Missing = "error") -> SourceBlocks:
+    def blocks(
+        self,
+        columns: Sequence[str],
+        weights: str | None = None,
+        missing: Missing = "error",
+        share: Share = Share(),
+    ) -> SourceBlocks:
         """The columns as blocks of numbers, and the row weights.
 
         missing: what is done with a row that has a missing, NaN or infinite cell: "error", "drop" (left out),
-        or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). Raises InputError for
-        a column that is not numeric; text is, where every cell is a number.
+        or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). share: the part of the rows
+        that is read, by default all. Raises InputError for a column that is not numeric; text is, where every cell is
+        a number.
         """
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"missing is {missing!r}: give error, drop or keep")
         self._require_numbers([*columns, weights] if weights is not None else columns)
-        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing)
+        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows)
 
     def tables(self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep") -> Iterator[Rows]:
         """All rows in order, in pieces as large as blocks, every column as it was read.
@@ -121,8 +133,8 @@ class Source:
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
         missing cell is NaN in x.
         """
-        if typed:
-            self._kinds(self.names)  # of all at once, since for text it takes a reading of all of it
+        # of all at once where all types are asked for, since for text it takes a reading of all of it
+        self._kinds(self.names if typed else columns, keep=False)
         self._require_numbers(columns)
         schema = self.schema(typed, columns)
         first_row = 0
@@ -185,10 +197,10 @@ class Source:
     def _all_numbers(self, name: str) -> bool:
         return all(reader.all_numbers(name) for reader in self._readers)
 
-    def _kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
+    def _kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         merged = dict.fromkeys(columns, ColumnKind.EMPTY)
         for reader in self._readers:
-            for name, kind in reader.kinds(columns).items():
+            for name, kind in reader.kinds(columns, keep).items():
                 if merged[name] is ColumnKind.EMPTY:
                     merged[name] = kind
                 elif kind not in (merged[name], ColumnKind.EMPTY):
@@ -222,9 +234,11 @@ class Source:
         return f": perhaps --delimiter {'tab' if found == chr(9) else repr(found)}" if found else ""
 
 
-def _open_reader(source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes) -> Reader:
+def _open_reader(
+    source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes, scratch: Scratch
+) -> Reader:
     if source.format in DELIMITED:
-        return CsvReader(source, options, block_rows, settled)
+        return CsvReader(source, options, block_rows, settled, scratch)
     # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
     from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
 

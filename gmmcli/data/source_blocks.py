@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from gmmcli.blocks import Block
+from gmmcli.blocks import Block, Share
 from gmmcli.data.bad_cells import BadCells
 from gmmcli.data.numbers import float_table
-from gmmcli.data.reader import Reader
+from gmmcli.data.reader import Piece, Reader
 from gmmcli.errors import InputError
 from gmmcli.names import printable
 
 Missing = Literal["error", "drop", "keep"]
+
+
+class _Run(NamedTuple):
+    """Pieces of a file: their places, the pieces, and the numbers of their first block and row over all files."""
+
+    reader: Reader
+    places: range
+    pieces: Sequence[Piece]
+    first_block: int
+    first_row: int
 
 
 class SourceBlocks:
@@ -23,31 +34,55 @@ class SourceBlocks:
 
     A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows. With
     missing="drop" it lacks the rows dropped; a block without rows is skipped, its number stays. Row numbers
-    count all rows.
+    count all rows. share: the part of the data that is read here; its blocks are those that they are in all of it.
 
-    rows_read, rows_dropped: of the last complete iteration, 0 before. An iteration raises InputError for bad
-    cells, with their number in each column over the whole data, for weights that are negative or all zero,
-    and when no row is left.
+    rows_read, rows_dropped: of the share, in the last complete iteration, 0 before. An iteration raises InputError
+    for bad cells, with their number in each column over the whole data, and for negative weights; and, of a share
+    that is all of the data, for weights that are all zero and when no row is left.
     """
 
     def __init__(
-        self, readers: Sequence[Reader], label: str, columns: tuple[str, ...], weights: str | None, missing: Missing
+        self,
+        readers: Sequence[Reader],
+        label: str,
+        columns: tuple[str, ...],
+        weights: str | None,
+        missing: Missing,
+        share: Share,
+        block_rows: int,
     ) -> None:
         self._readers = readers
         self._label = label
         self._columns = columns
         self._weights = weights
         self._missing = missing
+        self._share = share
+        self._block_rows = block_rows
         self._names = (*columns, weights) if weights is not None else columns
         self.rows_read = 0
         self.rows_dropped = 0
 
+    @property
+    def rows(self) -> int:
+        """Rows of all of the data, those that are dropped among them; nothing is read for it."""
+        return sum(piece.rows for pieces in self._pieces for piece in pieces)
+
+    @property
+    def share_rows(self) -> int:
+        """Rows of the share, likewise."""
+        return sum(piece.rows for run in self._runs for piece in run.pieces)
+
+    @property
+    def bytes_per_reading(self) -> int:
+        """About what one iteration reads: of a Parquet file compressed, of others the numbers in memory."""
+        return sum(piece.bytes for run in self._runs for piece in run.pieces)
+
     def __iter__(self) -> Iterator[Block]:
-        first_row = kept = 0
+        read = kept = 0
         total_weight = 0.0
-        index = 0
-        for reader in self._readers:
-            for table in reader.numbers(self._names):
+        for run in self._runs:
+            index, first_row = run.first_block, run.first_row
+            for table in run.reader.numbers(self._names, run.places):
                 block = self._block(index, first_row, float_table(table, self._names))
                 index += 1
                 first_row += table.num_rows
@@ -55,15 +90,43 @@ class SourceBlocks:
                     kept += len(block.x)
                     total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
                     yield block
-        self.rows_read = first_row
-        self.rows_dropped = first_row - kept
+            read += first_row - run.first_row
+        self.rows_read = read
+        self.rows_dropped = read - kept
+        if not self._share.is_all:  # what is missing here may be elsewhere
+            return
         label = self._label
-        if not first_row:
+        if not read:
             raise no_rows(label)
         if not kept:
             raise InputError(f"{label}: no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
             raise InputError(f"{label}: all weights in {printable(self._weights or '')} are 0")
+
+    @cached_property
+    def _pieces(self) -> list[Sequence[Piece]]:
+        """The pieces of each file."""
+        return [reader.pieces(self._names) for reader in self._readers]
+
+    @cached_property
+    def _runs(self) -> list[_Run]:
+        """The share's pieces of each file that has any."""
+        chosen = self._share.among([piece.bytes for pieces in self._pieces for piece in pieces])
+        runs = []
+        before = index = first_row = 0
+        for reader, pieces in zip(self._readers, self._pieces, strict=True):
+            places = range(max(chosen.start - before, 0), min(chosen.stop - before, len(pieces)))
+            if places:
+                rows, blocks = self._size(pieces[: places.start])
+                read = pieces[places.start : places.stop]
+                runs.append(_Run(reader, places, read, index + blocks, first_row + rows))
+            rows, blocks = self._size(pieces)
+            index, first_row, before = index + blocks, first_row + rows, before + len(pieces)
+        return runs
+
+    def _size(self, pieces: Sequence[Piece]) -> tuple[int, int]:
+        """Rows and blocks of the pieces."""
+        return sum(piece.rows for piece in pieces), sum(-(-piece.rows // self._block_rows) for piece in pieces)
 
     def _block(self, index: int, first_row: int, cells: np.ndarray) -> Block:
         finite = np.isfinite(cells)

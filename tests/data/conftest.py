@@ -24,6 +24,14 @@ def passed(source: Source, columns: Sequence[str] = (), typed: bool = False) -> 
     return pa.concat_tables([rows.table for rows in source.tables(columns, typed)])
 
 
+@pytest.fixture(params=["in memory", "on disk"])
+def budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With memory for all data, and with memory for none, the text in small pieces: the same must come of it."""
+    if request.param == "on disk":
+        monkeypatch.setattr("gmmcli.data.scratch.available_memory", lambda: 0)
+        monkeypatch.setattr("gmmcli.data.csv_text._PARSE_BYTES", 1 << 13)
+
+
 @pytest.fixture
 def copy(tmp_path) -> Callable[[Source, str], str]:
     """Write a source to a file of this suffix, as `assign` would, and return its path."""

@@ -23,7 +23,9 @@ from gmmcli.data.numbers import (
     settled_type,
     text_facts,
 )
+from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
+from gmmcli.errors import InputError
 
 ODD = [
     "0", "-0", "-0.0", "007", "-01", "00", "0.5", "00.5", ".5", "5.", " 5", "5\t", "0x1F", "1e3", "1e400", "1e-400",
@@ -62,27 +64,52 @@ def test_facts_of_parsed_numbers_are_those_of_their_text(cells: list[str]) -> No
 def facts_of(source: Source) -> tuple[object, ...]:
     """All that a source tells of its columns, and their numbers where they have any."""
     numeric = [name for name, kind in source.kinds.items() if kind is ColumnKind.NUMBER]
-    numbers = [rows.x.tolist() for rows in source.tables(numeric, missing="drop")]
-    return source.kinds, source.details, source.schema(typed=True), repr(numbers)
+    tables = [repr(rows.x.tolist()) for rows in source.tables(numeric, missing="drop")]
+    try:
+        blocks = [repr(block.x.tolist()) for block in source.blocks(["b", *numeric[:-1]], missing="keep")]
+    except InputError as error:
+        blocks = [str(error)]
+    return source.kinds, source.details, source.schema(typed=True), tables, blocks
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([*ODD, "x", "true", "2020-01-01", "12:30", '"7"', '"a,b"'])
-        | st.integers(-(2**65), 2**65).map(str),
-        min_size=1,
-    )
+TRUTHS = ["x", "true", "TRUE", "tRUE", "1", "0"]
+TIMES = [
+    "2020-01-01", "0001-01-01", "2020-01-01 10:00", "2020-01-01 10:00:00.5", "2020-01-01T10:00:00Z",
+    "12:30", "24:00",
+]  # fmt: skip
+COLUMNS = st.lists(
+    st.sampled_from([*ODD, '"7"', '"a,b"', '""', '"NA"'])
+    | st.sampled_from(TRUTHS)
+    | st.sampled_from(TIMES)
+    | st.integers(-(2**65), 2**65).map(str),
+    min_size=1,
 )
+
+
+@settings(max_examples=300, deadline=None)
+@given(COLUMNS)
 @example(["1", "2.5"])
 @example(["1", "true"])
+@example(["0", "2", "true"])
 @example(["7", "x"])
 @example(["7", "99999999999999999999"])
-def test_reading_a_column_as_text_first_tells_the_same_of_it(cells: list[str]) -> None:
+@example(["0x1F", "1.5"])
+@example(["1000000000000000", "0.5"])
+@example(["2020-01-01", "2020-01-01 10:00:00.5"])
+def test_a_column_in_pieces_is_what_it_is_in_one_piece_and_to_pyarrow(cells: list[str]) -> None:
     content = ("a,b\n" + "".join(f"{cell},1.5\n" for cell in cells)).encode()
-    found = facts_of(Source([], stdin=io.BytesIO(content)))
-    with mock.patch("gmmcli.data.csv_reader.looks_whole", return_value=False):
-        assert facts_of(Source([], stdin=io.BytesIO(content))) == found
+    with mock.patch("gmmcli.data.column_survey._SAMPLE_ROWS", 3):
+        whole = Source([], stdin=io.BytesIO(content))
+        found = facts_of(whole)
+        with mock.patch.multiple("gmmcli.data.csv_text", _PARSE_BYTES=40, _COLUMN_BYTES=1):
+            assert facts_of(Source([], stdin=io.BytesIO(content))) == found
+            assert facts_of(Source([], stdin=io.BytesIO(content), scratch=Scratch(0))) == found
+    convert = pacsv.ConvertOptions(null_values=list(ReadOptions().null_values), strings_can_be_null=True)
+    inferred = kind_of(pacsv.read_csv(io.BytesIO(content), convert_options=convert).column("a").type)
+    if inferred is ColumnKind.NUMBER and whole.kinds["a"] is ColumnKind.TEXT:
+        assert whole.details["a"].startswith(("numbers ", "1 cell ", "2 cells "))  # identifiers, in hexadecimal
+    else:
+        assert whole.kinds["a"] is inferred
 
 
 @given(st.lists(st.integers(-(10**30), 10**30), min_size=1), st.integers(0, 30))

@@ -20,6 +20,7 @@ from gmmcli.data.source import Source
 from gmmcli.errors import InputError, UsageError
 from tests.data.conftest import cells, passed, stdin
 
+pytestmark = pytest.mark.usefixtures("budget")
 NUMBER, TEXT, EMPTY = ColumnKind.NUMBER, ColumnKind.TEXT, ColumnKind.EMPTY
 
 

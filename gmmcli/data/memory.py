@@ -1,0 +1,69 @@
+"""How much memory this process may still take: `available_memory`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_GUESS = 1 << 30  # where nothing tells
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that are free, or would be if the system let go of files it holds; at least 0.
+
+    The least of what the machine has and what is left of the limits of the control groups (versions 1 and 2) that the
+    process is in, as containers and job schedulers set them. root: of the file system that tells, for tests.
+    """
+    found = [*_of_machine(root), *_of_groups(root)]
+    return max(0, min(found, default=_of_system()))
+
+
+def _of_machine(root: Path) -> Iterator[int]:
+    told = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    if told is not None:
+        yield int(told[1]) << 10
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What is left in each group that limits memory, from the process's own up."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top = root / "sys/fs/cgroup/memory"
+        else:
+            continue
+        # in a container the path may be that of the host, of which nothing but the end of it is seen here: the top
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            yield from _left(group, *names)
+            if group == top:
+                break
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
+    most, used = _read(group / limit).strip(), _read(group / usage).strip()
+    if most.isdecimal() and used.isdecimal():  # not "max"
+        cached = re.search(rf"^{reclaimable} (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
+        yield int(most) - int(used) + (int(cached[1]) if cached else 0)
+
+
+def _of_system() -> int:
+    """What POSIX tells elsewhere: of some systems the free memory, of others all of it, half of which may be."""
+    for name, share in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
+        try:
+            return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") // share
+        except (AttributeError, ValueError, OSError):
+            continue
+    return _GUESS
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
