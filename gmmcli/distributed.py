@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.errors import GmmError
+from gmmcli.errors import GmmError, UsageError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from gmmcli.fitting.group import Group
@@ -63,13 +62,24 @@ def place() -> Place:
     return Place(*(int(os.environ.get(name, default)) for name, default in zip(names, defaults, strict=True)))
 
 
+def own_device(name: str) -> str:
+    """The device that this process is to use where its host has several processes and CUDA devices."""
+    here = place()
+    if here.local_size == 1 or name not in ("auto", "cuda"):
+        return name
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{here.local_rank % count}" if count else name
+
+
 @contextmanager
-def together(device: torch.device, timeout: float = TIMEOUT) -> Iterator[Group]:
+def together() -> Iterator[Group]:
     """The processes that torchrun has started; this one alone where it has not.
 
-    timeout: seconds. An error that leaves the context is that of all processes: it is raised by the one that it
-    befell, or by the first of them, and ends the others by SystemExit. Raises ProcessLostError where another process
-    ended without a word.
+    An error that leaves the context is that of all processes: it is raised by the one that it befell, or by the first
+    of them, and ends the others by SystemExit. Raises ProcessLostError where another process ended without a word, or
+    has not answered for GMM_TIMEOUT seconds, by default TIMEOUT.
     """
     from gmmcli.fitting.group import ALONE
 
@@ -77,16 +87,17 @@ def together(device: torch.device, timeout: float = TIMEOUT) -> Iterator[Group]:
     if here.alone:
         yield ALONE
         return
+    import torch
     import torch.distributed as dist
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    wait = timedelta(seconds=timeout)
+    wait = timedelta(seconds=_timeout())
     run, rank, size = next(rendezvous("env://", timeout=wait))
     attempt = PrefixStore(f"gmm attempt {here.attempt}", run)
     words = _Words(attempt, PrefixStore("gmm", run), here)
     words.recall()
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
     try:
         yield _ranks(here)
@@ -96,6 +107,14 @@ def together(device: torch.device, timeout: float = TIMEOUT) -> Iterator[Group]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _timeout() -> float:
+    given = os.environ.get("GMM_TIMEOUT", "")
+    try:
+        return float(given or TIMEOUT)
+    except ValueError:
+        raise UsageError(f"GMM_TIMEOUT is {given!r}: give a number of seconds") from None
 
 
 @dataclass(frozen=True)

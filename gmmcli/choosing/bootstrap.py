@@ -19,8 +19,8 @@ from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.draws import generator, row_uniforms
 from gmmcli.errors import InputError, NumericalError
+from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.fit import fit_blocks
-from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.mixture import GaussianMixture
 from gmmcli.threads import single_intra_op_thread
@@ -62,7 +62,7 @@ def bootstrap(
     options: FitOptions,
     replicates: int | None,
     watcher: Watcher,
-    group: Group = ALONE,
+    execution: Execution = HERE,
 ) -> dict[str, Any] | None:
     """Both of the best cell of a grid, as JSON values; None without replicates. options: those of the grid."""
     if replicates is None:
@@ -70,8 +70,8 @@ def bootstrap(
     its = grid.options.options(options, grid.best.family, grid.best.components)
     return {
         "replicates": replicates,
-        "ratio_test": asdict(ratio_test(blocks, grid.model, its, replicates, watcher, group)),
-        "standard_errors": asdict(standard_errors(blocks, grid.model, its, replicates, watcher, group)),
+        "ratio_test": asdict(ratio_test(blocks, grid.model, its, replicates, watcher, execution)),
+        "standard_errors": asdict(standard_errors(blocks, grid.model, its, replicates, watcher, execution)),
     }
 
 
@@ -115,7 +115,7 @@ def standard_errors(
     options: FitOptions,
     replicates: int,
     watcher: Watcher,
-    group: Group = ALONE,
+    execution: Execution = HERE,
 ) -> StandardErrors:
     """Of refits to resampled rows, each from the model, so that components keep their numbers.
 
@@ -128,7 +128,7 @@ def standard_errors(
         try:
             resampled = Resampled(blocks, options.seed, replicate)
             result = fit_blocks(
-                resampled, its, columns=model.columns, start=model, listener=watcher.listener, group=group
+                resampled, its, columns=model.columns, start=model, listener=watcher.listener, execution=execution
             )
         except (InputError, NumericalError):
             continue
@@ -147,7 +147,7 @@ def ratio_test(
     options: FitOptions,
     replicates: int,
     watcher: Watcher,
-    group: Group = ALONE,
+    execution: Execution = HERE,
 ) -> RatioTest:
     """The parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B times.
 
@@ -156,7 +156,7 @@ def ratio_test(
     """
 
     def statistic_of(blocks: Iterable[Block], purpose: str) -> float | None:
-        return _statistic(blocks, model.columns, options, _Within(watcher, purpose), group)
+        return _statistic(blocks, model.columns, options, _Within(watcher, purpose), execution)
 
     statistic = statistic_of(blocks, "for the likelihood-ratio test")
     if statistic is None:
@@ -172,12 +172,16 @@ def ratio_test(
 
 
 def _statistic(
-    blocks: Iterable[Block], columns: Sequence[str] | None, options: FitOptions, watcher: Watcher, group: Group
+    blocks: Iterable[Block],
+    columns: Sequence[str] | None,
+    options: FitOptions,
+    watcher: Watcher,
+    execution: Execution,
 ) -> float | None:
     """2 (log L of K + 1 − log L of K), nats; None where one of them cannot be fitted."""
     grid = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
     try:
-        cells = fit_grid(blocks, options, grid, columns=columns, watcher=watcher, group=group).cells
+        cells = fit_grid(blocks, options, grid, columns=columns, watcher=watcher, execution=execution).cells
     except (InputError, NumericalError):
         return None
     if any(cell.failed for cell in cells):

@@ -20,8 +20,8 @@ from gmmcli.choosing.splitting import split
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
+from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.fit import fit_rows
-from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
@@ -79,11 +79,10 @@ def fit_grid(
     columns: Sequence[str] | None = None,
     watcher: Watcher | None = None,
     store: Store | None = None,
-    group: Group = ALONE,
+    execution: Execution = HERE,
 ) -> Grid:
     """Fits every cell to blocks that can be iterated several times. `options` but for components and family.
 
-    group: the processes that fit together, each to blocks of its own; columns are then to be named.
     Raises InputError for rows that no cell could take, NumericalError where every cell failed.
     """
     watcher = watcher or Watcher()
@@ -92,7 +91,7 @@ def fit_grid(
     most = max(components for _, components in order)
 
     def read(blocks: Iterable[Block]) -> SurveyedRows:
-        return SurveyedRows.read(blocks, options, columns, most=most, families=families, group=group)
+        return SurveyedRows.read(blocks, options, columns, most=most, families=families, execution=execution)
 
     rows, folds = read(blocks), []
     rows.keep_blocks()  # every fold and kind of coordinates reads them anew
@@ -110,7 +109,9 @@ def fit_grid(
     for family, components in order:
         its = grid.options(options, family, components)
         cell = None if store is None else store.get(its)
-        if cell is None or cell.metadata["data"]["fingerprint"] != same:
+        if (cell is None or cell.metadata["data"]["fingerprint"] != same) and cells and execution.late():
+            cell = Cell(family, components, None, {}, reason="not fitted, as the time allowed by --time-limit was up")
+        elif cell is None or cell.metadata["data"]["fingerprint"] != same:
             watcher.begins(family, components, "")
             cell = _cell(rows, its, cells, watcher)
             if folds and not cell.failed:
@@ -211,6 +212,6 @@ def _judged(cell: Cell, folds: Sequence[tuple[SurveyedRows, Fold]], options: Fit
             model = _fit(rows, options, watcher).model
         except (InputError, NumericalError) as error:
             return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
-        part, its_weight = log_likelihood(held_out, model, rows.threads, rows.group)
+        part, its_weight = log_likelihood(held_out, model, rows.threads, rows.execution.group)
         total, weight = total + part, weight + its_weight
     return replace(cell, holdout=total / weight)

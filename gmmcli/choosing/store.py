@@ -19,7 +19,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.model_file import load_model, save_model
 from gmmcli.version import __version__
 
-IRRELEVANT = ("threads", "memory")  # options that change no result
+IRRELEVANT = ("threads",)  # options that change no result
 
 
 class FolderStore:

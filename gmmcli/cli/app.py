@@ -21,7 +21,9 @@ import typer
 
 from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
 from gmmcli.cli.options import Debug, flatten
+from gmmcli.distributed import together
 from gmmcli.errors import GmmError
+from gmmcli.fitting.group import Group
 from gmmcli.version import __version__
 
 INTERRUPTED = 130
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not debug:
             warnings.simplefilter("ignore")
         try:
-            code = _run(arguments)
+            with together() as group:
+                code = _run(arguments, group)
             console.flush()  # what is still buffered may meet a closed pipe or a full disk
         except BaseException as error:
             code, message = explain(error)
@@ -141,8 +144,9 @@ def _refused_value(error: BaseException) -> str:
     return f"{option.opts[0]} {first['input']}: {reason}"
 
 
-def _run(arguments: Sequence[str]) -> int:
-    code = typer.main.get_command(app).main(list(arguments), prog_name="gmm", standalone_mode=False)
+def _run(arguments: Sequence[str], group: Group) -> int:
+    command = typer.main.get_command(app)
+    code = command.main(list(arguments), prog_name="gmm", standalone_mode=False, obj=group)
     return code if isinstance(code, int) else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +30,13 @@ from gmmcli.cli.options import (
     Reading,
     Weights,
 )
+from gmmcli.cli.plan import plan_report
+from gmmcli.cli.processes import among_processes, group_of, refuse_stdin, sums_over
 from gmmcli.cli.progress import follow
+from gmmcli.cli.room_options import Room
+from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
+from gmmcli.distributed import place
 from gmmcli.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
@@ -40,7 +45,10 @@ if TYPE_CHECKING:
     from gmmcli.choosing.options import GridOptions
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Selection, Source
+    from gmmcli.fitting.execution import Execution
     from gmmcli.fitting.options import FitOptions
+    from gmmcli.fitting.race import Keeper
+    from gmmcli.fitting.rows import SurveyedRows
     from gmmcli.mixture import GaussianMixture
     from gmmcli.starts import Start
 
@@ -53,6 +61,7 @@ $ gmm fit sample_data/faithful.csv --components 1:4 --family full,tied,diagonal 
 
 
 def fit(
+    context: typer.Context,
     *,
     data: Data = None,
     output: Annotated[
@@ -64,6 +73,8 @@ def fit(
     missing: Missing = "error",
     fitting: Fitting,
     choosing: Choosing,
+    running: Running,
+    room: Room,
     reading: Reading,
     log_every: Annotated[
         int | None,
@@ -104,34 +115,51 @@ def fit(
     the units of the data, and how it came to be; gmm show prints both.
     """
     begin = time.monotonic()
+    group = group_of(context)
     read_options = reading.options()
     grid = choosing.grid(fitting)
     start = read_start(fitting.init, read_options)
     options = fitting.options(start) if grid is None else choosing.base(grid, fitting)
     choosing.check(weights, missing, as_json)
+    running.check(grid is not None)
+    refuse_stdin(data, group)
     # only now, since a wrong option is told without them
     with library_imports():
+        from gmmcli.blocks import Share
         from gmmcli.data import Source, check_target
+        from gmmcli.files import check_place
         from gmmcli.fitting.device import pass_dtype, resolve_device
+        from gmmcli.fitting.execution import Execution
         from gmmcli.model_file import save_model
 
     check_model_option("--output", output, "model.pt")
     check_target(choosing.table)
+    if running.checkpoint is not None:
+        check_place(running.checkpoint, "fit.ckpt")
+    options = among_processes(options)
     pass_dtype(options.precision, resolve_device(options.device))
-    console = Console(common.quiet)
+    console = Console(common.quiet or group.rank > 0)
     cells = 1 if grid is None else len(grid.order())
     visualizer = None if visualize is None else Visualizer(visualize, log_every, cells > 1)
-    source = Source(data or [], read_options)
+    scratch = room.scratch(place().local_size)
+    source = Source(data or [], read_options, scratch=scratch)
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
-    blocks = source.blocks(selection.used, weights, as_read(missing))
+    blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
+    execution = Execution(group, lambda: scratch.free, running.late(begin, group))
+    if running.dry_run:
+        plan_report(console, blocks, options, grid, execution, missing == "em")
+        return
     with _named(source.label), follow(console, log_every, visualizer, cells) as watcher:
         if grid is None:
-            fitted = _fit_one(blocks, options, selection, start, watcher)
+            key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
+            keeper = running.keeper(key, begin, group.rank == 0)
+            fitted = _fit_one(blocks, options, selection, start, watcher, keeper, execution)
         else:
-            store = choosing.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
-            fitted = _fit_several(blocks, options, selection, grid, store, choosing.bootstrap, watcher)
+            store = running.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
+            fitted = _fit_several(blocks, options, selection, grid, store, choosing.bootstrap, watcher, execution)
+    rows_read, rows_left_out = sums_over(group, blocks.rows_read, blocks.rows_dropped)
     metadata = {
         **fitted.metadata,
         "kind": "fit",
@@ -139,11 +167,13 @@ def fit(
         "left_out": selection.left_out,
         "weights_column": weights,
         "missing": missing,
-        "rows_read": blocks.rows_read,
-        "rows_left_out": blocks.rows_dropped,
+        "rows_read": rows_read,
+        "rows_left_out": rows_left_out,
         "init": fitting.init,
         "reading": asdict(reading),
     }
+    if group.rank > 0:  # the first process alone writes
+        return
     if fitted.grid is not None and choosing.table is not None:
         _write_table(fitted.grid, choosing.table)
     save_model(output, fitted.model, metadata)
@@ -173,13 +203,22 @@ class _Fitted:
 
 
 def _fit_one(
-    blocks: Iterable[Block], options: FitOptions, selection: Selection, start: Start | None, watcher: Watcher
+    blocks: Iterable[Block],
+    options: FitOptions,
+    selection: Selection,
+    start: Start | None,
+    watcher: Watcher,
+    keeper: Callable[[SurveyedRows], Keeper] | None,
+    execution: Execution,
 ) -> _Fitted:
     from gmmcli.fitting.fit import fit_blocks
     from gmmcli.metadata import describe
 
     given = None if start is None else start.at(selection.used)
-    result = fit_blocks(blocks, options, columns=selection.used, start=given, listener=watcher.listener)
+    result = fit_blocks(
+        blocks, options, columns=selection.used, start=given, listener=watcher.listener, keeper=keeper,
+        execution=execution,
+    )  # fmt: skip
     return _Fitted(result.model, describe(result), result.order)
 
 
@@ -191,12 +230,15 @@ def _fit_several(
     store: Store | None,
     replicates: int | None,
     watcher: Watcher,
+    execution: Execution,
 ) -> _Fitted:
     from gmmcli.choosing.bootstrap import bootstrap
     from gmmcli.choosing.grid import fit_grid
 
-    chosen = fit_grid(blocks, options, grid, columns=selection.used, watcher=watcher, store=store)
-    tested = bootstrap(blocks, chosen, options, replicates, watcher)
+    chosen = fit_grid(
+        blocks, options, grid, columns=selection.used, watcher=watcher, store=store, execution=execution
+    )
+    tested = bootstrap(blocks, chosen, options, replicates, watcher, execution)
     more = {"selection": grid_metadata(chosen), "bootstrap": tested}
     return _Fitted(chosen.model, {**chosen.best.metadata, **more}, chosen.best.order, chosen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,9 +13,6 @@ from gmmcli.errors import UsageError
 from gmmcli.families import GIVEN_VARIANCE
 from gmmcli.files import STDOUT
 from gmmcli.fitting.options import INITS, FitOptions
-
-if TYPE_CHECKING:
-    from gmmcli.choosing.store import FolderStore
 
 CHOOSING = "Choosing (several --components or --family)"
 
@@ -50,16 +47,6 @@ class Choosing:
             rich_help_panel=CHOOSING,
         ),
     ] = None
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Keep every fit in the folder MODEL.cells until all are done, and go on from those that are there. "
-            "A grid that is stopped leaves the folder to the next one.",
-            rich_help_panel=CHOOSING,
-        ),
-    ] = False
-
     bootstrap: Annotated[
         int | None,
         typer.Option(
@@ -88,14 +75,6 @@ class Choosing:
         if fitting.init not in INITS:
             raise UsageError(f"--init {fitting.init}: a file starts one fit: give one of {', '.join(INITS)}")
         return GridOptions(components, families, self.criterion or "bic", self.folds, fitting.variance)
-
-    def store(self, output: str, key: Any) -> FolderStore | None:
-        """Where finished fits are kept under --resume. key: what else the fits depend on."""
-        if not self.resume:
-            return None
-        from gmmcli.choosing.store import FolderStore
-
-        return FolderStore(f"{output}.cells", key)
 
     @staticmethod
     def base(grid: GridOptions, fitting: Fitting) -> FitOptions:

@@ -36,9 +36,9 @@ class SourceBlocks:
     missing="drop" it lacks the rows dropped; a block without rows is skipped, its number stays. Row numbers
     count all rows. share: the part of the data that is read here; its blocks are those that they are in all of it.
 
-    rows_read, rows_dropped: of the share, in the last complete iteration, 0 before. An iteration raises InputError
-    for bad cells, with their number in each column over the whole data, and for negative weights; and, of a share
-    that is all of the data, for weights that are all zero and when no row is left.
+    columns, weights: their names. rows_read, rows_dropped: of the share, in the last complete iteration, 0 before.
+    An iteration raises InputError for bad cells, with their number in each column over the whole data, and for
+    negative weights; and, of a share that is all of the data, for weights that are all zero and when no row is left.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class SourceBlocks:
     ) -> None:
         self._readers = readers
         self._label = label
-        self._columns = columns
-        self._weights = weights
+        self.columns = columns
+        self.weights = weights
         self._missing = missing
         self._share = share
         self._block_rows = block_rows
@@ -66,6 +66,12 @@ class SourceBlocks:
     def rows(self) -> int:
         """Rows of all of the data, those that are dropped among them; nothing is read for it."""
         return sum(piece.rows for pieces in self._pieces for piece in pieces)
+
+    @property
+    def files(self) -> list[tuple[str, int, int]]:
+        """The name, the rows and the bytes of every file, likewise."""
+        sizes = ((sum(p.rows for p in pieces), sum(p.bytes for p in pieces)) for pieces in self._pieces)
+        return [(reader.label, *size) for reader, size in zip(self._readers, sizes, strict=True)]
 
     @property
     def share_rows(self) -> int:
@@ -101,7 +107,7 @@ class SourceBlocks:
         if not kept:
             raise InputError(f"{label}: no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
-            raise InputError(f"{label}: all weights in {printable(self._weights or '')} are 0")
+            raise InputError(f"{label}: all weights in {printable(self.weights or '')} are 0")
 
     @cached_property
     def _pieces(self) -> list[Sequence[Piece]]:
@@ -134,12 +140,12 @@ class SourceBlocks:
         if not finite.all():
             if self._missing == "drop":
                 cells = cells[finite.all(axis=1)]
-            elif self._missing == "keep" and not np.isinf(cells).any() and finite[:, len(self._columns) :].all():
-                observed = torch.from_numpy(np.ascontiguousarray(finite[:, : len(self._columns)]))
+            elif self._missing == "keep" and not np.isinf(cells).any() and finite[:, len(self.columns) :].all():
+                observed = torch.from_numpy(np.ascontiguousarray(finite[:, : len(self.columns)]))
             else:
                 raise self._complaint()
         weights = None
-        if self._weights is not None:
+        if self.weights is not None:
             if (cells[:, -1] < 0).any():
                 raise self._complaint()
             weights = torch.from_numpy(cells[:, -1].copy())
@@ -149,17 +155,17 @@ class SourceBlocks:
     def _complaint(self) -> InputError:
         """The error for the bad cells of the whole data; some block has been found to have one."""
         parts, remedy = [], ""
-        bad = count_bad(self._readers, self._columns)
+        bad = count_bad(self._readers, self.columns)
         if self._missing != "drop" and (message := bad.message(unobserved=self._missing == "error")):
             parts.append(message)
             remedy = bad.remedy
-        if self._weights is not None:
-            weights = count_bad(self._readers, (self._weights,))
+        if self.weights is not None:
+            weights = count_bad(self._readers, (self.weights,))
             if self._missing != "drop" and (message := weights.message()):
                 parts.append(message)
                 remedy = "use --missing drop"
             if weights.negative[0]:
-                parts.append(f"{weights.negative[0]} negative in weights column {printable(self._weights)}")
+                parts.append(f"{weights.negative[0]} negative in weights column {printable(self.weights)}")
         return InputError(": ".join(filter(None, [self._label, ", ".join(parts), remedy])))
 
 

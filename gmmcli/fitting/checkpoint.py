@@ -7,31 +7,21 @@ columns, data), and the seconds that it took. One of other options, or of data t
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gmmcli.errors import InputError
 from gmmcli.files import PendingFile
+from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.plain import plain, restored
 from gmmcli.fitting.race import Keeper, Standing
 from gmmcli.names import listing, printable
 
 FORMAT = "gmm checkpoint"
 VERSION = 1
-EVERY = 60.0  # seconds
-
-
-@dataclass(frozen=True)
-class Every:
-    """How often the state is written: after so many seconds, or passes over all rows."""
-
-    seconds: float = EVERY
-    passes: float = math.inf
 
 
 class Checkpoint(Keeper):

@@ -22,7 +22,7 @@ from gmmcli.fitting.device import float32_products
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.group import ALONE, Group
+from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
@@ -55,17 +55,18 @@ def fit_blocks(
     start: Given = None,
     listener: Listener | None = None,
     keeper: Callable[[SurveyedRows], Keeper] | None = None,
-    group: Group = ALONE,
+    execution: Execution = HERE,
 ) -> FitResult:
     """Fits a mixture to blocks of rows that can be iterated several times.
 
     columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`. keeper: makes one
-    for the rows, see there. group: the processes that fit together, each to blocks of its own; columns are then to be
-    named.
+    for the rows, see there.
     """
     begin = time.monotonic()
     family = get_family(options.family)
-    rows = SurveyedRows.read(blocks, options, columns, most=options.components, families=[family], group=group)
+    rows = SurveyedRows.read(
+        blocks, options, columns, most=options.components, families=[family], execution=execution
+    )
     kept = None if keeper is None else keeper(rows)
     return fit_rows(rows, options, start=start, listener=listener, keeper=kept, begin=begin)
 
@@ -120,7 +121,7 @@ def fit_rows(
             floor=options.floor,
             short=options.short_passes,
             parameters=family.parameter_count(components, data.dims) + 2 * options.noise,
-            limits=Limits(options.passes, options.tolerance),
+            limits=Limits(options.passes, options.tolerance, rows.execution.late),
             listener=listener,
             begin=begin,
             on_collapse=options.on_collapse,

@@ -3,11 +3,15 @@
 Every process does the same with parameters, K × P numbers, and its own with rows. What it says of its rows goes
 through the group; what comes back is the same on all of them, bit for bit, however the rows are divided: integers
 are added, a greatest is exact, and rows are put together in the order of the processes, which is that of the data.
+Imports no torch.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Group:

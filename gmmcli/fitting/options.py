@@ -32,8 +32,7 @@ class FitOptions:
     range of the data. on_collapse: a name in ON_COLLAPSE, what is done with a component that has shrunk to a few rows
     or to the floor. mixture_lr, component_lr: Adam's rates of the weights and of means and covariances. variance: of
     the constant family. init: a name in INITS, or "given" when a model or a table of means is passed. threads:
-    workers on the CPU, all processors when None. memory: bytes that the rows may take, as many as it takes when None:
-    where they take more they are read anew for each pass, to the same result.
+    workers on the CPU, all processors when None.
     """
 
     components: int = 5
@@ -58,7 +57,6 @@ class FitOptions:
     device: str = "auto"
     precision: Literal["auto", "float32", "float64", "tf32"] = "auto"
     threads: int | None = None
-    memory: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError naming the first option that is out of range or does not apply."""
@@ -77,7 +75,7 @@ class FitOptions:
         self._check_combinations()
 
     def _check_numbers(self) -> None:
-        for name in ("components", "seed", "restarts", "iterations", "batch_size", "threads", "memory"):
+        for name in ("components", "seed", "restarts", "iterations", "batch_size", "threads"):
             value = getattr(self, name)
             if value is None and name not in ("components", "seed"):
                 continue

@@ -110,7 +110,7 @@ class Layout:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row that is kept."""
-        return (self.features + self.summary.weighted) * self.dtype.itemsize + torch.int64.itemsize
+        return row_bytes(self.features, self.summary.weighted, self.dtype)
 
     def __call__(self, block: Block) -> PreparedBlock:
         """The block's rows that have a cell, and a weight that is something beside the heaviest."""
@@ -226,7 +226,7 @@ class PreparedData:
     @property
     def largest_sample(self) -> int:
         """Rows, about, that a sample may be asked to have."""
-        return max(SAMPLE_ROWS, SAMPLE_NUMBERS // len(self.bound))
+        return largest_sample(len(self.bound))
 
     def sample(self, seed: int, share: float) -> PreparedData:
         """The rows of `chosen`, kept by every process and by it alone."""
@@ -292,7 +292,7 @@ def prepare(
     ranges = (summary.maximum - summary.minimum).log()
     ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
     data = PreparedData([], affine, summary, bound, 0.0, ranges, dtype, device, group)
-    too_many = summary.own_rows * layout.row_bytes > max(memory, SAMPLE_NUMBERS * dtype.itemsize)
+    too_many = not fits(summary.own_rows * layout.row_bytes, memory, dtype)
     if not bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         kept = (block for block in map_blocks(layout, blocks, threads) if len(block.rows))
         data.blocks = sorted(kept, key=lambda block: int(block.rows[0]))
@@ -307,6 +307,21 @@ def prepare(
         farthest, data.kept = max(far), Kept(seed, share, gathered(chosen, group, data.empty_block()))
     data.radius = math.sqrt(float(group.greatest(torch.tensor([farthest], dtype=torch.float64)))) * (1 + 1e-6)
     return data
+
+
+def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:
+    """Bytes of a row that is kept."""
+    return (features + weighted) * dtype.itemsize + torch.int64.itemsize
+
+
+def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
+    """Whether rows that take so many bytes are kept: no fewer than a sample would take are worth reading anew."""
+    return needed <= max(memory, SAMPLE_NUMBERS * dtype.itemsize)
+
+
+def largest_sample(features: int) -> int:
+    """Rows, about, that a sample of so many features may be asked to have."""
+    return max(SAMPLE_ROWS, SAMPLE_NUMBERS // features)
 
 
 def joined(blocks: Iterable[PreparedBlock]) -> PreparedBlock:

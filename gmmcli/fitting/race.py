@@ -153,8 +153,9 @@ class Race:
 
     def _all_rows(self, engine: Engine, standing: Standing, evaluate: Evaluator, keeper: Keeper) -> None:
         """Samples first, each larger than the one before, then all rows; after each the standing is one to keep."""
-        rows, most, runs = evaluate.data.summary.rows, evaluate.data.largest_sample, standing.runs
-        while standing.size is not None and standing.size * STEP // 2 <= rows and standing.size <= most:
+        rows, runs = evaluate.data.summary.rows, standing.runs
+        sizes = sample_sizes(rows, evaluate.data.largest_sample)
+        while standing.size is not None and standing.size in sizes:
             keeper.passed(standing)
             short = standing.size == SAMPLE_ROWS
             heat = Heat([runs[restart] for restart in standing.contenders])
@@ -278,6 +279,15 @@ class Race:
             run.stop, run.patience, run.due = None, 0, math.inf
             run.history.clear()  # of other rows: not to be compared with what follows
         return [*kept, *again]
+
+
+def sample_sizes(rows: int, most: int) -> list[int]:
+    """Rows of the samples that come before all of so many rows, none of more than `most`."""
+    sizes, size = [], SAMPLE_ROWS
+    while size * STEP // 2 <= rows and size <= most:
+        sizes.append(size)
+        size *= STEP
+    return sizes
 
 
 class _ToBeat:

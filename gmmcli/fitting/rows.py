@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import pass_dtype, resolve_device
-from gmmcli.fitting.group import ALONE, Group
+from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.survey import Survey, survey
@@ -49,9 +48,8 @@ class SurveyedRows:
     """Rows as fits take them, whatever their number of components and family.
 
     blocks: those of this process, can be iterated several times; names: of the columns; seed: of the samples that are
-    taken; memory: bytes that rows may take: where they take more they are read anew for each pass. What is laid out
-    is kept for the next fit in the same coordinates, and no longer: fits of several families come in the order of
-    their coordinates.
+    taken. What is laid out is kept for the next fit in the same coordinates, and no longer: fits of several families
+    come in the order of their coordinates.
     """
 
     blocks: Iterable[Block]
@@ -62,8 +60,7 @@ class SurveyedRows:
     threads: int
     standardize: bool
     seed: int
-    memory: float
-    group: Group
+    execution: Execution
     _readings: int = SURVEY
     _kept: tuple[str, Coordinates, PreparedData] | None = None
 
@@ -76,7 +73,7 @@ class SurveyedRows:
         *,
         most: int,
         families: Iterable[Family],
-        group: Group = ALONE,
+        execution: Execution = HERE,
     ) -> SurveyedRows:
         """For fits of these families with up to `most` components, with the other options as they are.
 
@@ -86,15 +83,16 @@ class SurveyedRows:
         threads = (options.threads or default_threads()) if device.type == "cpu" else 1
         whitened = any(family.coordinates == "whitened" for family in families)
         with single_intra_op_thread():
-            summary = survey(blocks, distinct=most, covariances=whitened, threads=threads, names=names, group=group)
+            summary = survey(
+                blocks, distinct=most, covariances=whitened, threads=threads, names=names, group=execution.group
+            )
         names = list(names) if names is not None else [f"x{d + 1}" for d in range(len(summary.mean))]
         dtype = pass_dtype(options.precision, device)
-        memory = math.inf if options.memory is None else options.memory
-        return cls(blocks, names, summary, dtype, device, threads, options.standardize, options.seed, memory, group)
+        return cls(blocks, names, summary, dtype, device, threads, options.standardize, options.seed, execution)
 
     def keep_blocks(self) -> None:
         """Holds the blocks as they were read too, where memory allows: those who read them often need no file."""
-        if self.summary.own_rows * (len(self.names) + 1) * torch.float64.itemsize <= self.memory:
+        if self.summary.own_rows * (len(self.names) + 1) * torch.float64.itemsize <= self.execution.memory():
             self.blocks = list(self.blocks)
 
     def laid_out(self, family: Family) -> tuple[Coordinates, PreparedData]:
@@ -103,7 +101,7 @@ class SurveyedRows:
             coordinates, self._kept = self._coordinates(family), None
             data = prepare(
                 self.blocks, self.summary, coordinates.fit, dtype=self.dtype, device=self.device,
-                threads=self.threads, seed=self.seed, memory=self.memory, group=self.group,
+                threads=self.threads, seed=self.seed, memory=self.execution.memory(), group=self.execution.group,
             )  # fmt: skip
             self._kept = family.coordinates, coordinates, data
             self._readings += LAYING_OUT

@@ -13,15 +13,17 @@ import torch
 from gmmcli.blocks import Block
 from gmmcli.errors import InputError
 from gmmcli.fitting import checkpoint as checkpoints
-from gmmcli.fitting.checkpoint import Checkpoint, Every, read_checkpoint
+from gmmcli.fitting.checkpoint import Checkpoint, read_checkpoint
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.fit import fit_blocks
+from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.plain import plain, restored
 from gmmcli.fitting.race import Keeper
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
-from tests.fitting.test_scale import CASES, NAMES, QUICK, Case, assert_same_fit
+from tests.fitting.test_scale import CASES, LITTLE, NAMES, QUICK, Case, assert_same_fit
 
 FITS = {
     **{name: CASES[name] for name in ("full", "tied", "weights", "missing, by pattern", "noise", "resets")},
@@ -57,9 +59,17 @@ def rows_of(case: Case) -> list[Block]:
     ]
 
 
-def fitted(case: Case, path: Path | None = None, *, resume: bool = False, **how: Any) -> FitResult:
-    keeper = None if path is None else keeper_of(path, resume=resume, **how)
-    return fit_blocks(rows_of(case), FitOptions(**{**QUICK, "iterations": 40, **case.options}), columns=NAMES, keeper=keeper)
+def fitted(
+    case: Case,
+    path: Path | None = None,
+    *,
+    resume: bool = False,
+    every: Every | None = None,
+    execution: Execution = HERE,
+) -> FitResult:
+    keeper = None if path is None else keeper_of(path, resume=resume, every=every)
+    options = FitOptions(**{**QUICK, "iterations": 40, **case.options})
+    return fit_blocks(rows_of(case), options, columns=NAMES, keeper=keeper, execution=execution)
 
 
 @pytest.fixture
@@ -138,8 +148,7 @@ def test_with_other_memory(tmp_path: Path, stop_at: Callable[[int], Callable[[],
     with pytest.raises(Stop):
         fitted(case, path)
     stop_at(0)
-    options = replace(FitOptions(**{**QUICK, "iterations": 40, **case.options}), memory=1)
-    resumed = fit_blocks(rows_of(case), options, columns=NAMES, keeper=keeper_of(path, resume=True))
+    resumed = fitted(case, path, resume=True, execution=LITTLE)
     assert_same_fit(resumed, expected)
 
 

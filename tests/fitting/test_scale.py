@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gmmcli.blocks import Block, TableBlocks
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.fitting import prepared, race
+from gmmcli.fitting.execution import Execution
 from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.group import Group
 from gmmcli.fitting.options import FitOptions
@@ -22,6 +24,7 @@ from gmmcli.fitting.result import FitResult
 from gmmcli.metadata import describe
 
 NAMES = ["a", "b", "c"]
+LITTLE = Execution(memory=lambda: 1)
 QUICK: dict[str, Any] = {"components": 3, "restarts": 2, "threads": 1, "tolerance": 1e-4}
 
 
@@ -55,13 +58,16 @@ class Process(Group):
         return torch.cat(self._meeting.exchange(self.rank, rows))
 
 
-def by_processes(parts: Sequence[Sequence[Block]], options: FitOptions) -> list[FitResult | Exception]:
+def by_processes(
+    parts: Sequence[Sequence[Block]], options: FitOptions, memory: float = math.inf
+) -> list[FitResult | Exception]:
     """What each of several processes finds, which hold a part of the blocks each."""
     meeting, found = Meeting(len(parts)), dict[int, Any]()
 
     def process(rank: int) -> None:
         try:
-            found[rank] = fit_blocks(parts[rank], options, columns=NAMES, group=Process(meeting, rank, len(parts)))
+            execution = Execution(Process(meeting, rank, len(parts)), lambda: memory)
+            found[rank] = fit_blocks(parts[rank], options, columns=NAMES, execution=execution)
         except GmmError as error:  # of all processes alike
             found[rank] = error
         except BaseException as error:
@@ -161,21 +167,21 @@ def test_rows_that_do_not_fit_in_memory_give_the_same_fit(case: Case) -> None:
     options = FitOptions(**{**QUICK, **case.options})
     kept, anew = Counted(case.blocks()), Counted(case.blocks())
     expected = fit_blocks(kept, options, columns=NAMES)
-    actual = fit_blocks(anew, replace(options, memory=1), columns=NAMES)
+    actual = fit_blocks(anew, options, columns=NAMES, execution=LITTLE)
     assert_same_fit(actual, expected)
     assert kept.readings == 3
     assert anew.readings > 5
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("memory", [None, 1], ids=["kept", "anew"])
+@pytest.mark.parametrize("memory", [math.inf, 1], ids=["kept", "anew"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_any_number_of_processes_gives_the_same_fit(case: Case, memory: int | None) -> None:
+def test_any_number_of_processes_gives_the_same_fit(case: Case, memory: float) -> None:
     """Of which the second holds little, and one of three nothing at all."""
     options, blocks = FitOptions(**{**QUICK, **case.options}), case.blocks()
     expected = fit_blocks(blocks, options, columns=NAMES)
     for parts in ([blocks[:11], blocks[11:12], blocks[12:]], [blocks, []]):
-        for result in by_processes(parts, replace(options, memory=memory)):
+        for result in by_processes(parts, options, memory):
             assert_same_fit(result, expected)
 
 
@@ -197,7 +203,7 @@ def test_too_few_different_rows_are_counted_over_all_processes() -> None:
 def refusals() -> list[Callable[[FitOptions], object]]:
     blocks = [*TableBlocks(clusters(), None, 64)]
     return [
-        lambda options: fit_blocks(blocks, replace(options, memory=1), columns=NAMES),
+        lambda options: fit_blocks(blocks, options, columns=NAMES, execution=LITTLE),
         lambda options: _raised(by_processes([blocks[:5], blocks[5:]], options)),
     ]
 
