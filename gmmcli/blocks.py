@@ -23,7 +23,7 @@ class Block:
 
     index: number of the block, from 0, in the order of the data.
     first_row: global row number of the first row; row numbers of different blocks never coincide.
-    x: (B, D) float64, the cells in original units; NaN where a cell is not observed.
+    x: (B, D) float64, the cells in original units; NaN where a cell is not observed. Of a file a view of (D, B).
     weights: (B,) float64 row weights, or None when every row weighs 1.
     observed: (B, D) bool, or None when every cell is observed.
     """

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from gmmcli.fitting.group import Group
 from gmmcli.version import __version__
 
 INTERRUPTED = 130
+TERMINATED = 143
 CLOSED_PIPE = 141
 DEBUG_HINT = "run with --debug for the traceback"
 
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `gmm` with these arguments, or the process's own, and returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments  # looked for here, since an error may come before options are parsed
-    with _streams(), warnings.catch_warnings():
+    with _streams(), _terminable(), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
         try:
@@ -158,6 +161,25 @@ class _Closed(io.RawIOBase):
 
     def write(self, _: object, /) -> int:
         raise OSError(errno.EBADF, "it is closed", console.STDOUT)
+
+
+@contextmanager
+def _terminable():
+    """A SIGTERM unwinds the command as Ctrl-C does, so that what is half-written goes; a second ends it at once."""
+    aside = threading.current_thread() is not threading.main_thread()
+    if aside or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
 from gmmcli.distributed import place
 from gmmcli.errors import InputError, NotConvergedError
+from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.blocks import Block
@@ -151,7 +152,7 @@ def fit(
     if running.dry_run:
         plan_report(console, blocks, options, grid, execution, missing == "em")
         return
-    with _named(source.label), follow(console, log_every, visualizer, cells) as watcher:
+    with _named(source, running.checkpoint), follow(console, log_every, visualizer, cells) as watcher:
         if grid is None:
             key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
             keeper = running.keeper(key, begin, group.rank == 0)
@@ -251,13 +252,14 @@ def _write_table(grid: Grid, target: str) -> None:
 
 
 @contextmanager
-def _named(label: str) -> Iterator[None]:
+def _named(source: Source, checkpoint: str | None) -> Iterator[None]:
     """Puts the data's name before an error that the fit, which knows no files, raises of its rows."""
     try:
         yield
     except InputError as error:
-        message = str(error)
-        raise InputError(message if message.startswith((label, "--")) else f"{label}: {message}") from None
+        known = (source.label, *source.labels, printable(checkpoint or "--"), "--")
+        named = str(error).startswith(known)
+        raise InputError(str(error) if named else f"{source.label}: {error}") from None
 
 
 def _select(

@@ -77,6 +77,11 @@ class Source:
             raise no_rows(self.label)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all inputs, for messages."""
+        return tuple(reader.label for reader in self._readers)
+
+    @property
     def kinds(self) -> dict[str, ColumnKind]:
         """What the cells of each column are, over all inputs; text where the inputs disagree."""
         return self._kinds(self.names)

@@ -11,7 +11,7 @@ import torch
 
 from gmmcli.blocks import Block, Share
 from gmmcli.data.bad_cells import BadCells
-from gmmcli.data.numbers import float_table
+from gmmcli.data.numbers import float_columns, float_table
 from gmmcli.data.reader import Piece, Reader
 from gmmcli.errors import InputError
 from gmmcli.names import printable
@@ -89,7 +89,7 @@ class SourceBlocks:
         for run in self._runs:
             index, first_row = run.first_block, run.first_row
             for table in run.reader.numbers(self._names, run.places):
-                block = self._block(index, first_row, float_table(table, self._names))
+                block = self._block(index, first_row, float_columns(table, self._names))
                 index += 1
                 first_row += table.num_rows
                 if len(block.x):
@@ -134,23 +134,27 @@ class SourceBlocks:
         """Rows and blocks of the pieces."""
         return sum(piece.rows for piece in pieces), sum(-(-piece.rows // self._block_rows) for piece in pieces)
 
-    def _block(self, index: int, first_row: int, cells: np.ndarray) -> Block:
-        finite = np.isfinite(cells)
+    def _block(
+        self,
+        index: int,
+        first_row: int,
+        cells: np.ndarray,  # (D, B) or, with weights, (D+1, B)
+    ) -> Block:
+        finite, dims = np.isfinite(cells), len(self.columns)
         observed = None
         if not finite.all():
             if self._missing == "drop":
-                cells = cells[finite.all(axis=1)]
-            elif self._missing == "keep" and not np.isinf(cells).any() and finite[:, len(self.columns) :].all():
-                observed = torch.from_numpy(np.ascontiguousarray(finite[:, : len(self.columns)]))
+                cells = cells[:, finite.all(axis=0)]
+            elif self._missing == "keep" and not np.isinf(cells).any() and finite[dims:].all():
+                observed = torch.from_numpy(finite[:dims]).mT
             else:
                 raise self._complaint()
         weights = None
         if self.weights is not None:
-            if (cells[:, -1] < 0).any():
+            if (cells[dims] < 0).any():
                 raise self._complaint()
-            weights = torch.from_numpy(cells[:, -1].copy())
-            cells = np.ascontiguousarray(cells[:, :-1])
-        return Block(index, first_row, torch.from_numpy(cells), weights, observed)
+            weights = torch.from_numpy(cells[dims])
+        return Block(index, first_row, torch.from_numpy(cells[:dims]).mT, weights, observed)
 
     def _complaint(self) -> InputError:
         """The error for the bad cells of the whole data; some block has been found to have one."""

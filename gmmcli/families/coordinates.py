@@ -7,9 +7,12 @@ one those with a full covariance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+WELL_CONDITIONED = 1e4  # condition number up to which a product with the inverse errs by no more than 1e-12
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,28 @@ class Affine:
 
     def inner(self, x: Tensor) -> Tensor:
         """Inner coordinates z = factor⁻¹ (x − shift) of rows x (..., D)."""
-        centred = x - self.shift
+        return self.inner_columns(x.reshape(-1, len(self.shift)).mT).mT.reshape(x.shape)
+
+    def inner_columns(
+        self,
+        x: Tensor,  # (D, B)
+    ) -> Tensor:
+        """The same of rows that are held as columns, (D, B)."""
+        centred = x - self.shift[:, None]
         if self.factor.ndim < 2:
-            return centred / self.factor
-        rows = centred.reshape(-1, len(self.shift))
-        return torch.linalg.solve_triangular(self.factor, rows.mT, upper=False).mT.reshape(centred.shape)
+            return centred / (self.factor if self.factor.ndim == 0 else self.factor[:, None])
+        if self._multiplies:
+            return self._inverse_factor @ centred
+        return torch.linalg.solve_triangular(self.factor, centred, upper=False)
+
+    @cached_property
+    def _inverse_factor(self) -> Tensor:
+        return inverse_tril(self.factor)
+
+    @cached_property
+    def _multiplies(self) -> bool:
+        """Whether a product with the inverse is as good as solving, which takes ten times as long."""
+        return float(self.factor.norm() * self._inverse_factor.norm()) <= WELL_CONDITIONED
 
     def outer(self, z: Tensor) -> Tensor:
         """Outer coordinates x = shift + factor z of rows z (..., D)."""

@@ -126,7 +126,7 @@ class Layout:
         dims = x.shape[1]
         z = torch.empty(self.features, len(x), dtype=self.dtype)
         z[0] = 1
-        inner = self.affine.inner(x).mT
+        inner = self.affine.inner_columns(x.mT.contiguous())  # the same bits however the block is held
         z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
         if self.summary.cells is not None:
             z[1 + dims :] = 1 if observed is None else observed.mT.to(self.dtype)
@@ -230,8 +230,6 @@ class PreparedData:
 
     def sample(self, seed: int, share: float) -> PreparedData:
         """The rows of `chosen`, kept by every process and by it alone."""
-        if share >= 1 and self.reread is None and self.group.size == 1:
-            return self
         taken = self.chosen(seed, share)
         weight = float(len(taken.rows)) if taken.weights is None else float(taken.weights.double().sum())
         summary = replace(self.summary, rows=len(taken.rows), weight=weight * self.summary.weight_unit)

@@ -369,7 +369,7 @@ def test_blocks_can_be_read_again(tmp_path):
     assert [len(b.x) for b in first] == [4, 4, 2, 4, 4, 2, 3]
     assert [b.index for b in first] == list(range(7))
     assert [b.first_row for b in first] == [0, 4, 8, 10, 14, 18, 20]
-    assert all(b.x.is_contiguous() and b.observed is None and b.weights is None for b in first)
+    assert all(b.x.mT.is_contiguous() and b.observed is None and b.weights is None for b in first)
     np.testing.assert_array_equal(torch.cat([b.x for b in first]).numpy(), x[:, [2, 0]])
     assert all(torch.equal(a.x, b.x) for a, b in zip(first, blocks, strict=True))
 
