@@ -240,10 +240,13 @@ def _open_reader(
     if source.format in DELIMITED:
         return CsvReader(source, options, block_rows, settled, scratch)
     # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
-    from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
+    if source.format == "json":
+        from gmmcli.data.json_reader import JsonReader
 
-    kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
-    return kind(source, options, block_rows)
+        return JsonReader(source, options, block_rows, scratch)
+    from gmmcli.data.columnar_readers import ArrowReader, ParquetReader
+
+    return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:
