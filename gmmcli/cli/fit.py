@@ -26,6 +26,7 @@ from gmmcli.cli.options import (
     Data,
     Exclude,
     Json,
+    Memory,
     Missing,
     Reading,
     Weights,
@@ -65,6 +66,7 @@ def fit(
     fitting: Fitting,
     choosing: Choosing,
     reading: Reading,
+    memory: Memory,
     log_every: Annotated[
         int | None,
         typer.Option(
@@ -121,7 +123,7 @@ def fit(
     console = Console(common.quiet)
     cells = 1 if grid is None else len(grid.order())
     visualizer = None if visualize is None else Visualizer(visualize, log_every, cells > 1)
-    source = Source(data or [], read_options)
+    source = Source(data or [], read_options, scratch=memory.scratch())
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
