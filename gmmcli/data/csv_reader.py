@@ -29,8 +29,8 @@ class CsvReader(Reader):
 
     The text is read as strings, from start to end each time. The first reading settles what its columns are, over all
     of their cells; numbers that it finds are kept while the memory has room for them. Those that are asked for and
-    are not kept are made of the text in one more reading, and stored. What passes through is read as it comes, and its
-    numbers with it: whether they all are is found out on the way.
+    are not kept are made of the text in one more reading, and stored. What passes through is read as it comes, and
+    its numbers with it: whether they all are is found out on the way.
     """
 
     def __init__(
