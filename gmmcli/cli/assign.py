@@ -18,6 +18,7 @@ from gmmcli.cli.options import (
     REPORT,
     Common,
     Data,
+    Memory,
     MissingCells,
     Model,
     Output,
@@ -58,6 +59,7 @@ def assign(
     prefix: Prefix = "",
     missing: MissingCells = "error",
     reading: Reading,
+    memory: Memory,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +111,7 @@ def assign(
         probability, component = shares.mT.max(0)  # as most_probable has it
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
-    source = Source(data or [], options)
+    source = Source(data or [], options, scratch=memory.scratch())
     comparison = None if compare is None else _comparison(compare, source, mixture, options)
     empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing, comparison)
     console = Console(common.quiet)

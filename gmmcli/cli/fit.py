@@ -26,6 +26,7 @@ from gmmcli.cli.options import (
     Data,
     Exclude,
     Json,
+    Memory,
     Missing,
     Reading,
     Weights,
@@ -33,7 +34,6 @@ from gmmcli.cli.options import (
 from gmmcli.cli.plan import plan_report
 from gmmcli.cli.processes import among_processes, group_of, refuse_stdin, sums_over
 from gmmcli.cli.progress import follow
-from gmmcli.cli.room_options import Room
 from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
 from gmmcli.distributed import place
@@ -75,8 +75,8 @@ def fit(
     fitting: Fitting,
     choosing: Choosing,
     running: Running,
-    room: Room,
     reading: Reading,
+    memory: Memory,
     log_every: Annotated[
         int | None,
         typer.Option(
@@ -142,7 +142,7 @@ def fit(
     console = Console(common.quiet or group.rank > 0)
     cells = 1 if grid is None else len(grid.order())
     visualizer = None if visualize is None else Visualizer(visualize, log_every, cells > 1)
-    scratch = room.scratch(place().local_size)
+    scratch = memory.scratch(place().local_size)
     source = Source(data or [], read_options, scratch=scratch)
     selection = _select(source, start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line

@@ -11,7 +11,7 @@ from gmmcli.cli.completion import model_column_list
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model, open_output, rows_report
-from gmmcli.cli.options import DATA, DRAWS, Common, Data, Model, Output, OutputFormat, Prefix, Reading, Seed
+from gmmcli.cli.options import DATA, DRAWS, Common, Data, Memory, Model, Output, OutputFormat, Prefix, Reading, Seed
 from gmmcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def impute(
     output_format: OutputFormat = None,
     prefix: Prefix = "",
     reading: Reading,
+    memory: Memory,
     common: Common,
 ) -> None:
     """Fills missing cells with the mean that the model expects, given the cells of the row that are there.
@@ -74,7 +75,7 @@ def impute(
     options = reading.options()
     sink = open_output(output, output_format, options)
     mixture, _ = open_model(model)
-    source = Source(data or [], options)
+    source = Source(data or [], options, scratch=memory.scratch())
     work = _Imputer(mixture, seed if draw else None, options)
     if given is None:
         columns = source.match(column_names(mixture))

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from gmmcli.cli.completion import column, column_list, complete
+from gmmcli.cli.sizes import parse_size
 from gmmcli.data.formats import COMPRESSIONS, DEFAULT_NULL_VALUES, FORMATS, ReadOptions
+from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES
+from gmmcli.names import one_line
+
+if TYPE_CHECKING:
+    from gmmcli.data import Scratch
 
 DATA = "Data"
 DRAWS = "Drawing"
 FORMAT = "Input format"
+MEMORY = "Memory"
 MIXTURE = "Mixture"
 OUTPUT = "Output"
 REPORT = "Reporting"
@@ -213,6 +221,57 @@ class Reading:
             null_values=("", *(text for text in self.null_values.split(",") if text)),
             encoding=self.encoding,
         )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What data may take, and where what takes more is kept meanwhile.
+
+    Raises UsageError for a size or a folder that makes no sense.
+    """
+
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="What data may take on a host, beyond interpreter and libraries, such as 512MB or 8GiB; what takes "
+            "more is read again from files. Default: half of what is free.",
+            rich_help_panel=MEMORY,
+        ),
+    ] = None
+    cache_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="FOLDER",
+            help="Where text and piped data larger than that are kept while the command runs. Default: the system's "
+            "temporary folder.",
+            rich_help_panel=MEMORY,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        self._size()
+        if self.cache_dir is not None:
+            check_folder("--cache-dir", self.cache_dir)
+
+    def scratch(self, processes: int = 1) -> Scratch:
+        """The same for the data layer of one of so many processes that share the host."""
+        from gmmcli.data import Scratch
+
+        return Scratch(self._size(), self.cache_dir, processes)
+
+    def _size(self) -> int | None:
+        return None if self.memory is None else parse_size(self.memory, "--memory")
+
+
+def check_folder(option: str, path: str) -> None:
+    """Raises UsageError where no file can be made: no such folder, no permission."""
+    if not os.path.isdir(path):
+        raise UsageError(f"{option} {one_line(path)}: there is no such folder: create it first")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {one_line(path)}: no permission to write in it: name another folder")
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:

@@ -18,6 +18,7 @@ from gmmcli.cli.options import (
     REPORT,
     Common,
     Data,
+    Memory,
     MissingCells,
     Model,
     Output,
@@ -80,6 +81,7 @@ def score(
     ] = None,
     missing: MissingCells = "error",
     reading: Reading,
+    memory: Memory,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -111,7 +113,7 @@ def score(
     options = reading.options()
     sink = open_output(output, output_format, options)
     mixture, metadata = open_model(model)
-    source = Source(data or [], options)
+    source = Source(data or [], options, scratch=memory.scratch())
     if not summary:
         names = ["log_likelihood"]
         below = None if quantile is None else _quantile(model, metadata, quantile)

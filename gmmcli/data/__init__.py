@@ -1,6 +1,7 @@
 """Rows in, rows out: files of delimited text, JSON lines, Parquet and Arrow as blocks of numbers, and back.
 
 - `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
+  `Scratch` is the memory that it may take, and the folder of its temporary files.
 - `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
 - `table_of`, `with_columns`: tensors as columns of tables. `table_of_values`: a table of Python values.
 - `label_codes`: a column of labels as numbers.
@@ -10,8 +11,12 @@ What its modules hold, rows in:
 
 - numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
-- inputs: files, globs, folders and standard input, to be opened. csv_header: the names of a delimited file.
-- reader: what a reader of a file is. csv_reader, columnar_readers: those of text, and of typed files and JSON.
+- inputs: files, globs, folders and standard input, to be opened. scratch, memory: room for what is kept of them.
+- reader: what a reader of a file is, and pieces of it. columnar_readers: those of typed files. ipc_headers: rows of
+  Arrow's batches.
+- csv_reader: the reader of delimited text. csv_header: its names. csv_text: its cells. column_survey: what they are.
+  cell_bytes: which of them need a closer look. stored_numbers: the numbers that were made of them.
+- json_reader, json_types, json_depth: JSON lines. ahead: reading while what was read is worked on.
 - settled_types: the types that text gets in a typed output. labels: cells as labels. header: names alone, quickly.
 - source: all files as one. source_blocks: their numbers as blocks for a fit.
 
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from gmmcli.data.formats import FORMATS, ReadOptions
     from gmmcli.data.header import header
     from gmmcli.data.labels import label_codes
+    from gmmcli.data.scratch import Scratch
     from gmmcli.data.sink import Sink, check_target, open_sink, output_format
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import SourceBlocks
@@ -53,6 +59,7 @@ __all__ = [
     "ColumnKind",
     "ReadOptions",
     "Rows",
+    "Scratch",
     "Selection",
     "Sink",
     "Source",
@@ -85,6 +92,7 @@ _MODULES = {
     "formats": ("FORMATS", "ReadOptions"),
     "header": ("header",),
     "labels": ("label_codes",),
+    "scratch": ("Scratch",),
     "sink": ("Sink", "check_target", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),

@@ -1,30 +1,21 @@
-"""Typed files in: `ParquetReader`, `ArrowReader` (IPC file and stream) and `JsonReader` (JSON lines)."""
+"""Typed files in: `ColumnarReader`, and `ParquetReader` and `ArrowReader` (IPC file and stream), which are such."""
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import pyarrow as pa
-import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import pc
 from gmmcli.data.csv_header import refuse_duplicates
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.data.ipc_headers import batch_rows
-from gmmcli.data.json_depth import nested_deeper
 from gmmcli.data.numbers import all_numbers, kind_of, parse
-from gmmcli.data.reader import Pair, Piece, Reader, pieces_of, recut, slices
-from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.data.reader import Pair, Piece, Reader, pieces_of, recut
 
-MOST_LEVELS = 100  # of JSON: pyarrow's parser ends the process, by overflow of its stack, at some 20 000
-_BLOCK_BYTES = 1 << 22
 _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
 
 
@@ -176,98 +167,3 @@ class ArrowReader(ColumnarReader):
             start += rows
             if start >= last:
                 break
-
-
-class JsonReader(ColumnarReader):
-    """One file of JSON lines, read whole; types are pyarrow's, but text that looks like a time stays text."""
-
-    def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
-        self._source = source
-        self._options = options
-        self._block_rows = block_rows
-        with source.open() as stream:
-            if stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-                raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
-        with reading(source.label, "JSON lines"):
-            if nested_deeper(self._contents, MOST_LEVELS):
-                raise InputError(
-                    f"{source.label}: not JSON lines: objects or lists nested more than {MOST_LEVELS} deep"
-                )
-            try:
-                self._table = self._read()
-                self._table.validate(full=True)
-                self._settle(source.label, self._table.schema, self._table.num_rows > 0)
-            except (pa.ArrowInvalid, UnicodeError):
-                raise InputError(f"{source.label}: not UTF-8 text: convert it by iconv -f latin1") from None
-
-    def pieces(self, columns: Sequence[str]) -> list[Piece]:
-        """The blocks."""
-        return pieces_of(self._table.num_rows, self._block_rows, len(columns))
-
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Slices of the table in memory."""
-        return slices(self._table.select(columns), self._block_rows, pieces)
-
-    def _contents(self) -> Iterator[bytes]:
-        with self._source.open() as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                yield block
-
-    def _read(self) -> pa.Table:
-        table = self._parse()
-        exact = [self._exact(column, field) for column, field in zip(table.columns, table.schema, strict=True)]
-        if any(field is not None for field in exact):
-            schema = pa.schema([field for field in exact if field is not None])
-            try:
-                return self._parse(schema).select(table.column_names)
-            except InputError:  # a column with integers beyond uint64 or with fractions: floats after all
-                times = [f for f in schema if not pa.types.is_uint64(f.type)]
-                return self._parse(pa.schema(times)).select(table.column_names)
-        return table
-
-    def _exact(self, column: pa.ChunkedArray, field: pa.Field) -> pa.Field | None:
-        """The type that keeps the cells as written, where pyarrow's own choice loses something."""
-        if pa.types.is_float64(field.type):
-            bounds = pc.min_max(column).as_py()
-            wide = bounds["min"] is not None and bounds["min"] >= 0 and 2.0**63 <= bounds["max"] < 2.0**64
-            return pa.field(field.name, pa.uint64()) if wide else None
-        timeless = _without_times(field.type)
-        return None if timeless == field.type else pa.field(field.name, timeless)
-
-    def _parse(self, schema: pa.Schema | None = None) -> pa.Table:
-        parse = pajson.ParseOptions(explicit_schema=schema)
-        size = 1 << 20
-        while True:
-            try:
-                with self._source.open() as stream:
-                    return pajson.read_json(stream, pajson.ReadOptions(block_size=size), parse)
-            except pa.ArrowInvalid as error:
-                text = str(error)
-                # a line longer than a block, or a row that is counted from the start of its block
-                if ("straddling" in text or " row " in text) and size < (1 << 30):
-                    size = min(size << 4, 1 << 30)
-                    continue
-                raise self._explain(text) from None
-
-    def _explain(self, text: str) -> InputError:
-        label = self._source.label
-        if text.startswith("Empty"):
-            return InputError(f"{label}: no rows: give data with rows")
-        row = re.search(r"in row (\d+)", text)
-        where = f" in row {int(row[1]) + 1}" if row else ""
-        changed = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+)", text, re.DOTALL)
-        if changed:
-            return InputError(f"{label}: {printable(changed[1])} changes from {changed[2]} to {changed[3]}{where}")
-        reason = re.sub(r"^JSON parse error: |\.? in row \d+$", "", text)
-        return InputError(f"{label}: not JSON lines{where}: {printable(reason)}")
-
-
-def _without_times(dtype: pa.DataType) -> pa.DataType:
-    """The type with strings wherever pyarrow took text for a time stamp."""
-    if pa.types.is_timestamp(dtype):
-        return pa.string()
-    if isinstance(dtype, pa.ListType):
-        return pa.list_(_without_times(dtype.value_type))
-    if isinstance(dtype, pa.StructType):
-        return pa.struct([(field.name, _without_times(field.type)) for field in cast("list[pa.Field]", list(dtype))])
-    return dtype

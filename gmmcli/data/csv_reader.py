@@ -14,10 +14,10 @@ from gmmcli.data.csv_text import CsvText
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import Pair, Piece, Reader, pieces_of, recut, slices
+from gmmcli.data.reader import NotNumbersError, Pair, Piece, Reader, pieces_of, recut, slices
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
-from gmmcli.data.stored_numbers import CELL_BYTES, StoredNumbers, store
+from gmmcli.data.stored_numbers import CELL_BYTES, StoredNumbers, storing
 from gmmcli.errors import InputError
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
@@ -28,8 +28,9 @@ class CsvReader(Reader):
     """One CSV or TSV file, of any size in memory that does not depend on it.
 
     The text is read as strings, from start to end each time. The first reading settles what its columns are, over all
-    of their cells; numbers that it finds are kept while the memory has room for them. Those that are asked for again
-    and are not kept are made of the text in one more reading, and stored. What passes through is read as it comes.
+    of their cells; numbers that it finds are kept while the memory has room for them. Those that are asked for and
+    are not kept are made of the text in one more reading, and stored. What passes through is read as it comes, and
+    its numbers with it: whether they all are is found out on the way.
     """
 
     def __init__(
@@ -76,16 +77,16 @@ class CsvReader(Reader):
         return pieces_of(self._rows, self._block_rows, len(columns))
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """The parsed columns, which are stored if they are not yet."""
+        """The parsed columns, which are stored on their way if they are not yet."""
         self._survey(columns)
         blocks = range(-(-self._rows // self._block_rows)) if pieces is None else pieces
         stored = next((one for one in self._stored if one.has(columns, blocks)), None)
-        if stored is None:
-            names = [name for name in self.names if name in set(columns)]
-            rows = min(blocks.stop * self._block_rows, self._rows) - blocks.start * self._block_rows
-            stored = store(names, blocks, rows, self._parsed(names, blocks), self._scratch)
-            self._stored.append(stored)
-        return stored.tables(columns, blocks)
+        if stored is not None:
+            return stored.tables(columns, blocks)
+        names = [name for name in self.names if name in set(columns)]
+        rows = min(blocks.stop * self._block_rows, self._rows) - blocks.start * self._block_rows
+        made = storing(names, blocks, rows, self._parsed(names, blocks), self._scratch, self._stored.append)
+        return (table.select(list(columns)) for table in made)
 
     def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
         """The strings in their types, and the same rows of the columns as numbers, as the text goes by."""
@@ -139,7 +140,7 @@ class CsvReader(Reader):
             if place in blocks:
                 yield self._floats(table)
         if rows != min(self._rows, blocks.stop * self._block_rows):
-            raise self._changed()
+            raise InputError(f"{self.label}: it has changed while it was read: start again")
 
     def _cut(self, batches: Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows, of columns in the order of the file, as one table for each block, read ahead of their use."""
@@ -147,15 +148,12 @@ class CsvReader(Reader):
         return ahead(recut(batches, schema, self._block_rows))
 
     def _floats(self, table: pa.Table) -> pa.Table:
-        """Strings that are all numbers, null where missing, as float64."""
+        """Strings that are all numbers, null where missing, as float64. Raises NotNumbersError where some are not."""
         found = [floats_of(column, self._options) for column in table.columns]
         columns = [column for column in found if column is not None]
         if len(columns) < len(found):
-            raise self._changed()
+            raise NotNumbersError(f"{self.label}: it has changed while it was read: start again")
         return pa.Table.from_arrays(columns, names=table.column_names)
-
-    def _changed(self) -> InputError:
-        return InputError(f"{self.label}: it has changed while it was read: start again")
 
 
 class _Kept:

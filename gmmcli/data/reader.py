@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
+from gmmcli.errors import InputError
 
 Pair = tuple[pa.Table, pa.Table]
 _CELL_BYTES = 8
@@ -32,6 +33,10 @@ def slices(table: pa.Table, block_rows: int, pieces: range | None = None) -> Ite
     firsts = range(0, table.num_rows, block_rows)
     chosen = firsts if pieces is None else firsts[pieces.start : pieces.stop]
     return (table.slice(first, block_rows) for first in chosen)
+
+
+class NotNumbersError(InputError):
+    """A cell of text is no number, where numbers were asked for without asking before whether they all are."""
 
 
 class Reader(ABC):
@@ -80,7 +85,10 @@ class Reader(ABC):
 
     @abstractmethod
     def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
-        """The same tables with all columns, in the schema of `columns` used, and beside each the columns' numbers."""
+        """The same tables with all columns, in the schema of `columns` used, and beside each the columns' numbers.
+
+        Raises NotNumbersError where some are not.
+        """
 
 
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

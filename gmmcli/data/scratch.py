@@ -29,18 +29,19 @@ class Scratch:
     """Memory that data may take, and a folder for what takes more.
 
     memory_bytes: of all data together, beyond the interpreter and libraries; None is half of what is available when
-    it is first asked for. folder: None is the system's for temporary files.
+    it is first asked for. folder: None is the system's for temporary files. processes: that share the memory evenly.
     """
 
-    def __init__(self, memory_bytes: int | None = None, folder: str | None = None) -> None:
+    def __init__(self, memory_bytes: int | None = None, folder: str | None = None, processes: int = 1) -> None:
         self._given = memory_bytes
+        self._processes = processes
         self._taken = 0
         self.folder = folder
 
     @cached_property
     def memory_bytes(self) -> int:
         """The budget."""
-        return available_memory() // 2 if self._given is None else self._given
+        return (available_memory() // 2 if self._given is None else self._given) // self._processes
 
     @property
     def free(self) -> int:

@@ -20,7 +20,7 @@ from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
 from gmmcli.data.numbers import float_columns
-from gmmcli.data.reader import Reader
+from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
@@ -138,9 +138,19 @@ class Source:
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
         missing cell is NaN in x.
         """
-        # of all at once where all types are asked for, since for text it takes a reading of all of it
-        self._kinds(self.names if typed else columns, keep=False)
-        self._require_numbers(columns)
+        if typed:
+            self._kinds(self.names, keep=False)  # of all at once, since for text it takes a reading of all of it
+        if typed or not self._delimited:
+            self._require_numbers(columns)
+        else:  # a reading of all text is spared: it is seen on the way whether all are numbers
+            self._require_names(columns)
+        try:
+            yield from self._rows(columns, typed, missing)
+        except NotNumbersError:
+            self._require_numbers(columns)
+            raise
+
+    def _rows(self, columns: Sequence[str], typed: bool, missing: Missing) -> Iterator[Rows]:
         schema = self.schema(typed, columns)
         first_row = 0
         for reader in self._readers:
@@ -223,10 +233,13 @@ class Source:
                     details.setdefault(name, f"{kind} in {reader.label}")
         return details
 
-    def _require_numbers(self, columns: Sequence[str]) -> None:
+    def _require_names(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.names:
                 raise InputError(f"{self.label}: no column {printable(name)}: there are {listing(self.names)}")
+
+    def _require_numbers(self, columns: Sequence[str]) -> None:
+        self._require_names(columns)
         for name, kind in self._kinds(columns).items():
             usable = kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) or self._all_numbers(name)
             if not usable:
@@ -245,10 +258,13 @@ def _open_reader(
     if source.format in DELIMITED:
         return CsvReader(source, options, block_rows, settled, scratch)
     # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
-    from gmmcli.data.columnar_readers import ArrowReader, JsonReader, ParquetReader
+    if source.format == "json":
+        from gmmcli.data.json_reader import JsonReader
 
-    kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
-    return kind(source, options, block_rows)
+        return JsonReader(source, options, block_rows, scratch)
+    from gmmcli.data.columnar_readers import ArrowReader, ParquetReader
+
+    return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:

@@ -1,8 +1,8 @@
-"""Numbers made of text, kept for further readings: `StoredNumbers`, in memory or in a file, made by `store`."""
+"""Numbers made of text, kept for further readings: `StoredNumbers`, in memory or in a file, made by `storing`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -42,14 +42,33 @@ class StoredNumbers:
                 yield self._content[place].select(list(columns))
 
 
-def store(
-    columns: Sequence[str], blocks: range, rows: int, tables: Iterable[pa.Table], scratch: Scratch
-) -> StoredNumbers:
-    """Takes the tables of the blocks, of so many rows, into memory where it has room for them, else into a file."""
-    if scratch.take(CELL_BYTES * len(columns) * rows):
-        return StoredNumbers(columns, blocks, list(tables))
-    file = scratch.file()
-    with pa.ipc.new_file(file.sink(), pa.schema([(name, pa.float64()) for name in columns])) as writer:
+def storing(
+    columns: Sequence[str],
+    blocks: range,
+    rows: int,
+    tables: Iterable[pa.Table],
+    scratch: Scratch,
+    done: Callable[[StoredNumbers], None],
+) -> Iterator[pa.Table]:
+    """Passes on the tables of the blocks, of so many rows, and stores them; `done` gets them when all have passed.
+
+    They are stored in memory where it has room for them, else in a file. A reading that ends early leaves nothing.
+    """
+    size = CELL_BYTES * len(columns) * rows
+    if not scratch.take(size):
+        file = scratch.file()
+        with pa.ipc.new_file(file.sink(), pa.schema([(name, pa.float64()) for name in columns])) as writer:
+            for table in tables:
+                writer.write_table(table.combine_chunks())
+                yield table
+        done(StoredNumbers(columns, blocks, file))
+        return
+    kept = []
+    try:
         for table in tables:
-            writer.write_table(table.combine_chunks())
-    return StoredNumbers(columns, blocks, file)
+            kept.append(table)
+            yield table
+    except BaseException:
+        scratch.give_back(size)
+        raise
+    done(StoredNumbers(columns, blocks, kept))
