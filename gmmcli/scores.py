@@ -78,7 +78,7 @@ class ScoreCounter:
 
     def add(self, numbers: Tensor, counts: Tensor) -> None:
         """Adds what `count` gave of a block."""
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        for number, count in zip(numbers.long().tolist(), counts.tolist(), strict=True):
             self._counts[number] = self._counts.get(number, 0.0) + count
 
     def count(self, scores: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
