@@ -1,7 +1,7 @@
 """A fit as it goes on: `write_animation`, one GIF of several mixtures, and `write_picture`, one still of one.
 
-Both take data as plot_data_and_model does. A RowSample, made once by sample_rows, spares each call the reading of
-all rows.
+Both take data and weights as plot_data_and_model does. A RowSample, made once by sample_rows, spares each call the
+reading of all rows, and has their weights.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def write_picture(
     model: GaussianMixture,
     *,
     title: str | None = None,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     dpi: int = DPI,
@@ -44,7 +45,7 @@ def write_picture(
     title: the small line above it, such as `pass 12, log-likelihood −4.1553 per row`; by default it tells the numbers
     of rows and components. Raises as plot_data_and_model and write_figure do.
     """
-    shown = picture(data, model, columns=columns, projection=projection)
+    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
     write_figure(path, draw_figure(shown, title=title), dpi)
 
 
@@ -53,6 +54,7 @@ def write_animation(
     data: Any,
     frames: Sequence[tuple[GaussianMixture, str]],
     *,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     most: int = MOST_FRAMES,
@@ -72,7 +74,7 @@ def write_animation(
     places = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
     chosen = [frames[place] for place in places]
     coordinates = choose_coordinates(chosen[-1][0], columns, projection)
-    sample = sample_rows(data, chosen[-1][0], coordinates)
+    sample = sample_rows(data, chosen[-1][0], coordinates, weights)
     bounds = np.stack([picture(sample, model, coordinates=coordinates).limits() for model, _ in chosen])
     limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
 

@@ -43,6 +43,7 @@ PANEL_SIDE = 1.6  # for each column
 LEGEND_COLUMN = 1.0  # for each further column of a legend
 LEGEND_MOST = 54  # components, heaviest first, that a legend names
 LEGEND_LONGEST = 18  # entries of its columns beside the axes
+DATA, DATA_WEIGHTED = "data", "data, weighted"
 ELLIPSE_LABEL = "1 and 2 std. deviations"
 CONTOUR_LABEL = "density: 10, 30, … 90 % inside"
 
@@ -52,6 +53,7 @@ def plot_data_and_model(
     model: GaussianMixture,
     *,
     ax: Axes | None = None,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
 ) -> Axes:
@@ -64,14 +66,17 @@ def plot_data_and_model(
 
     data: tensor, array, DataFrame, Table, RowSample, or None for the mixture alone; rows that lack a cell which is
     needed are left out. Of more than 20,000 rows (5,000 in a grid) a fixed sample is drawn; the caption says so.
-    ax: where to draw; without it on a figure of its own, `Axes.figure`. columns: names of the model's columns to
-    draw, in order (x1 to xD where it has none); by default all or, of more than six, those that tell the components
-    apart best. projection: "pca" draws the first two principal components of the columns under the mixture, in
-    units of their standard deviations.
+    weights: (N,) row weights, such as those of the fit: histograms add them up, points are the more opaque the
+    heavier they are against the heaviest, and rows of weight 0 are not there. ax: where to draw; without it on a
+    figure of its own, `Axes.figure`. columns: names of the model's columns to draw, in order (x1 to xD where it
+    has none); by default all or, of more than six, those that tell the components apart best. projection: "pca"
+    draws the first two principal components of the columns under the mixture, in units of their standard
+    deviations.
 
-    Raises InputError for a column that the model or the data lack, UsageError for an unknown projection.
+    Raises InputError for a column that the model or the data lack and for weights that are none, UsageError for an
+    unknown projection.
     """
-    shown = picture(data, model, columns=columns, projection=projection)
+    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
     if ax is not None:
         return draw(ax, shown)
     return draw_figure(shown).axes[0]
@@ -81,6 +86,7 @@ def data_figure(
     data: Any,
     model: GaussianMixture,
     *,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     coordinates: Coordinates | None = None,
@@ -90,7 +96,8 @@ def data_figure(
 
     coordinates: what choose_coordinates made of columns and projection. size: inches, None for what suits it.
     """
-    return draw_figure(picture(data, model, columns=columns, projection=projection, coordinates=coordinates), size)
+    shown = picture(data, model, columns=columns, projection=projection, coordinates=coordinates, weights=weights)
+    return draw_figure(shown, size)
 
 
 def draw_figure(
@@ -120,9 +127,9 @@ def draw(ax: Axes, shown: Picture, *, limits: np.ndarray | None = None, title: s
     sides = np.array([widened(*pair) for pair in limits.T.tolist()])  # (d, 2)
     describe(ax, "x", sides[0, 0], sides[0, 1], shown.coordinates.labels[0])
     if shown.dims == 1:
-        density_axis(ax, draw_line(ax, shown.marginal, shown.points[:, 0], sides[0]))
+        density_axis(ax, draw_line(ax, shown.marginal, shown.points[:, 0], shown.weights, sides[0]))
     else:
-        draw_plane(ax, shown.marginal, shown.points, shown.components, sides.T)
+        draw_plane(ax, shown.marginal, shown.points, shown.components, shown.weights, sides.T)
         describe(ax, "y", sides[1, 0], sides[1, 1], shown.coordinates.labels[1])
     if shown.dims == 2 and _many(shown):
         tag_components(ax, shown.marginal)
@@ -178,7 +185,7 @@ def _legend(ax: Axes, shown: Picture) -> None:
         if len(found) > 1:
             found.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM))
         if len(shown.points):
-            found.append(Patch(color=BARS, label="data"))
+            found.append(Patch(color=BARS, label=DATA_WEIGHTED if shown.weighted else DATA))
     elif not short:
         found.append(Line2D([], [], color=INK, linewidth=1.1, label=ELLIPSE_LABEL))
     if shown.dims == 2:
@@ -190,4 +197,4 @@ def _legend(ax: Axes, shown: Picture) -> None:
 
 def _room(ax: Axes) -> int:
     """Characters of a caption that fit above the axes."""
-    return max(30, int(ax.get_window_extent().width / ax.figure.dpi * 72 / 4.6))
+    return max(30, int(ax.get_window_extent().width / ax.figure.dpi * 72 / 4.3))

@@ -41,14 +41,14 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes
             describe(panel, "x", own[0], own[1], name, ticks=3, inset=True, width=letters)
             if column == row:
                 values = picture.points[:, row]
-                hide_density_axis(
-                    panel, draw_line(panel, picture.marginal.take(row), values, np.array(own), thin=True)
-                )
+                alone = picture.marginal.take(row)
+                hide_density_axis(panel, draw_line(panel, alone, values, picture.weights, np.array(own), thin=True))
             else:
                 pair = picture.points[:, [column, row]]
                 both = np.array([own, other]).T
                 marginal = picture.marginal.take(column, row)
-                draw_plane(panel, marginal, pair, picture.components, both, contours=False, size=size)
+                rows = picture.components, picture.weights
+                draw_plane(panel, marginal, pair, *rows, both, contours=False, size=size)
                 describe(
                     panel,
                     "y",

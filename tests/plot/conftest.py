@@ -52,6 +52,11 @@ def points(ax: Axes) -> np.ndarray:
     return np.asarray(_scatter(ax).get_offsets())
 
 
+def point_opacities(ax: Axes) -> np.ndarray:
+    """Opacities of the rows drawn, (B,)."""
+    return np.atleast_2d(np.asarray(_scatter(ax).get_facecolor()))[:, 3]
+
+
 def point_colours(ax: Axes) -> list[str]:
     """Colours of the rows drawn."""
     return [to_hex(c) for c in np.atleast_2d(np.asarray(_scatter(ax).get_facecolor()))]

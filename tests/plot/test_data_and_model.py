@@ -288,11 +288,11 @@ def test_ticks_are_short_wherever_the_data_lie(place: float, scale: float) -> No
 
 
 def test_bars_of_whole_numbers_hold_as_many_of_them() -> None:
-    edges = bin_edges(np.random.default_rng(0).integers(0, 100, 500).astype(float))
+    edges = bin_edges(np.random.default_rng(0).integers(0, 100, 500).astype(float), np.ones(500))
     assert np.unique(np.diff(edges)).size == 1
     assert edges[0] == -0.5
     assert np.diff(edges)[0] == round(np.diff(edges)[0])
-    assert len(bin_edges(np.full(9, 3.0))) == 2
+    assert len(bin_edges(np.full(9, 3.0), np.ones(9))) == 2
 
 
 @pytest.mark.parametrize(
