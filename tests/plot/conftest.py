@@ -85,3 +85,8 @@ def panels(ax: Axes) -> list[list[Axes]]:
         grid.append(found[:size])
         found, size = found[size:], size + 1
     return grid
+
+
+def lines(ax: Axes, gid: str) -> list[Any]:
+    """The lines of this name."""
+    return [line for line in ax.lines if line.get_gid() == gid]
