@@ -112,4 +112,5 @@ def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
 
 
 def _caption(passes: int, level: float) -> str:
-    return f"pass {passes} · log-likelihood per row {level:.6f}"
+    number = f"{level:.6f}".replace("-", "−")
+    return f"pass {passes} · log-likelihood per row {number}"
