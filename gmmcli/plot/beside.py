@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmmcli.plot.places import Taken, best_place
+from gmmcli.plot.places import OUTSIDE, Taken, best_place
 from gmmcli.plot.style import INK, SMALL, figure_of, plain
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ def write_beside(ax: Axes, text: str, point: tuple[float, float], *, clear: floa
     taken = Taken.of(ax)
 
     def covered(place: np.ndarray) -> int:
+        if (np.abs(place - middle) < half + clear - 0.5).all():
+            return OUTSIDE  # on the point itself
         count = taken.covered(place, half)
         begin, end = _leader(middle, place, half, clear)
         return count + (taken.crossed(begin, end) if np.linalg.norm(end - begin) > LEADER_FROM else 0)
 
-    found, _ = best_place(_beside(middle, half, clear, above), covered)
+    places = (taken.moved_in(place, half) for place in _beside(middle, half, clear, above))
+    found, _ = best_place(places, covered)
     begin, end = _leader(middle, found, half, clear)
     line = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": clear}
     shown = ax.annotate(

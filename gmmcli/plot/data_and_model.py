@@ -108,7 +108,7 @@ def draw(
 ) -> Axes:
     """Draws a picture on given axes, and returns them; see draw_figure. key: its legend, where that is known."""
     limits = shown.limits() if limits is None else limits
-    caption(ax, shown.caption if title is None else title, characters=_room(ax))
+    caption(ax, shown.caption if title is None else title)
     if key is None:
         key = key_of(shown, min(ax.get_window_extent().size) / figure_of(ax).dpi)
     if shown.dims > 2:
@@ -140,8 +140,3 @@ def natural_size(shown: Picture) -> tuple[float, float]:
     side = GRID_SIDE + PANEL_SIDE * shown.dims
     key = key_of(shown, side - GRID_LABELS)
     return side + (0 if key.inside else key.width + LEGEND_GAP), side
-
-
-def _room(ax: Axes) -> int:
-    """Characters of a caption that fit above the axes."""
-    return max(30, int(ax.get_window_extent().width / ax.figure.dpi * 72 / 4.3))

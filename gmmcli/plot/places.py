@@ -56,6 +56,10 @@ class Taken:
         """A line through some points."""
         self._lines = np.concatenate([self._lines, np.stack([points[:-1], points[1:]], 1)])
 
+    def moved_in(self, middle: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """The place nearest to a text's at which it does not leave the area, where the area is large enough."""
+        return np.minimum(np.maximum(middle, self._low + half), self._high - half)
+
     def covered(self, middle: np.ndarray, half: np.ndarray) -> int:
         """How many boxes and pieces of lines a text would cover; OUTSIDE where it leaves the area."""
         if (middle - half < self._low).any() or (middle + half > self._high).any():

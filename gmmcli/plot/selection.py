@@ -82,7 +82,7 @@ def plot_selection(
     ax.xaxis.set_major_locator(_whole_numbers(counts[0], counts[-1]))
     set_vertical(ax, chart, "log-likelihood of rows held out" if chart.rising else criterion.upper())
     legend(ax, legend_entries(chart))
-    caption(ax, _caption(chart), characters=100)
+    caption(ax, _caption(chart))
     best = best_row(rows, criterion)
     if best is not None:
         _mark(ax, best, best[criterion], chart)

@@ -195,6 +195,17 @@ def test_the_name_of_the_best_covers_nothing(seed: int, criterion: str) -> None:
     assert area.y0 <= box.y0 <= box.y1 <= area.y1
 
 
+def test_in_a_small_figure_words_stay_in_their_place() -> None:
+    ax = finish(plot_selection(FAITHFUL, "bic", size=(4.0, 3.0)))
+    (text,) = ax.texts
+    area, box = ax.get_window_extent(), Text.get_window_extent(text)
+    assert area.x0 <= box.x0 <= box.x1 <= area.x1
+    assert not covered(ax)
+    title = next(child for child in ax.get_children() if isinstance(child, Text) and "the better" in child.get_text())
+    assert title.get_text().count("\n") == 1
+    assert title.get_window_extent().x1 < figure_of(ax).bbox.x1
+
+
 def test_a_name_away_from_its_point_has_a_line_to_it() -> None:
     rows = [cell("full", k, 100.0 + 10 * k, reason="" if k == 5 else "few rows") for k in range(1, 10)]
     walls = [cell(f"f{i}", k, 100.0 + 10 * k + (7 - i), reason="few rows") for k in range(1, 10) for i in range(14)]
