@@ -23,7 +23,7 @@ LAYERS = (
     ("mixture",),
     ("frames", "incomplete"),
     ("families",),
-    ("agreement", "blocks", "draws", "errors", "files", "names", "scores", "threads", "version"),
+    ("addresses", "agreement", "blocks", "draws", "errors", "files", "names", "scores", "threads", "version"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -32,7 +32,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 FORBIDDEN = {
     "fitting": {"data", "distributed"},
     "data": {"fitting", "mixture", "families", "model_file", "model_inspection", "metadata"},
-    "families": {"agreement", "blocks", "draws", "files", "scores", "threads", "version"},
+    "families": {"addresses", "agreement", "blocks", "draws", "files", "scores", "threads", "version"},
 }
 
 # Third-party modules and the only parts that may import them.

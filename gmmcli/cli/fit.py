@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
@@ -141,7 +142,7 @@ def fit(
         "missing": missing,
         "rows_read": blocks.rows_read,
         "rows_left_out": blocks.rows_dropped,
-        "init": fitting.init,
+        "init": masked(fitting.init),
         "reading": asdict(reading),
     }
     if fitted.grid is not None and choosing.table is not None:
@@ -157,7 +158,7 @@ def fit(
         visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights)
     fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
-        out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})
+        out.write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
     if strict and not metadata["converged"]:
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
 
