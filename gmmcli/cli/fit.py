@@ -145,9 +145,9 @@ def fit(
         "init": masked(fitting.init),
         "reading": asdict(reading),
     }
+    save_model(output, fitted.model, metadata)  # first: a table that cannot be written is to cost no fit
     if fitted.grid is not None and choosing.table is not None:
         _write_table(fitted.grid, choosing.table)
-    save_model(output, fitted.model, metadata)
     if fitted.grid is not None and fitted.grid.store is not None:
         fitted.grid.store.remove()
     if not console.live:

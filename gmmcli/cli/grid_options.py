@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gmmcli.addresses import beside
 from gmmcli.choosing.options import FOLDS, GridOptions, parse_components, parse_families
 from gmmcli.cli.fit_options import Fitting
 from gmmcli.errors import UsageError
@@ -95,7 +96,7 @@ class Choosing:
             return None
         from gmmcli.choosing.store import FolderStore
 
-        return FolderStore(f"{output}.cells", key)
+        return FolderStore(beside(output, ".cells"), key)
 
     @staticmethod
     def base(grid: GridOptions, fitting: Fitting) -> FitOptions:

@@ -100,7 +100,8 @@ class ParquetReader(ColumnarReader):
         """Row group by row group, none of it kept."""
         schema = pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
         with reading(self.label, "parquet"), self._source.open() as stream:
-            file = pq.ParquetFile(stream, metadata=self._metadata)
+            # the columns of a row group in few requests at a time, not one after the other
+            file = pq.ParquetFile(stream, metadata=self._metadata, pre_buffer=self._source.remote)
             for group in range(self._metadata.num_row_groups):
                 batches = file.iter_batches(self._block_rows, row_groups=[group], columns=columns)
                 # a column called "a.b" may bring another's parts along
@@ -143,10 +144,11 @@ class JsonReader(ColumnarReader):
         self._source = source
         self._options = options
         self._block_rows = block_rows
-        with source.open() as stream:
-            if stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-                raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
         with reading(source.label, "JSON lines"):
+            with source.open(whole=False) as stream:
+                start = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+            if start.startswith(b"["):
+                raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
             if nested_deeper(self._contents, MOST_LEVELS):
                 raise InputError(
                     f"{source.label}: not JSON lines: objects or lists nested more than {MOST_LEVELS} deep"

@@ -36,7 +36,7 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
     """
     size = _FIRST_BYTES
     while True:
-        with reading(source.label, source.format), source.open() as stream:
+        with reading(source.label, source.format), source.open(whole=False) as stream:
             data = stream.read(size)
         complete = len(data) < size
         text = _decode(source, data, options.encoding, complete)

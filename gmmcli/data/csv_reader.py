@@ -247,7 +247,7 @@ class CsvReader(Reader):
             quote = self._options.quote.encode("ascii")
             self._quotes = bool(quote)
             plain = self._options.quote.encode(self._options.encoding) == quote
-            if quote and plain and self._source.compression is None:
+            if quote and plain and self._source.compression is None and not self._source.remote:
                 with self._source.open() as stream:
                     self._quotes = any(quote in chunk for chunk in iter(lambda: stream.read(_PARSE_BYTES), b""))
         return self._quotes
@@ -272,7 +272,7 @@ class CsvReader(Reader):
         return InputError(f"{self.label}: {cells}{row} where {first} has {ragged[2]}: check --delimiter")
 
     def _bad_encoding(self, where: str) -> InputError:
-        with self._source.open() as stream:
+        with self._source.open(whole=False) as stream:
             return bad_encoding(self.label, stream.read(2), self._options.encoding, where)
 
     def _refuse_open_quote(self, column: pa.ChunkedArray) -> None:

@@ -1,6 +1,6 @@
-"""Inputs: from what the user names (files, globs, folders, `-`) to contents that can be opened repeatedly.
+"""Inputs: from what the user names (files, globs, folders, `-`, addresses) to contents that can be opened repeatedly.
 
-- `Input`: one file or stream, its format told, that opens decompressed from its start.
+- `Input`: one file or stream, its format told, that opens decompressed from its start: the one way to its bytes.
 - `expand`: the inputs that a list of arguments stands for; `files_of`, `input_of`: its steps for a file.
 - `reading`: turns whatever a reader raises into one InputError that names the input.
 """
@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
+from gmmcli.addresses import is_address
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -30,6 +31,9 @@ from gmmcli.data.formats import (
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import printable
 
+if TYPE_CHECKING:  # imported when it comes to it: local files need not wait for it
+    from gmmcli.data.remote import Remote
+
 STDIN = "-"
 _HEAD_BYTES = 4096
 
@@ -38,19 +42,27 @@ _HEAD_BYTES = 4096
 class Input:
     """One file or stream.
 
-    label: its name for messages. format: one of FORMATS. path: where it lies, or None when `content` holds it
+    label: its name for messages. format: one of FORMATS. place: where it lies, or None when `content` holds it
     (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content.
     """
 
     label: str
     format: str
-    path: str | None = None
+    place: str | Remote | None = None
     content: pa.Buffer | None = None
     compression: str | None = None
 
-    def open(self) -> pa.NativeFile:
-        """The decompressed content from its start; seekable where it is not compressed."""
-        return _open(self.path, self.content, self.compression)
+    @property
+    def remote(self) -> bool:
+        """Whether each reading of it is a transfer."""
+        return not (self.place is None or isinstance(self.place, str))
+
+    def open(self, whole: bool = True) -> pa.NativeFile:
+        """The decompressed content from its start; seekable but for text that is remote or compressed.
+
+        whole: whether text is to be read to its end, which a remote file is then asked for in large pieces.
+        """
+        return _open(self.place, self.content, self.compression, whole=whole and self.format in TEXT)
 
 
 def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = None) -> list[Input]:
@@ -71,7 +83,7 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = 
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin))
         else:
-            inputs += [input_of(path, options) for path in files_of(argument)]
+            inputs += [input_of(place, options) for place in files_of(argument)]
     return inputs
 
 
@@ -79,11 +91,17 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = 
 def reading(label: str, what: str) -> Iterator[None]:
     """Turn an error of pyarrow or of decoding into the InputError `label: cannot be read as what: …`.
 
-    An OSError with an errno says itself what is wrong; it stays one line too.
+    An OSError with an errno says itself what is wrong; it stays one line too. One between here and a remote file is
+    told as such, as a GmmError where nothing answers.
     """
     try:
         yield
     except (pa.ArrowException, UnicodeError, EOFError, OSError, OverflowError) as error:
+        if isinstance(error, OSError) and "://" in label:
+            from gmmcli.data.remote import told
+
+            if (known := told(label, error)) is not None:
+                raise known from error
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = " ".join(printable(line) for line in (text or type(error).__name__).splitlines()[:1])
         if isinstance(error, OSError) and error.errno is not None:
@@ -91,17 +109,26 @@ def reading(label: str, what: str) -> Iterator[None]:
         raise InputError(f"{label}: cannot be read as {what}: {reason}") from error
 
 
-def _open(path: str | None, content: pa.Buffer | None, compression: str | None) -> pa.NativeFile:
+def _open(
+    place: str | Remote | None, content: pa.Buffer | None, compression: str | None, whole: bool = False
+) -> pa.NativeFile:
+    """whole: whether it is to be read from its start to its end."""
     if content is not None:
         raw: pa.NativeFile = pa.BufferReader(content)
+    elif isinstance(place, str):
+        raw = pa.OSFile(place)
     else:
-        assert path is not None
-        raw = pa.OSFile(path)
+        assert place is not None
+        raw = place.stream() if whole else place.open()
     return raw if compression is None else pa.CompressedInputStream(raw, compression)
 
 
-def files_of(argument: str) -> list[str]:
-    """The paths that an argument other than `-` stands for, as `expand` has it."""
+def files_of(argument: str) -> list[str] | list[Remote]:
+    """The files that an argument other than `-` stands for, as `expand` has it."""
+    if is_address(argument):
+        from gmmcli.data.remote_files import files_at
+
+        return files_at(argument)
     label = printable(argument)
     if os.path.isdir(argument):
         names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
@@ -122,22 +149,26 @@ def files_of(argument: str) -> list[str]:
 
 def _read_stdin(options: ReadOptions, stdin: BinaryIO | None) -> Input:
     stream = stdin if stdin is not None else sys.stdin.buffer
-    return _describe_input("stdin", None, pa.py_buffer(stream.read()), options)
+    return _describe_input("stdin", "", None, pa.py_buffer(stream.read()), options)
 
 
-def input_of(path: str, options: ReadOptions) -> Input:
-    """The file at a path, its format told; the content too of what gives its bytes but once."""
-    label = printable(path)
+def input_of(place: str | Remote, options: ReadOptions) -> Input:
+    """A file, its format told; the content too of what gives its bytes but once."""
+    if not isinstance(place, str):
+        with reading(place.label, "a file"):
+            return _describe_input(place.label, place.path, place, None, options)
+    label = printable(place)
     with reading(label, "a file"):
-        if stat.S_ISREG(os.stat(path).st_mode):
-            return _describe_input(label, path, None, options)
-        with open(path, "rb") as stream:  # a pipe or a device gives its bytes once
-            return _describe_input(label, path, pa.py_buffer(stream.read()), options)
+        if stat.S_ISREG(os.stat(place).st_mode):
+            return _describe_input(label, place, place, None, options)
+        with open(place, "rb") as stream:  # a pipe or a device gives its bytes once
+            return _describe_input(label, place, None, pa.py_buffer(stream.read()), options)
 
 
-def _describe_input(label: str, path: str | None, content: pa.Buffer | None, options: ReadOptions) -> Input:
-    """Tell format and compression: the option wins, then the suffix, then the first bytes."""
-    place = path if content is None else None
+def _describe_input(
+    label: str, name: str, place: str | Remote | None, content: pa.Buffer | None, options: ReadOptions
+) -> Input:
+    """Tell format and compression: the option wins, then the suffix of the name, then the first bytes."""
     with _open(place, content, None) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -148,14 +179,14 @@ def _describe_input(label: str, path: str | None, content: pa.Buffer | None, opt
             head = stream.read(_HEAD_BYTES)
         if not head:
             raise InputError(f"{label}: the file is empty: give one with a header and rows")
-    told = parse_format(options.format) if options.format else format_of_path(path) if path else None
-    name = told.name if told else sniff(head)
+    told = parse_format(options.format) if options.format else format_of_path(name)
+    format = told.name if told else sniff(head)
     binary = sniff_binary(head)
-    if name in TEXT and binary is not None:
-        raise InputError(f"{label}: holds {binary}, not {name}: use --input-format {binary}")
-    if name in ("arrow", "arrows") and binary in ("arrow", "arrows"):
-        name = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
-    if compression is not None and name not in TEXT:
-        with reading(label, compression), _open(place, content, compression) as stream:
-            return Input(label, name, None, pa.py_buffer(stream.read()), None)
-    return Input(label, name, place, content, compression)
+    if format in TEXT and binary is not None:
+        raise InputError(f"{label}: holds {binary}, not {format}: use --input-format {binary}")
+    if format in ("arrow", "arrows") and binary in ("arrow", "arrows"):
+        format = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
+    if compression is not None and format not in TEXT:
+        with reading(label, compression), _open(place, content, compression, whole=True) as stream:
+            return Input(label, format, None, pa.py_buffer(stream.read()), None)
+    return Input(label, format, place, content, compression)
