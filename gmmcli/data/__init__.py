@@ -11,7 +11,7 @@ What its modules hold, rows in:
 - numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
 - inputs: files, globs, folders, addresses and standard input, to be opened. csv_header: names of a delimited file.
-- remote: the file systems of addresses. remote_files: folders and patterns there.
+- remote: the file systems of addresses. remote_files: folders and patterns there. ahead: many files at a time.
 - reader: what a reader of a file is. csv_reader, columnar_readers: those of text, and of typed files and JSON.
 - settled_types: the types that text gets in a typed output. labels: cells as labels. header: names alone, quickly.
 - source: all files as one. source_blocks: their numbers as blocks for a fit.

@@ -95,6 +95,9 @@ class ParquetReader(ColumnarReader):
             file = pq.ParquetFile(stream)
             self._metadata = file.metadata
             self._settle(source.label, file.schema_arrow, file.metadata.num_rows > 0)
+        if source.remote:
+            groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            self.held = max((group.total_byte_size for group in groups), default=0)
 
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
         """Row group by row group, none of it kept."""
@@ -117,7 +120,10 @@ class ArrowReader(ColumnarReader):
         self._block_rows = block_rows
         with reading(source.label, "arrow"), source.open() as stream:
             reader = self._open(stream, None)
-            self._settle(source.label, reader.schema, any(b.num_rows for b in _batches(reader)))
+            batch = next((b for b in _batches(reader) if b.num_rows), None)
+            self._settle(source.label, reader.schema, batch is not None)
+        if source.remote:
+            self.held = 0 if batch is None else batch.nbytes
 
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
@@ -157,6 +163,7 @@ class JsonReader(ColumnarReader):
                 self._table = self._read()
                 self._table.validate(full=True)
                 self._settle(source.label, self._table.schema, self._table.num_rows > 0)
+                self.held = 0 if source.remote else None
             except (pa.ArrowInvalid, UnicodeError):
                 raise InputError(f"{source.label}: not UTF-8 text: convert it by iconv -f latin1") from None
 

@@ -57,6 +57,7 @@ class CsvReader(Reader):
         self.label = source.label
         self.names = self._head.names
         self.has_rows = self._head.has_rows
+        self.held = 0 if source.remote else None
         settled.add(self._all_facts)
 
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:

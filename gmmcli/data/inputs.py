@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyarrow as pa
 
 from gmmcli.addresses import is_address
+from gmmcli.data.ahead import AT_A_TIME, each
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -83,7 +84,8 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = 
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin))
         else:
-            inputs += [input_of(place, options) for place in files_of(argument)]
+            most = AT_A_TIME if is_address(argument) else 1
+            inputs += each(lambda place: input_of(place, options), files_of(argument), most)
     return inputs
 
 

@@ -16,12 +16,14 @@ class Reader(ABC):
     """One file, to be read any number of times.
 
     label: its name for messages. names: of its columns, each once. has_rows: False when it is known to have
-    none. Every error of a file is an InputError that names it.
+    none. held: of a remote file, how many bytes it holds while it reads, beside what it keeps; None of another.
+    Every error of a file is an InputError that names it.
     """
 
     label: str
     names: tuple[str, ...]
     has_rows: bool
+    held: int | None = None
 
     @abstractmethod
     def kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:

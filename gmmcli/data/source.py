@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.blocks import BLOCK_ROWS
+from gmmcli.data.ahead import AT_A_TIME, each, in_turn, together
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
@@ -60,7 +62,8 @@ class Source:
         self._options = options or ReadOptions()
         inputs = expand(paths, self._options, stdin)
         settled = SettledTypes()
-        self._readers = [_open_reader(one, self._options, block_rows, settled) for one in inputs]
+        most = AT_A_TIME if any(one.remote for one in inputs) else 1
+        self._readers = each(lambda one: _open_reader(one, self._options, block_rows, settled), inputs, most)
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
@@ -128,18 +131,14 @@ class Source:
         self._require_numbers(columns)
         schema = self.schema(typed, columns)
         first_row = 0
-        for reader in self._readers:
-            for table, numbers in reader.pairs(columns, typed):
-                cells = float_columns(numbers, columns)
-                if (
-                    np.isinf(cells).any()
-                    if missing == "keep"
-                    else missing == "error" and not np.isfinite(cells).all()
-                ):
-                    bad = count_bad(self._readers, tuple(columns))
-                    raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
-                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
-                first_row += table.num_rows
+        pieces = [partial(_pieces, reader, columns, typed) for reader in self._readers]
+        for reader, table, numbers in in_turn(pieces, together(self._readers)):
+            cells = float_columns(numbers, columns)
+            if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
+                bad = count_bad(self._readers, tuple(columns))
+                raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
+            yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
+            first_row += table.num_rows
         if not first_row:
             raise no_rows(self.label)
 
@@ -189,8 +188,8 @@ class Source:
 
     def _kinds(self, columns: Sequence[str]) -> dict[str, ColumnKind]:
         merged = dict.fromkeys(columns, ColumnKind.EMPTY)
-        for reader in self._readers:
-            for name, kind in reader.kinds(columns).items():
+        for kinds in each(lambda reader: reader.kinds(columns), self._readers, together(self._readers)):
+            for name, kind in kinds.items():
                 if merged[name] is ColumnKind.EMPTY:
                     merged[name] = kind
                 elif kind not in (merged[name], ColumnKind.EMPTY):
@@ -232,6 +231,10 @@ def _open_reader(source: Input, options: ReadOptions, block_rows: int, settled: 
 
     kind = {"parquet": ParquetReader, "json": JsonReader}.get(source.format, ArrowReader)
     return kind(source, options, block_rows)
+
+
+def _pieces(reader: Reader, columns: Sequence[str], typed: bool) -> Iterator[tuple[Reader, pa.Table, pa.Table]]:
+    return ((reader, table, numbers) for table, numbers in reader.pairs(columns, typed))
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from gmmcli.blocks import Block
+from gmmcli.data.ahead import in_turn, together
 from gmmcli.data.bad_cells import BadCells
 from gmmcli.data.numbers import float_table
 from gmmcli.data.reader import Reader
@@ -45,16 +48,13 @@ class SourceBlocks:
     def __iter__(self) -> Iterator[Block]:
         first_row = kept = 0
         total_weight = 0.0
-        index = 0
-        for reader in self._readers:
-            for table in reader.numbers(self._names):
-                block = self._block(index, first_row, float_table(table, self._names))
-                index += 1
-                first_row += table.num_rows
-                if len(block.x):
-                    kept += len(block.x)
-                    total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
-                    yield block
+        for index, table in enumerate(_tables(self._readers, self._names)):
+            block = self._block(index, first_row, float_table(table, self._names))
+            first_row += table.num_rows
+            if len(block.x):
+                kept += len(block.x)
+                total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
+                yield block
         self.rows_read = first_row
         self.rows_dropped = first_row - kept
         label = self._label
@@ -108,7 +108,10 @@ def no_rows(label: str) -> InputError:
 def count_bad(readers: Sequence[Reader], columns: tuple[str, ...]) -> BadCells:
     """The bad cells of the columns over all files."""
     bad = BadCells(columns)
-    for reader in readers:
-        for table in reader.numbers(columns):
-            bad.add(table, float_table(table, columns))
+    for table in _tables(readers, columns):
+        bad.add(table, float_table(table, columns))
     return bad
+
+
+def _tables(readers: Sequence[Reader], columns: tuple[str, ...]) -> Iterator[pa.Table]:
+    return in_turn([partial(reader.numbers, columns) for reader in readers], together(readers))
