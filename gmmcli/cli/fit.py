@@ -112,12 +112,13 @@ def fit(
     choosing.check(weights, missing, as_json)
     # only now, since a wrong option is told without them
     with library_imports():
-        from gmmcli.data import Source, check_target
+        from gmmcli.data import Source, check_target, output_format
         from gmmcli.fitting.device import pass_dtype, resolve_device
         from gmmcli.model_file import save_model
 
     check_model_option("--output", output, "model.pt")
     check_target(choosing.table)
+    output_format(choosing.table)
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet)
     cells = 1 if grid is None else len(grid.order())
