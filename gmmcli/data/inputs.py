@@ -63,7 +63,7 @@ class Input:
 
         whole: whether text is to be read to its end, which a remote file is then asked for in large pieces.
         """
-        return _open(self.place, self.content, self.compression, whole=whole and self.format in TEXT)
+        return _open(self.place, self.content, self.compression, seek=self.format not in TEXT, whole=whole)
 
 
 def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None = None) -> list[Input]:
@@ -112,16 +112,21 @@ def reading(label: str, what: str) -> Iterator[None]:
 
 
 def _open(
-    place: str | Remote | None, content: pa.Buffer | None, compression: str | None, whole: bool = False
+    place: str | Remote | None,
+    content: pa.Buffer | None,
+    compression: str | None,
+    *,
+    seek: bool = False,
+    whole: bool = False,
 ) -> pa.NativeFile:
-    """whole: whether it is to be read from its start to its end."""
+    """seek: whether it is to be read at any place. whole: whether to its end."""
     if content is not None:
         raw: pa.NativeFile = pa.BufferReader(content)
     elif isinstance(place, str):
         raw = pa.OSFile(place)
     else:
         assert place is not None
-        raw = place.stream() if whole else place.open()
+        raw = place.open() if seek else place.stream(whole)
     return raw if compression is None else pa.CompressedInputStream(raw, compression)
 
 

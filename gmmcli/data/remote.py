@@ -86,18 +86,25 @@ class Remote:
             return self.filesystem.get_file_info(selector)
 
     def open(self) -> pa.NativeFile:
-        """For reading at any place, a request for each; where the server has no such requests, its whole content."""
+        """For reading at any place, a request for each; of a web server without such requests, the whole content."""
         with reaching(self.label):
-            file = self.filesystem.open_input_file(self.path)
-            if file.seekable():
-                return file
-            with file:
-                return pa.BufferReader(file.read())
+            web = self._web()
+            if web is not None and not web.info(self.path).get("partial"):
+                return pa.BufferReader(web.cat_file(self.path))
+            return self.filesystem.open_input_file(self.path)
 
-    def stream(self) -> pa.NativeFile:
-        """For reading from the start to the end, some megabytes at a time."""
+    def stream(self, ahead: bool = True) -> pa.NativeFile:
+        """For reading from the start. ahead: to the end, some megabytes at a time, not only as much as is read."""
         with reaching(self.label):
-            return self.filesystem.open_input_stream(self.path, compression=None, buffer_size=_READ_AHEAD)
+            web = self._web()
+            if web is not None:
+                return pa.PythonFile(web.open(self.path, block_size=0), mode="r")  # in one request
+            size = _READ_AHEAD if ahead else None
+            return self.filesystem.open_input_stream(self.path, compression=None, buffer_size=size)
+
+    def _web(self) -> Any:
+        inner = fsspec_of(self.filesystem)
+        return inner if inner is not None and "http" in inner.protocol else None
 
     def absent_bucket(self) -> str | None:
         """The name of its bucket where there is none of this name."""
@@ -165,7 +172,9 @@ def told(label: str, error: BaseException, wrong: type[GmmError] = InputError) -
     if isinstance(error, ConnectionError | TimeoutError) or _UNREACHABLE.search(text):
         return GmmError(f"{label}: cannot be reached: {_reason(error)}: check the network and the endpoint")
     if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403) or _DENIED.search(text):
-        return wrong(f"{label}: access denied: check the credentials and what they permit")
+        why = _reason(error)
+        why = f" ({why})" if _DENIED.search(text) and not why.startswith("No response body") else ""
+        return wrong(f"{label}: access denied{why}: check the credentials and what they permit")
     if _NO_BUCKET.search(text):
         return wrong(f"{label}: there is no such bucket: check its name")
     if isinstance(error, FileNotFoundError):

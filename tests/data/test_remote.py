@@ -1,8 +1,12 @@
+import contextlib
 import gzip
+import http.server
 import io
 import sys
+import threading
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -296,6 +300,47 @@ def test_files_over_http(s3: S3):
     assert caught.value.exit_code == 1
     with pytest.raises(UsageError, match=r"b\.csv: over HTTP files can only be read"):
         open_sink(f"{web}/b.csv")
+
+
+class NoRanges(http.server.BaseHTTPRequestHandler):
+    """What a program that makes its answer as it is asked does: all of it, of an unknown or a known length."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    answers: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        content = self.files[self.path.partition("?")[0]]
+        self.answers.append(self.command)
+        self.send_response(200)
+        if "length" in self.path:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            with contextlib.suppress(ConnectionError):  # of a reader of its beginning
+                self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("options", ["?a=1", "?length=1"])
+def test_web_servers_that_answer_in_whole_only(options: str):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": np.arange(3.0)}), file)
+    rows = 1_500_000
+    NoRanges.files = {"/long.csv": b"a\n" + b"12.5\n" * rows, "/a.parquet": file.getvalue()}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoRanges) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        web = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert cells(Source([f"{web}/a.parquet{options}"])) == [[0.0], [1.0], [2.0]]
+            NoRanges.answers.clear()
+            assert sum(len(block.x) for block in Source([f"{web}/long.csv{options}"]).blocks(["a"])) == rows
+            assert NoRanges.answers.count("GET") <= 7  # three readings, each after a look for its size, and that once
+        finally:
+            server.shutdown()
 
 
 @pytest.mark.parametrize(
