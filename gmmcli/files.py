@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all, and the targets that are written to as they are."""
+"""Files that appear whole or not at all, and the targets that are written to as they are.
+
+A name may be an address of a remote file: `gmmcli.data` then does what is to be done, imported when it comes to it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import os
 import secrets
 import shutil
 import stat
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from gmmcli.addresses import is_address
 from gmmcli.errors import UsageError
 from gmmcli.names import one_line
+
+if TYPE_CHECKING:
+    from gmmcli.data.remote_output import RemoteFile
 
 STDOUT = (None, "-", "/dev/stdout")
 
@@ -19,6 +26,8 @@ def is_direct(target: str | None) -> bool:
     """Whether a target is written to, not replaced: standard output, a descriptor, a pipe, a device."""
     if target is None or target in STDOUT:
         return True
+    if is_address(target):
+        return False
     if target.startswith(("/dev/fd/", "/proc/")) or target == "/dev/stderr":
         return True
     try:
@@ -35,6 +44,11 @@ def check_place(target: str, example: str) -> None:
     shown = one_line(target)
     if target in STDOUT:
         return
+    if is_address(target):
+        from gmmcli.data.remote_output import check_remote
+
+        check_remote(target, example)
+        return
     if not os.path.basename(target) or os.path.isdir(target):
         raise UsageError(f"{shown}: this is a folder: name a file in it, such as {example}")
     if is_direct(target):
@@ -44,6 +58,58 @@ def check_place(target: str, example: str) -> None:
         raise UsageError(f"{shown}: there is no folder {one_line(folder)}: create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{shown}: no permission to write in {one_line(folder)}: name another folder")
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """The content of a file from its start. Raises OSError, of a remote file InputError."""
+    if is_address(path):
+        from gmmcli.data.remote import fetch
+
+        return fetch(path)
+    return open(path, "rb")
+
+
+def open_if_there(path: str) -> BinaryIO | None:
+    """As `open_to_read`, but None where there is no such file."""
+    if is_address(path):
+        from gmmcli.data.remote import fetch_if_there
+
+        return fetch_if_there(path)
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
+def pending_file(target: str) -> PendingFile | RemoteFile:
+    """A file that gets its name, or is uploaded, when it is whole; RemoteFile has PendingFile's methods."""
+    if is_address(target):
+        from gmmcli.data.remote_output import RemoteFile
+
+        return RemoteFile(target)
+    return PendingFile(target)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder, and those it is in, where it is not there. Raises OSError, of a remote one GmmError."""
+    if is_address(path):
+        from gmmcli.data.remote_output import make_remote_folder
+
+        make_remote_folder(path)
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    """Removes a file, or a folder with nothing in it. Raises OSError, of a remote one GmmError."""
+    if is_address(path):
+        from gmmcli.data.remote_output import remove_remote
+
+        remove_remote(path)
+    elif os.path.isdir(path):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
 
 
 class PendingFile:

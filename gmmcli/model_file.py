@@ -24,7 +24,7 @@ import torch
 from gmmcli.errors import GmmError, InputError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Parameters
-from gmmcli.files import PendingFile, check_place, is_direct
+from gmmcli.files import check_place, is_direct, open_to_read, pending_file
 from gmmcli.mixture import GaussianMixture
 from gmmcli.model_inspection import (
     FORMAT_VERSION,
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any]) -> None:
-    """Writes a model file, under a temporary name in the same folder that is then renamed.
+    """Writes a model file, under a temporary name in the same folder that is then renamed; uploads a remote one.
 
     metadata: what is known of the fit, as JSON values; tensors, arrays and tuples become lists, paths text,
     and numbers that are not finite null. format_version, program_version, family, components, dims, columns,
@@ -55,7 +55,7 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
     whatever the caller says. A pipe or device is written to directly.
 
     Raises UsageError where `check_model_target` does, InputError for parameters that are not a mixture's,
-    GmmError where the disk refuses; an older file is then still there, and nothing else.
+    GmmError where the disk or the network refuses; an older file is then still there, and nothing else.
     """
     target = os.fspath(path)
     check_model_target(target)
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _replace(target: str, content: memoryview) -> None:
-    pending = PendingFile(target)
+    pending = pending_file(target)
     try:
         pending.stream.write(content)
     except BaseException:
@@ -172,7 +172,7 @@ def read_metadata(path: AnyPath) -> dict[str, Any]:
 def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
     shown = one_line(os.fspath(path))
     try:
-        opened = open(path, "rb")  # noqa: SIM115
+        opened = open_to_read(os.fspath(path))
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"{shown}: cannot be read ({why}): give a model file that gmm fit wrote") from error

@@ -1,6 +1,6 @@
 """Names from outside, of columns and files, as a message of one line may hold them.
 
-- `one_line`: any text, control characters escaped.
+- `one_line`: any text, control characters escaped and the credentials of addresses hidden.
 - `printable`: a name, also cut in its middle if long, and quoted where its ends are unclear.
 - `listing`: many names.
 """
@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from gmmcli.addresses import masked
+
 _SHOWN_NAMES = 20
 _SHOWN_CHARACTERS = 120
 _SHOWN_AT_END = 80  # of them: a path ends in the file's name
 
 
 def one_line(text: str, longest: int | None = None) -> str:
-    """The text on one line, control characters escaped; with `longest` cut to so many characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """The text on one line, control characters escaped, credentials hidden; `longest`: cut to so many characters."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in masked(text)
+    )
     return shown if longest is None or len(shown) <= longest else shown[: longest - 1] + "…"
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -22,6 +25,9 @@ from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.survey import survey
 from gmmcli.threads import single_intra_op_thread
 from tests.reference import Moments
+
+if TYPE_CHECKING:
+    from tests.s3 import S3
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +130,24 @@ def run_engine(
     runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
     run_all(engine, runs, evaluate, limits, listener)
     return runs
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 server for all tests of this process."""
+    from tests.s3 import S3  # which imports much: only here
+
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> S3:
+    """The server with an empty bucket, in an environment that leads there."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_server.new_bucket(f"bucket-{zlib.crc32(request.node.nodeid.encode())}")
+    return s3_server

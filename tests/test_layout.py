@@ -17,22 +17,22 @@ ROOT = Path(gmmcli.__file__).parent
 LAYERS = (
     ("cli", "__main__"),
     ("api", "__init__"),
-    ("choosing",),
-    ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed"),
+    ("choosing", "checkpoint"),
+    ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed", "files"),
     ("starts", "contrasts"),
     ("mixture",),
     ("frames", "incomplete"),
     ("families",),
-    ("agreement", "blocks", "draws", "errors", "files", "names", "scores", "threads", "version"),
+    ("addresses", "agreement", "blocks", "draws", "errors", "names", "scores", "threads", "version"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 # What a part must not import although its layer would allow it: the fitting takes any blocks and any `reduce`,
 # data knows files and no mixtures, and families know nothing but errors.
 FORBIDDEN = {
-    "fitting": {"data", "distributed"},
+    "fitting": {"data", "distributed", "files"},
     "data": {"fitting", "mixture", "families", "model_file", "model_inspection", "metadata"},
-    "families": {"agreement", "blocks", "draws", "files", "scores", "threads", "version"},
+    "families": {"addresses", "agreement", "blocks", "draws", "scores", "threads", "version"},
 }
 
 # Third-party modules and the only parts that may import them.
@@ -41,6 +41,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "pyarrow": {"data"},
+    "fsspec": {"data"},
     "matplotlib": {"plot"},
     "PIL": {"plot"},
     "torch.distributed": {"distributed"},

@@ -10,11 +10,12 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 from typing import Any
 
+from gmmcli.addresses import inside
 from gmmcli.choosing.cells import Cell
 from gmmcli.errors import GmmError
+from gmmcli.files import make_folder, remove
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model_file import load_model, save_model
 from gmmcli.version import __version__
@@ -50,7 +51,7 @@ class FolderStore:
         """Keeps a cell that did not fail; failing again costs little."""
         if cell.model is None:
             return
-        os.makedirs(self._folder, exist_ok=True)
+        make_folder(self._folder)
         kept = {"key": self._its_key(options), "holdout": cell.holdout, "reason": cell.reason}
         save_model(self._path(options), cell.model, {**cell.metadata, "cell": kept})
         self._kept.add(self._path(options))
@@ -58,13 +59,13 @@ class FolderStore:
     def remove(self) -> None:
         """Removes the cells, and the folder where nothing else is in it."""
         for path in self._kept:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
+            with contextlib.suppress(OSError, GmmError):
+                remove(path)
+        with contextlib.suppress(OSError, GmmError):
+            remove(self._folder)
 
     def _path(self, options: FitOptions) -> str:
-        return os.path.join(self._folder, f"{options.family}-{options.components}.pt")
+        return inside(self._folder, f"{options.family}-{options.components}.pt")
 
     def _its_key(self, options: FitOptions) -> str:
         chosen = {name: value for name, value in dataclasses.asdict(options).items() if name not in IRRELEVANT}

@@ -21,6 +21,7 @@ from typing import Annotated
 
 import typer
 
+from gmmcli.addresses import masked
 from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
 from gmmcli.cli.options import Debug, flatten
 from gmmcli.distributed import together
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BaseException as error:
             code, message = explain(error)
             if debug and code not in (CLOSED_PIPE, INTERRUPTED):
-                traceback.print_exception(error)
+                sys.stderr.write(masked("".join(traceback.format_exception(error))))
             if message:
                 console.error(message)
         if code == CLOSED_PIPE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.comparison import BACKGROUND, Comparison
 from gmmcli.cli.completion import column
@@ -119,7 +120,8 @@ def assign(
     if comparison is not None:
         comparison.show(console)
         if as_json:
-            about = {"model": model, "data": source.label, "output": output, "rows": sink.rows_written}
+            about = {"model": masked(model), "data": source.label}
+            about |= {"output": masked(str(output)), "rows": sink.rows_written}
             out.write_json({**about, **comparison.to_json()})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting, read_start
@@ -127,7 +128,7 @@ def fit(
     # only now, since a wrong option is told without them
     with library_imports():
         from gmmcli.blocks import Share
-        from gmmcli.data import Source, check_target
+        from gmmcli.data import Source, check_target, output_format
         from gmmcli.files import check_place
         from gmmcli.fitting.device import pass_dtype, resolve_device
         from gmmcli.fitting.execution import Execution
@@ -135,6 +136,7 @@ def fit(
 
     check_model_option("--output", output, "model.pt")
     check_target(choosing.table)
+    output_format(choosing.table)
     if running.checkpoint is not None:
         check_place(running.checkpoint, "fit.ckpt")
     options = among_processes(options)
@@ -170,14 +172,14 @@ def fit(
         "missing": missing,
         "rows_read": rows_read,
         "rows_left_out": rows_left_out,
-        "init": fitting.init,
+        "init": masked(fitting.init),
         "reading": asdict(reading),
     }
     if group.rank > 0:  # the first process alone writes
         return
+    save_model(output, fitted.model, metadata)  # first: a table that cannot be written is to cost no fit
     if fitted.grid is not None and choosing.table is not None:
         _write_table(fitted.grid, choosing.table)
-    save_model(output, fitted.model, metadata)
     if fitted.grid is not None and fitted.grid.store is not None:
         fitted.grid.store.remove()
     if not console.live:
@@ -188,7 +190,7 @@ def fit(
         visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights)
     fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
-        out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})
+        out.write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
     if strict and not metadata["converged"]:
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gmmcli.addresses import is_address, suffix_of
 from gmmcli.choosing.options import parse_components
 from gmmcli.cli.completion import complete, complete_list
 from gmmcli.cli.imports import library_imports
+from gmmcli.data.formats import format_of_path
 from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import (
     ACCELERATIONS,
@@ -243,7 +245,7 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     with library_imports():
         from gmmcli.starts import means_start, model_start
 
-    if init.endswith(".pt") or zipfile.is_zipfile(init):
+    if _names_model(init, reading):
         from gmmcli.model_file import load_model
 
         return model_start(load_model(init)[0], f"--init {init}")
@@ -255,6 +257,14 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     names = source.select().used
     means = torch.cat([block.x for block in source.blocks(names)])
     return means_start(means, None if source.by_position else names, f"--init {init}")
+
+
+def _names_model(init: str, reading: ReadOptions) -> bool:
+    if suffix_of(init) == ".pt":
+        return True
+    if is_address(init):  # which is not fetched for a look
+        return format_of_path(init) is None and reading.format is None
+    return zipfile.is_zipfile(init)
 
 
 def _names_file(init: str) -> bool:

@@ -42,13 +42,20 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, as gmm 
 Data = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="DATA", help="Files, globs or folders; - or nothing is standard input.", show_default=False
+        metavar="DATA",
+        help="Files, globs or folders, here or at an address as s3://bucket/data.parquet; - or nothing is standard "
+        "input.",
+        show_default=False,
     ),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Where to write. Default: standard output.", rich_help_panel=OUTPUT
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where to write, a file or an address. Default: standard output.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 OutputFormat = Annotated[

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gmmcli.addresses import beside
 from gmmcli.cli.options import REPORT
 from gmmcli.errors import UsageError
 from gmmcli.fitting.intervals import Every
@@ -113,13 +114,13 @@ class Running:
             return None
         from gmmcli.choosing.store import FolderStore
 
-        return FolderStore(f"{output}.cells", key)
+        return FolderStore(beside(output, ".cells"), key)
 
     def keeper(self, key: Mapping[str, Any], begin: float, writes: bool) -> Callable[[SurveyedRows], Keeper] | None:
         """Makes the keeper of a fit that depends on `key`; None where nothing is kept."""
         if self.checkpoint is None:
             return None
-        from gmmcli.fitting.checkpoint import Checkpoint
+        from gmmcli.checkpoint import Checkpoint
 
         path, every = self.checkpoint, parse_every("--checkpoint-every", self.checkpoint_every)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gmmcli.addresses import masked
 from gmmcli.cli import console
 from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
@@ -133,7 +134,7 @@ def score(
     blocks = source.blocks(source.match(column_names(mixture)), weights, as_read(missing))
     report = _summarise(mixture, blocks)
     if as_json:
-        console.write_json({"model": model, "data": source.label, **report})
+        console.write_json({"model": masked(model), "data": source.label, **report})
         return
     console.write(console.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 

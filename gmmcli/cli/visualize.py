@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gmmcli.addresses import suffix_of
 from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
@@ -34,7 +35,7 @@ class Visualizer:
         from gmmcli.plot import check_animation, check_picture
 
         self._target, self._every = target, every or EVERY
-        self._stepwise, self._animated = STEP in target, target.lower().endswith(".gif")
+        self._stepwise, self._animated = STEP in target, suffix_of(target) == ".gif"
         if self._stepwise and self._animated:
             raise UsageError(f"--visualize {printable(target)}: a GIF has all steps in it: leave out {STEP}")
         if several and (self._stepwise or self._animated):

@@ -11,19 +11,21 @@ What its modules hold, rows in:
 
 - numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
-- inputs: files, globs, folders and standard input, to be opened. scratch, memory: room for what is kept of them.
-- reader: what a reader of a file is, and pieces of it. columnar_readers: those of typed files. ipc_headers: rows of
+- inputs: files, globs, folders, addresses and standard input, to be opened. remote: the file systems of addresses.
+  remote_files: folders and patterns there. scratch, memory: room for what is kept of any of them.
+- reader: what a reader of a file is, and pieces of it. columnar_readers: those of typed files. ipc_headers: sizes of
   Arrow's batches.
 - csv_reader: the reader of delimited text. csv_header: its names. csv_text: its cells. column_survey: what they are.
   cell_bytes: which of them need a closer look. stored_numbers: the numbers that were made of them.
-- json_reader, json_types, json_depth: JSON lines. ahead: reading while what was read is worked on.
+- json_reader, json_types, json_depth: JSON lines.
+- ahead: reading while what was read is worked on. side_by_side: several remote files at a time.
 - settled_types: the types that text gets in a typed output. labels: cells as labels. header: names alone, quickly.
 - source: all files as one. source_blocks: their numbers as blocks for a fit.
 
 Rows out:
 
 - tensors: tensors as columns. text_lines: tables as lines of CSV and JSON. writers: one for each kind of format.
-- output: where bytes go. sink: tables into a file, whole or not at all.
+- output: where bytes go. sink: tables into a file, whole or not at all. remote_output: what is uploaded.
 
 compute is pyarrow's functions, and what they lack, for all of them.
 

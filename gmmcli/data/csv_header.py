@@ -18,11 +18,15 @@ _FIRST_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Head:
-    """names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it."""
+    """names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it.
+
+    row_characters: of the first row, to tell what many of them take; 0 without one.
+    """
 
     names: tuple[str, ...]
     blank_lines: int
     has_rows: bool
+    row_characters: int
 
 
 def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
@@ -32,7 +36,7 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
     """
     size = _FIRST_BYTES
     while True:
-        with reading(source.label, source.format), source.open() as stream:
+        with reading(source.label, source.format), source.open(whole=False) as stream:
             data = stream.read(size)
         complete = len(data) < size
         text = _decode(source, data, options.encoding, complete)
@@ -71,6 +75,7 @@ def _parse(label: str, text: str, options: ReadOptions, delimiter: str, complete
         io.StringIO(text, newline=""), delimiter=delimiter, quotechar=options.quote or None, quoting=quoting
     )
     first: list[str] = []
+    row: list[str] = []
     blank_lines = 0
     follows = False
     try:
@@ -79,18 +84,19 @@ def _parse(label: str, text: str, options: ReadOptions, delimiter: str, complete
                 first = record
                 blank_lines += not record
             elif record or len(first) == 1:
-                follows = True
+                row, follows = record, True
                 break
     except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
         if not first:
             limit = csv.field_size_limit()
             raise InputError(f"{label}: the header has a name of more than {limit} characters") from None
-        follows = True
+        row, follows = [text], True
     if not first or not (follows or complete):
         return None
     if options.header:
-        return Head(tuple(first), blank_lines, follows)
-    return Head(tuple(f"x{d}" for d in range(1, len(first) + 1)), blank_lines, True)
+        return Head(tuple(first), blank_lines, follows, sum(map(len, row)) + len(row))
+    names = tuple(f"x{d}" for d in range(1, len(first) + 1))
+    return Head(names, blank_lines, True, sum(map(len, first)) + len(first))
 
 
 def refuse_duplicates(label: str, names: tuple[str, ...] | list[str]) -> None:

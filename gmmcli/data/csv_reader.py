@@ -14,14 +14,16 @@ from gmmcli.data.csv_text import CsvText
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import NotNumbersError, Pair, Piece, Reader, pieces_of, recut, slices
+from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, pieces_of, recut, slices
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
-from gmmcli.data.stored_numbers import CELL_BYTES, StoredNumbers, storing
+from gmmcli.data.stored_numbers import StoredNumbers, storing
 from gmmcli.errors import InputError
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
 _RECORD_SHARE = 16  # of the memory that is free, the part that a record may have: about that many copies are made
+_BLOCKS_HELD = 4  # at a time: one that is made, of pieces of text, two that wait, and one that is used
+_STREAM_BYTES = 1 << 24  # of text that is read ahead and parsed
 
 
 class CsvReader(Reader):
@@ -48,6 +50,10 @@ class CsvReader(Reader):
         self.label = source.label
         self.names = head.names
         self.has_rows = head.has_rows
+        self.remote = source.remote
+        self.held = _STREAM_BYTES + _BLOCKS_HELD * block_rows * head.row_characters
+        if source.size is not None:
+            self.held = min(self.held, _BLOCKS_HELD * source.size)
         settled.add(self._facts)
 
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:

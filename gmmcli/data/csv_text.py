@@ -127,7 +127,7 @@ class CsvText:
         )
 
     def _bad_encoding(self, where: str) -> InputError:
-        with self._source.open() as stream:
+        with self._source.open(whole=False) as stream:
             return bad_encoding(self._source.label, stream.read(2), self._options.encoding, where)
 
     def _refuse_open_quote(self, column: pa.Array, rows: int) -> None:

@@ -14,6 +14,7 @@ import codecs
 import os
 from dataclasses import dataclass
 
+from gmmcli.addresses import name_of
 from gmmcli.errors import UsageError
 
 SUFFIXES = {
@@ -63,7 +64,7 @@ def parse_format(text: str) -> FileFormat:
 
 def format_of_path(path: str) -> FileFormat | None:
     """The format that a file's suffix tells, or None where the suffix is unknown or absent."""
-    stem, suffix = os.path.splitext(path.lower())
+    stem, suffix = os.path.splitext(name_of(path).lower())
     compression = COMPRESSIONS.get(suffix)
     if compression is not None:
         suffix = os.path.splitext(stem)[1]

@@ -7,6 +7,7 @@ import os
 
 import pyarrow as pa
 
+from gmmcli.addresses import is_address
 from gmmcli.data.csv_header import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import Input, files_of, input_of
@@ -17,14 +18,14 @@ _LOOK_BYTES = 1 << 20
 def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]:
     """The columns of the first file that an argument (a file, glob or folder) stands for.
 
-    Empty where telling them takes more than a look: pipes, standard input, compressed files of a binary format, globs
-    through all folders. Of JSON lines the first alone is read. Raises InputError as a Source does, and whatever a
-    damaged file makes of its reader.
+    Empty where telling them takes more than a look: remote files, pipes, standard input, compressed files of a binary
+    format, globs through all folders. Of JSON lines the first alone is read. Raises InputError as a Source does, and
+    whatever a damaged file makes of its reader.
     """
-    if argument == "-" or "**" in argument:
+    if argument == "-" or "**" in argument or is_address(argument):
         return ()
     options = options or ReadOptions()
-    path = files_of(argument)[0]
+    path = str(files_of(argument)[0])
     told = format_of_path(path)
     if not os.path.isfile(path) or (told is not None and told.compression and told.name not in TEXT):
         return ()

@@ -1,6 +1,6 @@
-"""Inputs: from what the user names (files, globs, folders, `-`) to contents that can be opened repeatedly.
+"""Inputs: from what the user names (files, globs, folders, `-`, addresses) to contents that can be opened repeatedly.
 
-- `Input`: one file or stream, its format told, that opens decompressed from its start.
+- `Input`: one file or stream, its format told, that opens decompressed from its start: the one way to its bytes.
 - `expand`: the inputs that a list of arguments stands for; `files_of`, `input_of`: its steps for a file.
 - `reading`: turns whatever a reader raises into one InputError that names the input.
 """
@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
+from gmmcli.addresses import is_address
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -28,8 +29,12 @@ from gmmcli.data.formats import (
     sniff_compression,
 )
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
+from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import printable
+
+if TYPE_CHECKING:  # imported when it comes to it: local files need not wait for it
+    from gmmcli.data.remote import Remote
 
 STDIN = "-"
 _HEAD_BYTES = 4096
@@ -39,19 +44,34 @@ _HEAD_BYTES = 4096
 class Input:
     """One file or stream.
 
-    label: its name for messages. format: one of FORMATS. path: where it lies, or None when `content` holds it
+    label: its name for messages. format: one of FORMATS. place: where it lies, or None when `content` holds it
     (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content.
     """
 
     label: str
     format: str
-    path: str | None = None
+    place: str | Remote | None = None
     content: pa.Buffer | ScratchFile | None = None
     compression: str | None = None
 
-    def open(self) -> pa.NativeFile:
-        """The decompressed content from its start; seekable where it is not compressed."""
-        return _open(self.path, self.content, self.compression)
+    @property
+    def remote(self) -> bool:
+        """Whether each reading of it is a transfer."""
+        return not (self.place is None or isinstance(self.place, str))
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of what `open` gives, of a remote file where they are known."""
+        if self.place is None or isinstance(self.place, str) or self.compression is not None:
+            return None
+        return self.place.size
+
+    def open(self, whole: bool = True) -> pa.NativeFile:
+        """The decompressed content from its start; seekable but for text that is remote or compressed.
+
+        whole: whether text is to be read to its end, which a remote file is then asked for in large pieces.
+        """
+        return _open(self.place, self.content, self.compression, seek=self.format not in TEXT, whole=whole)
 
 
 def expand(
@@ -77,7 +97,8 @@ def expand(
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin, scratch))
         else:
-            inputs += [input_of(path, options, scratch) for path in files_of(argument)]
+            most = AT_A_TIME if is_address(argument) else 1
+            inputs += each(lambda place: input_of(place, options, scratch), files_of(argument), most)
     return inputs
 
 
@@ -85,11 +106,17 @@ def expand(
 def reading(label: str, what: str) -> Iterator[None]:
     """Turn an error of pyarrow or of decoding into the InputError `label: cannot be read as what: …`.
 
-    An OSError with an errno says itself what is wrong; it stays one line too.
+    An OSError with an errno says itself what is wrong; it stays one line too. One between here and a remote file is
+    told as such, as a GmmError where nothing answers.
     """
     try:
         yield
     except (pa.ArrowException, UnicodeError, EOFError, OSError, OverflowError) as error:
+        if isinstance(error, OSError) and "://" in label:
+            from gmmcli.data.remote import told
+
+            if (known := told(label, error)) is not None:
+                raise known from error
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = " ".join(printable(line) for line in (text or type(error).__name__).splitlines()[:1])
         if isinstance(error, OSError) and error.errno is not None:
@@ -97,17 +124,31 @@ def reading(label: str, what: str) -> Iterator[None]:
         raise InputError(f"{label}: cannot be read as {what}: {reason}") from error
 
 
-def _open(path: str | None, content: pa.Buffer | ScratchFile | None, compression: str | None) -> pa.NativeFile:
+def _open(
+    place: str | Remote | None,
+    content: pa.Buffer | ScratchFile | None,
+    compression: str | None,
+    *,
+    seek: bool = False,
+    whole: bool = False,
+) -> pa.NativeFile:
+    """seek: whether it is to be read at any place. whole: whether to its end."""
     if content is not None:
         raw = content.open() if isinstance(content, ScratchFile) else pa.BufferReader(content)
+    elif isinstance(place, str):
+        raw = pa.OSFile(place)
     else:
-        assert path is not None
-        raw = pa.OSFile(path)
+        assert place is not None
+        raw = place.open() if seek else place.stream(whole)
     return raw if compression is None else pa.CompressedInputStream(raw, compression)
 
 
-def files_of(argument: str) -> list[str]:
-    """The paths that an argument other than `-` stands for, as `expand` has it."""
+def files_of(argument: str) -> list[str] | list[Remote]:
+    """The files that an argument other than `-` stands for, as `expand` has it."""
+    if is_address(argument):
+        from gmmcli.data.remote_files import files_at
+
+        return files_at(argument)
     label = printable(argument)
     if os.path.isdir(argument):
         names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
@@ -128,25 +169,32 @@ def files_of(argument: str) -> list[str]:
 
 def _read_stdin(options: ReadOptions, stdin: BinaryIO | None, scratch: Scratch) -> Input:
     stream = stdin if stdin is not None else sys.stdin.buffer
-    return _describe_input("stdin", None, hold(stream, scratch), options, scratch)
+    return _describe_input("stdin", "", None, hold(stream, scratch), options, scratch)
 
 
-def input_of(path: str, options: ReadOptions, scratch: Scratch | None = None) -> Input:
-    """The file at a path, its format told; the content too of what gives its bytes but once."""
+def input_of(place: str | Remote, options: ReadOptions, scratch: Scratch | None = None) -> Input:
+    """A file, its format told; the content too of what gives its bytes but once."""
     scratch = scratch or Scratch()
-    label = printable(path)
+    if not isinstance(place, str):
+        with reading(place.label, "a file"):
+            return _describe_input(place.label, place.path, place, None, options, scratch)
+    label = printable(place)
     with reading(label, "a file"):
-        if stat.S_ISREG(os.stat(path).st_mode):
-            return _describe_input(label, path, None, options, scratch)
-        with open(path, "rb") as stream:  # a pipe or a device gives its bytes once
-            return _describe_input(label, path, hold(stream, scratch), options, scratch)
+        if stat.S_ISREG(os.stat(place).st_mode):
+            return _describe_input(label, place, place, None, options, scratch)
+        with open(place, "rb") as stream:  # a pipe or a device gives its bytes once
+            return _describe_input(label, place, None, hold(stream, scratch), options, scratch)
 
 
 def _describe_input(
-    label: str, path: str | None, content: pa.Buffer | ScratchFile | None, options: ReadOptions, scratch: Scratch
+    label: str,
+    name: str,
+    place: str | Remote | None,
+    content: pa.Buffer | ScratchFile | None,
+    options: ReadOptions,
+    scratch: Scratch,
 ) -> Input:
-    """Tell format and compression: the option wins, then the suffix, then the first bytes."""
-    place = path if content is None else None
+    """Tell format and compression: the option wins, then the suffix of the name, then the first bytes."""
     with _open(place, content, None) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -157,14 +205,14 @@ def _describe_input(
             head = stream.read(_HEAD_BYTES)
         if not head:
             raise InputError(f"{label}: the file is empty: give one with a header and rows")
-    told = parse_format(options.format) if options.format else format_of_path(path) if path else None
-    name = told.name if told else sniff(head)
+    told = parse_format(options.format) if options.format else format_of_path(name)
+    format = told.name if told else sniff(head)
     binary = sniff_binary(head)
-    if name in TEXT and binary is not None:
-        raise InputError(f"{label}: holds {binary}, not {name}: use --input-format {binary}")
-    if name in ("arrow", "arrows") and binary in ("arrow", "arrows"):
-        name = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
-    if compression is not None and name not in TEXT:
-        with reading(label, compression), _open(place, content, compression) as stream:
-            return Input(label, name, None, hold(stream, scratch))
-    return Input(label, name, place, content, compression)
+    if format in TEXT and binary is not None:
+        raise InputError(f"{label}: holds {binary}, not {format}: use --input-format {binary}")
+    if format in ("arrow", "arrows") and binary in ("arrow", "arrows"):
+        format = binary  # the suffixes of the two are mixed up everywhere, their first bytes are not
+    if compression is not None and format not in TEXT:
+        with reading(label, compression), _open(place, content, compression, whole=True) as stream:
+            return Input(label, format, None, hold(stream, scratch))
+    return Input(label, format, place, content, compression)

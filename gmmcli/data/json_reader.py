@@ -42,10 +42,11 @@ class JsonReader(ColumnarReader):
         self._longest = max(_LEAST_LONGEST_BYTES, scratch.free // _LONGEST_SHARE)
         self._stored: ArrowReader | None = None
         self._table = pa.table({})
-        with source.open() as stream:
-            if stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-                raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
         with reading(source.label, "JSON lines"):
+            with source.open(whole=False) as stream:
+                start = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+            if start.startswith(b"["):
+                raise InputError(f"{source.label}: a JSON array, not one object a line: convert it by jq -c '.[]'")
             if nested_deeper(self._contents, MOST_LEVELS):
                 raise InputError(
                     f"{source.label}: not JSON lines: objects or lists nested more than {MOST_LEVELS} deep"
@@ -58,6 +59,7 @@ class JsonReader(ColumnarReader):
                 else:
                     self._stored = self._converted(scratch)
                     self._settle(source.label, self._stored.schema(False, ()), self._stored.has_rows)
+                    self.held = self._stored.held
             except (pa.ArrowInvalid, UnicodeError):
                 raise InputError(f"{source.label}: not UTF-8 text: convert it by iconv -f latin1") from None
 

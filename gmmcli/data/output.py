@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.files import STDOUT, PendingFile, is_direct
+from gmmcli.files import STDOUT, is_direct, pending_file
+
+if TYPE_CHECKING:
+    from gmmcli.data.remote_output import RemoteFile
+    from gmmcli.files import PendingFile
 
 
 class Output(io.RawIOBase):
     """Where the bytes go. Writers close what they write to; this is closed by commit and abort alone."""
 
     def __init__(self, target: str | None) -> None:
-        self._pending: PendingFile | None = None
+        self._pending: PendingFile | RemoteFile | None = None
         self._raw: BinaryIO | None
         if target is None or target in STDOUT:
             self._raw = sys.stdout.buffer
         elif is_direct(target):
             self._raw = open(target, "wb")  # noqa: SIM115
         else:
-            self._pending = PendingFile(target)
+            self._pending = pending_file(target)
             self._raw = self._pending.stream
         self._stdout = self._raw is sys.stdout.buffer
 

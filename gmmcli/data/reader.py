@@ -12,7 +12,7 @@ from gmmcli.data.columns import ColumnKind
 from gmmcli.errors import InputError
 
 Pair = tuple[pa.Table, pa.Table]
-_CELL_BYTES = 8
+CELL_BYTES = 8  # of a float64
 
 
 class Piece(NamedTuple):
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 def pieces_of(rows: int, block_rows: int, columns: int) -> list[Piece]:
     """The pieces of rows that can be read from any block on: the blocks, a cell being a float64."""
     counts = [min(block_rows, rows - first) for first in range(0, rows, block_rows)]
-    return [Piece(count, _CELL_BYTES * columns * count) for count in counts]
+    return [Piece(count, CELL_BYTES * columns * count) for count in counts]
 
 
 def slices(table: pa.Table, block_rows: int, pieces: range | None = None) -> Iterator[pa.Table]:
@@ -43,12 +43,15 @@ class Reader(ABC):
     """One file, to be read any number of times.
 
     label: its name for messages. names: of its columns, each once. has_rows: False when it is known to have
-    none. Every error of a file is an InputError that names it.
+    none. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside what
+    is kept of it. Every error of a file is an InputError that names it.
     """
 
     label: str
     names: tuple[str, ...]
     has_rows: bool
+    remote: bool = False
+    held: int = 0
 
     @abstractmethod
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:

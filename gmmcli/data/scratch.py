@@ -36,6 +36,7 @@ class Scratch:
         self._given = memory_bytes
         self._processes = processes
         self._taken = 0
+        self._lock = threading.Lock()  # since remote files are read side by side
         self.folder = folder
 
     @cached_property
@@ -50,14 +51,16 @@ class Scratch:
 
     def take(self, size: int) -> bool:
         """Takes so many bytes of the budget, or none and says so where they are not left."""
-        if size > self.free:
-            return False
-        self._taken += size
-        return True
+        with self._lock:
+            if size > self.free:
+                return False
+            self._taken += size
+            return True
 
     def give_back(self, size: int) -> None:
         """Bytes that were taken are free again."""
-        self._taken -= size
+        with self._lock:
+            self._taken -= size
 
     def file(self) -> ScratchFile:
         """A new temporary file. Raises GmmError naming the folder where there can be none."""

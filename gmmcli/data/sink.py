@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import pyarrow as pa
 
+from gmmcli.addresses import suffix_of
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
 from gmmcli.data.output import Output
 from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
@@ -67,9 +67,10 @@ class Sink:
     """Tables written one after the other; the first fixes the schema. To be used in a `with` statement.
 
     A file is written under a temporary name beside its own and renamed when the block ends well, else
-    removed. Pipes, devices and standard output are written directly, so they may have got a part when an
-    error comes. typed: whether the format keeps types, so that text should be given its types first. A closed
-    pipe raises BrokenPipeError; any other OSError has the path in it.
+    removed; a remote one is written on this machine and uploaded. Pipes, devices and standard output are
+    written directly, so they may have got a part when an error comes. typed: whether the format keeps types,
+    so that text should be given its types first. A closed pipe raises BrokenPipeError; any other OSError has
+    the path in it.
     """
 
     def __init__(
@@ -167,5 +168,5 @@ class Sink:
 
 
 def _compression_of(target: str) -> str | None:
-    told = format_of_path("x.csv" + os.path.splitext(target)[1])
+    told = format_of_path("x.csv" + suffix_of(target))
     return told.compression if told else None

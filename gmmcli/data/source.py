@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from gmmcli.data.numbers import float_columns
 from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
+from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
 from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, UsageError
@@ -65,7 +67,12 @@ class Source:
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
         settled = SettledTypes()
-        self._readers = [_open_reader(one, self._options, block_rows, settled, scratch) for one in inputs]
+        # a look at a file, and one at all of its text, goes through it in small pieces
+        self._looks = AT_A_TIME if any(one.remote for one in inputs) else 1
+        self._readers = each(
+            lambda one: _open_reader(one, self._options, block_rows, settled, scratch), inputs, self._looks
+        )
+        self._at_a_time = together(self._readers, scratch)
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
@@ -130,7 +137,9 @@ class Source:
         if weights in columns:
             raise InputError(f"{self.label}: column {printable(str(weights))} has values, not weights: name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
-        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows)
+        return SourceBlocks(
+            self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows, self._at_a_time
+        )
 
     def tables(self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep") -> Iterator[Rows]:
         """All rows in order, in pieces as large as blocks, every column as it was read.
@@ -155,18 +164,14 @@ class Source:
     def _rows(self, columns: Sequence[str], typed: bool, missing: Missing) -> Iterator[Rows]:
         schema = self.schema(typed, columns)
         first_row = 0
-        for reader in self._readers:
-            for table, numbers in reader.pairs(columns, typed):
-                cells = float_columns(numbers, columns)
-                if (
-                    np.isinf(cells).any()
-                    if missing == "keep"
-                    else missing == "error" and not np.isfinite(cells).all()
-                ):
-                    bad = count_bad(self._readers, tuple(columns))
-                    raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
-                yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
-                first_row += table.num_rows
+        pairs = [partial(_pairs, reader, columns, typed) for reader in self._readers]
+        for reader, table, numbers in in_turn(pairs, self._at_a_time):
+            cells = float_columns(numbers, columns)
+            if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
+                bad = count_bad(self._readers, tuple(columns), self._at_a_time)
+                raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
+            yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
+            first_row += table.num_rows
         if not first_row:
             raise no_rows(self.label)
 
@@ -216,8 +221,8 @@ class Source:
 
     def _kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         merged = dict.fromkeys(columns, ColumnKind.EMPTY)
-        for reader in self._readers:
-            for name, kind in reader.kinds(columns, keep).items():
+        for kinds in each(lambda reader: reader.kinds(columns, keep), self._readers, self._looks):
+            for name, kind in kinds.items():
                 if merged[name] is ColumnKind.EMPTY:
                     merged[name] = kind
                 elif kind not in (merged[name], ColumnKind.EMPTY):
@@ -267,6 +272,10 @@ def _open_reader(
     from gmmcli.data.columnar_readers import ArrowReader, ParquetReader
 
     return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
+
+
+def _pairs(reader: Reader, columns: Sequence[str], typed: bool) -> Iterator[tuple[Reader, pa.Table, pa.Table]]:
+    return ((reader, table, numbers) for table, numbers in reader.pairs(columns, typed))
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:

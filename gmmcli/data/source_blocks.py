@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from gmmcli.blocks import Block, Share
 from gmmcli.data.bad_cells import BadCells
 from gmmcli.data.numbers import float_columns, float_table
 from gmmcli.data.reader import Piece, Reader
+from gmmcli.data.side_by_side import in_turn
 from gmmcli.errors import InputError
 from gmmcli.names import printable
 
@@ -35,6 +37,7 @@ class SourceBlocks:
     A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows. With
     missing="drop" it lacks the rows dropped; a block without rows is skipped, its number stays. Row numbers
     count all rows. share: the part of the data that is read here; its blocks are those that they are in all of it.
+    at_a_time: how many files are read side by side, from the first of them on.
 
     columns, weights: their names. rows_read, rows_dropped: of the share, in the last complete iteration, 0 before.
     An iteration raises InputError for bad cells, with their number in each column over the whole data, and for
@@ -50,6 +53,7 @@ class SourceBlocks:
         missing: Missing,
         share: Share,
         block_rows: int,
+        at_a_time: int = 1,
     ) -> None:
         self._readers = readers
         self._label = label
@@ -58,6 +62,7 @@ class SourceBlocks:
         self._missing = missing
         self._share = share
         self._block_rows = block_rows
+        self._at_a_time = at_a_time
         self._names = (*columns, weights) if weights is not None else columns
         self.rows_read = 0
         self.rows_dropped = 0
@@ -86,17 +91,14 @@ class SourceBlocks:
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
         total_weight = 0.0
-        for run in self._runs:
-            index, first_row = run.first_block, run.first_row
-            for table in run.reader.numbers(self._names, run.places):
-                block = self._block(index, first_row, float_columns(table, self._names))
-                index += 1
-                first_row += table.num_rows
-                if len(block.x):
-                    kept += len(block.x)
-                    total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
-                    yield block
-            read += first_row - run.first_row
+        runs = [partial(self._numbered, run) for run in self._runs]
+        for index, first_row, table in in_turn(runs, self._at_a_time):
+            block = self._block(index, first_row, float_columns(table, self._names))
+            read += table.num_rows
+            if len(block.x):
+                kept += len(block.x)
+                total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
+                yield block
         self.rows_read = read
         self.rows_dropped = read - kept
         if not self._share.is_all:  # what is missing here may be elsewhere
@@ -108,6 +110,14 @@ class SourceBlocks:
             raise InputError(f"{label}: no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
             raise InputError(f"{label}: all weights in {printable(self.weights or '')} are 0")
+
+    def _numbered(self, run: _Run) -> Iterator[tuple[int, int, pa.Table]]:
+        """The tables of a run, each behind the numbers of its block and of its first row."""
+        index, first_row = run.first_block, run.first_row
+        for table in run.reader.numbers(self._names, run.places):
+            yield index, first_row, table
+            index += 1
+            first_row += table.num_rows
 
     @cached_property
     def _pieces(self) -> list[Sequence[Piece]]:
@@ -159,12 +169,12 @@ class SourceBlocks:
     def _complaint(self) -> InputError:
         """The error for the bad cells of the whole data; some block has been found to have one."""
         parts, remedy = [], ""
-        bad = count_bad(self._readers, self.columns)
+        bad = count_bad(self._readers, self.columns, self._at_a_time)
         if self._missing != "drop" and (message := bad.message(unobserved=self._missing == "error")):
             parts.append(message)
             remedy = bad.remedy
         if self.weights is not None:
-            weights = count_bad(self._readers, (self.weights,))
+            weights = count_bad(self._readers, (self.weights,), self._at_a_time)
             if self._missing != "drop" and (message := weights.message()):
                 parts.append(message)
                 remedy = "use --missing drop"
@@ -178,10 +188,9 @@ def no_rows(label: str) -> InputError:
     return InputError(f"{label}: no rows: give data with rows, or --no-header where the first line of text is one")
 
 
-def count_bad(readers: Sequence[Reader], columns: tuple[str, ...]) -> BadCells:
-    """The bad cells of the columns over all files."""
+def count_bad(readers: Sequence[Reader], columns: tuple[str, ...], at_a_time: int = 1) -> BadCells:
+    """The bad cells of the columns over all files, so many of which are read side by side."""
     bad = BadCells(columns)
-    for reader in readers:
-        for table in reader.numbers(columns):
-            bad.add(table, float_table(table, columns))
+    for table in in_turn([partial(reader.numbers, columns) for reader in readers], at_a_time):
+        bad.add(table, float_table(table, columns))
     return bad

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from gmmcli.data.reader import CELL_BYTES
 from gmmcli.data.scratch import Scratch, ScratchFile
-
-CELL_BYTES = 8  # of a float64
 
 
 class StoredNumbers:

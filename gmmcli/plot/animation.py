@@ -6,7 +6,6 @@ reading of all rows, and has their weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from gmmcli.names import one_line
 from gmmcli.plot.beside import settle
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure, natural_size
-from gmmcli.plot.files import ANIMATED, DPI, check_picture, pixels, write_figure, write_whole
+from gmmcli.plot.files import ANIMATED, DPI, check_picture, picture_format, pixels, write_figure, write_whole
 from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
 
@@ -112,5 +111,5 @@ def _place(figure: Figure) -> Bbox:
 def check_animation(path: str) -> None:
     """Raises UsageError where no animation could be written: see check_picture."""
     check_picture(path)
-    if os.path.splitext(path)[1].lower().removeprefix(".") not in ANIMATED:
+    if picture_format(path) not in ANIMATED:
         raise UsageError(f"{one_line(path)}: an animation is a GIF: name a file such as fit.gif")

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from gmmcli.addresses import suffix_of
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.files import PendingFile, check_place, is_direct
+from gmmcli.files import check_place, is_direct, pending_file
 from gmmcli.names import one_line
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 def picture_format(path: str) -> str:
     """One of FORMATS, by the suffix. Raises UsageError that lists them."""
-    suffix = os.path.splitext(path)[1].lower().removeprefix(".")
+    suffix = suffix_of(path).removeprefix(".")
     if suffix not in FORMATS:
         raise UsageError(f"{one_line(path)}: no picture by this suffix: give one of .{', .'.join(FORMATS)}")
     return suffix
@@ -72,7 +72,7 @@ def write_whole(path: str, write: Callable[[BinaryIO], None]) -> None:
             with open(path, "wb") as stream:
                 write(stream)
             return
-        pending = PendingFile(path)
+        pending = pending_file(path)
         try:
             write(pending.stream)
         except BaseException:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmcli.blocks import Block, Share
-from gmmcli.data.ipc_headers import batch_rows
+from gmmcli.data.ipc_headers import batch_sizes
 from gmmcli.data.source import Source
 from gmmcli.data.source_blocks import Missing, SourceBlocks
 from gmmcli.errors import InputError
@@ -181,11 +181,12 @@ def test_rows_of_batches_by_their_headers(kind: Callable, compression: str | Non
                 writer.write_batch(batch, {"of a batch": "x"})
         writer.write_table(rows_of(70_000).cast(schema), max_chunksize=1000)
     content = sink.getvalue()
-    assert batch_rows(pa.BufferReader(content)) == [count for count in ROWS if count] + [1000] * 70
+    sizes = batch_sizes(pa.BufferReader(content))
+    assert [size.rows for size in sizes] == [count for count in ROWS if count] + [1000] * 70
     for cut in (len(content) - 100, 300, 12, 9, 8, 3):
         stream = pa.BufferReader(content.slice(0, cut))
         try:
-            assert set(batch_rows(stream)) <= {*ROWS, 1000}
+            assert {size.rows for size in batch_sizes(stream)} <= {*ROWS, 1000}
         except pa.ArrowInvalid as error:
             assert str(error) in ("a message of it is damaged", "it is cut short")  # noqa: PT017
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gmmcli.blocks import Block
+from gmmcli.checkpoint import Checkpoint, read_checkpoint
 from gmmcli.errors import InputError
-from gmmcli.fitting import checkpoint as checkpoints
-from gmmcli.fitting.checkpoint import Checkpoint, read_checkpoint
+from gmmcli.files import PendingFile
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.fit import fit_blocks
@@ -154,14 +154,14 @@ def test_with_other_memory(tmp_path: Path, stop_at: Callable[[int], Callable[[],
 
 def test_how_often_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = 0
-    real = checkpoints.PendingFile.commit
+    real = PendingFile.commit
 
     def commit(self: Any) -> None:
         nonlocal written
         written += 1
         real(self)
 
-    monkeypatch.setattr(checkpoints.PendingFile, "commit", commit)
+    monkeypatch.setattr(PendingFile, "commit", commit)
     path, case = tmp_path / "fit.ckpt", FITS["plain EM"]
     passes = fitted(case, path).passes
     often, written = written, 0
@@ -227,7 +227,7 @@ def test_a_write_that_fails_leaves_the_last_file(tmp_path: Path, monkeypatch: py
         self.abort()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.PendingFile, "commit", full)
+    monkeypatch.setattr(PendingFile, "commit", full)
     with pytest.raises(OSError, match="No space left"):
         fitted(case, path)
     assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 A torch.save file of plain data, written whole or not at all: the standing of the race, what it depends on (options,
 columns, data), and the seconds that it took. One of other options, or of data that has changed since, is refused.
+The file may be a remote one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 import torch
 
-from gmmcli.errors import InputError
-from gmmcli.files import PendingFile
+from gmmcli.errors import GmmError, InputError
+from gmmcli.files import open_if_there, pending_file
 from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.plain import plain, restored
 from gmmcli.fitting.race import Keeper, Standing
@@ -101,26 +102,40 @@ class Checkpoint(Keeper):
         }
         buffer = io.BytesIO()  # torch.save leaves a file that it could not finish open
         torch.save(content, buffer)
-        pending = PendingFile(self._path)
         try:
-            pending.stream.write(buffer.getbuffer())
-            pending.commit()
-        except BaseException:
-            pending.abort()
+            _replace(self._path, buffer.getbuffer())
+        except Exception:  # which ends the fit: `stopped` is not to meet the same again
+            self._newest = None
             raise
         self._written = self._newest
 
 
+def _replace(path: str, content: memoryview) -> None:
+    pending = pending_file(path)
+    try:
+        pending.stream.write(content)
+    except BaseException:
+        pending.abort()
+        raise
+    pending.commit()
+
+
 def read_checkpoint(path: str) -> dict[str, Any] | None:
-    """The content of a checkpoint file, None where there is none. Raises InputError for any other file."""
+    """The content of a checkpoint file, None where there is none.
+
+    Raises InputError for any other file, GmmError where a remote one cannot be reached.
+    """
     label = printable(path)
     try:
-        with open(path, "rb") as stream:
+        stream = open_if_there(path)
+        if stream is None:
+            return None
+        with stream:
             found = torch.load(stream, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise InputError(f"{label}: {error.strerror or error}") from None
+    except GmmError:
+        raise
     except Exception:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
