@@ -103,7 +103,9 @@ class Remote:
         with reaching(self.label):
             web = self._web()
             if web is not None:
-                return pa.PythonFile(web.open(self.path, block_size=0), mode="r")  # in one request
+                return pa.PythonFile(
+                    _Filled(web.open(self.path, block_size=0), self.label), mode="r"
+                )  # in one request
             size = _READ_AHEAD if ahead else None
             return self.filesystem.open_input_stream(self.path, compression=None, buffer_size=size)
 
@@ -127,6 +129,33 @@ class Remote:
         if bucket := self.absent_bucket():
             return InputError(f"{self.label}: there is no bucket {bucket}: check its name")
         return InputError(f"{self.label}: no such file: check the name and the folder")
+
+
+class _Filled(io.RawIOBase):
+    """A stream of the web that gives as much as it is asked for; by itself it gives what has arrived.
+
+    label: the address, for the InputError where the connection breaks.
+    """
+
+    def __init__(self, stream: Any, label: str) -> None:
+        self._stream = stream
+        self._label = label
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        parts = []
+        with reaching(self._label, deed="read to its end"):
+            while size and (part := self._stream.read(max(size, -1))):
+                parts.append(part)
+                size -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 def remote(address: str, wrong: type[GmmError] = InputError) -> Remote:

@@ -4,7 +4,9 @@ import http.server
 import io
 import sys
 import threading
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -311,13 +313,16 @@ class NoRanges(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content = self.files[self.path.partition("?")[0]]
         self.answers.append(self.command)
+        step = 997 if "slowly" in self.path else 1 << 16
         self.send_response(200)
         if "length" in self.path:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
             with contextlib.suppress(ConnectionError):  # of a reader of its beginning
-                self.wfile.write(content)
+                for first in range(0, len(content) // (2 if "cut" in self.path else 1), step):
+                    self.wfile.write(content[first : first + step])
+                    time.sleep(0.01 * (step == 997))
 
     do_HEAD = do_GET
 
@@ -325,22 +330,45 @@ class NoRanges(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def web_server(files: dict[str, bytes]) -> Iterator[str]:
+    """Its address."""
+    NoRanges.files = files
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoRanges) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def test_text_that_comes_in_small_parts():
+    names = [f"größe{d}" for d in range(800)]
+    text = "\n".join([",".join(names), *[",".join(["1.5"] * 800)] * 2]).encode()
+    with web_server({"/a.csv": text, "/b.csv": gzip.compress(text)}) as web:
+        for name in ("a.csv", "b.csv"):
+            source = Source([f"{web}/{name}?slowly=1"])
+            assert source.names == tuple(names)
+            assert cells(source) == [[1.5] * 800] * 2
+
+
+def test_a_connection_that_breaks_is_one_line():
+    with web_server({"/a.csv": b"a\n" + b"1.5\n" * 1_000_000}) as web:
+        source = Source([f"{web}/a.csv?length=1&cut=1"])
+        with pytest.raises(InputError, match=r"a\.csv\?.*: cannot be read to its end: Response payload [^\n]*$"):
+            cells(source)
+
+
 @pytest.mark.parametrize("options", ["?a=1", "?length=1"])
 def test_web_servers_that_answer_in_whole_only(options: str):
     file = io.BytesIO()
     pq.write_table(pa.table({"a": np.arange(3.0)}), file)
     rows = 1_500_000
-    NoRanges.files = {"/long.csv": b"a\n" + b"12.5\n" * rows, "/a.parquet": file.getvalue()}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoRanges) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
-        web = f"http://127.0.0.1:{server.server_port}"
-        try:
-            assert cells(Source([f"{web}/a.parquet{options}"])) == [[0.0], [1.0], [2.0]]
-            NoRanges.answers.clear()
-            assert sum(len(block.x) for block in Source([f"{web}/long.csv{options}"]).blocks(["a"])) == rows
-            assert NoRanges.answers.count("GET") <= 7  # three readings, each after a look for its size, and that once
-        finally:
-            server.shutdown()
+    with web_server({"/long.csv": b"a\n" + b"12.5\n" * rows, "/a.parquet": file.getvalue()}) as web:
+        assert cells(Source([f"{web}/a.parquet{options}"])) == [[0.0], [1.0], [2.0]]
+        NoRanges.answers.clear()
+        assert sum(len(block.x) for block in Source([f"{web}/long.csv{options}"]).blocks(["a"])) == rows
+        assert NoRanges.answers.count("GET") <= 7  # three readings, each after a look for its size, and that once
 
 
 @pytest.mark.parametrize(
