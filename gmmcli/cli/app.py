@@ -24,8 +24,9 @@ import typer
 from gmmcli.addresses import masked
 from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
 from gmmcli.cli.options import Debug, flatten
+from gmmcli.cli.processes import group_of
 from gmmcli.distributed import together
-from gmmcli.errors import GmmError
+from gmmcli.errors import GmmError, UsageError
 from gmmcli.fitting.group import Group
 from gmmcli.version import __version__
 
@@ -52,6 +53,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def gmm(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
@@ -61,6 +63,10 @@ def gmm(
 
     Reads and writes CSV, TSV, JSON lines, Parquet and Arrow, from files or through pipes.
     """
+    if group_of(context).size > 1 and context.invoked_subcommand != "fit":
+        raise UsageError(
+            f"gmm {context.invoked_subcommand} is work for one process: only gmm fit runs under torchrun"
+        )
 
 
 for command, examples in (

@@ -51,6 +51,10 @@ class Console:
         if not self._quiet:
             _tell(text)
 
+    def log(self, value: Any) -> None:
+        """A value as JSON on one line of stderr, also when quiet: it was asked for."""
+        print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False), file=sys.stderr, flush=True)
+
     def warn(self, text: str) -> None:
         """A line that begins `gmm: warning:`."""
         if not self._quiet:

@@ -154,7 +154,9 @@ def fit(
     if running.dry_run:
         plan_report(console, blocks, options, grid, execution, missing == "em")
         return
-    with _named(source, running.checkpoint), follow(console, log_every, visualizer, cells) as watcher:
+    as_json_lines = running.log_format == "json" and group.rank == 0
+    followed = follow(console, log_every, visualizer, cells, as_json=as_json_lines)
+    with _named(source, running.checkpoint), followed as watcher:
         if grid is None:
             key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
             keeper = running.keeper(key, begin, group.rank == 0)

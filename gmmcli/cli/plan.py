@@ -65,6 +65,6 @@ def _files(number: int) -> str:
 def size(number: float) -> str:
     """Bytes for people: `1.6 GB`."""
     for unit, name in _UNITS:
-        if number >= unit:
+        if number >= 0.9995 * unit:  # which three digits round to one
             return f"{number / unit:.3g} {name}"
     return f"{number:.0f} B"

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import ConsoleOptions
@@ -34,10 +34,16 @@ NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
 
 
 @contextmanager
-def follow(console: Console, log_every: int | None, visualizer: Visualizer | None, fits: int) -> Iterator[Watcher]:
-    """The watcher of so many fits: lines when they are asked for, else a picture where a terminal shows it."""
-    if log_every is not None:
-        yield _Followed(_Lines(console, log_every), visualizer, fits)
+def follow(
+    console: Console, log_every: int | None, visualizer: Visualizer | None, fits: int, *, as_json: bool = False
+) -> Iterator[Watcher]:
+    """The watcher of so many fits: lines when they are asked for, else a picture where a terminal shows it.
+
+    as_json: whether the lines are JSON objects; they are then asked for.
+    """
+    if as_json or log_every is not None:
+        lines = _JsonLines if as_json else _Lines
+        yield _Followed(lines(console, log_every or 1), visualizer, fits)
     elif console.live:
         picture = _Picture()
         with console.watch(picture):
@@ -91,17 +97,39 @@ class _Lines:
         due = passes // self._every > self._shown.get(run.restart, 0)
         if due or run.stop is not None or run.failure is not None:
             self._shown[run.restart] = passes // self._every
-            parts = [f"restart {run.restart}", f"pass {passes}"]
-            if run.history:
-                record = run.history[-1]
-                parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
-                parts += [f"gain {record.gain:.2e}", f"remaining {record.remaining:.2e}"]
-            parts.append(f"elapsed {elapsed:.1f} s")
-            if run.failure is not None:
-                parts.append(f"failed: {run.failure}")
-            elif run.stop is not None:
-                parts.append(f"stopped: {run.stop.name}")
-            self._console.note("  ".join(parts))
+            self._tell(run, passes, elapsed)
+
+    def _tell(self, run: Run, passes: int, elapsed: float) -> None:
+        parts = [f"restart {run.restart}", f"pass {passes}"]
+        if run.history:
+            record = run.history[-1]
+            parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
+            parts += [f"gain {record.gain:.2e}", f"remaining {record.remaining:.2e}"]
+        parts.append(f"elapsed {elapsed:.1f} s")
+        if run.failure is not None:
+            parts.append(f"failed: {run.failure}")
+        elif run.stop is not None:
+            parts.append(f"stopped: {run.stop.name}")
+        self._console.note("  ".join(parts))
+
+
+class _JsonLines(_Lines):
+    """The same as objects for machines: log-likelihood and gains in nats per row, the time elapsed in seconds."""
+
+    _title = ""
+
+    def begins(self, title: str) -> None:
+        """Another fit of a grid, which the lines that follow are of."""
+        self._shown.clear()
+        self._title = title
+
+    def _tell(self, run: Run, passes: int, elapsed: float) -> None:
+        record = asdict(run.history[-1]) if run.history else {}
+        stop = None if run.stop is None else run.stop.name
+        failure = None if run.failure is None else str(run.failure)
+        fit = {"fit": self._title} if self._title else {}
+        told = fit | {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
+        self._console.log(told | {"stop": stop, "failure": failure})
 
 
 @dataclass(frozen=True)

@@ -205,10 +205,10 @@ class Race:
             for run in heat.runs:
                 run.due = math.inf if most is None else run.passes + most * evaluate.share
         beaten = _ToBeat(lambda run: self.flaw(run, evaluate) is None)
-        for run in heat.followed:
-            if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
-                beaten(run)
         while heat.first < len(heat.places):
+            for run in heat.followed:  # those that ended in their short run, or before the fit was interrupted
+                if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
+                    beaten(run)
             batch = heat.batch
             run_all(engine, batch, evaluate, limits, beaten=beaten, **how)
             while most is None and (again := [run for run in batch if self._mended(run, engine, evaluate, limits)]):

@@ -121,6 +121,13 @@ def test_standard_input_is_refused(here: Path) -> None:
     assert said == "gmm: error: standard input cannot be read by several processes: name files"
 
 
+def test_other_commands_are_work_for_one_process(shards: Path, here: Path) -> None:
+    code, said = done(torchrun(2, "assign", str(shards / "one.pt"), str(shards / "data"), "-o", "out.csv"))
+    assert code == 1
+    assert said == "gmm: error: gmm assign is work for one process: under torchrun only gmm fit runs"
+    assert new_files(here) == set()
+
+
 def test_an_error_on_one_process_is_told_once_and_ends_all(here: Path) -> None:
     write_shards(Path("data"), [3000, 3000, 3000])
     content = Path("data/2.parquet").read_bytes()
