@@ -52,7 +52,7 @@ def test_scores_and_components_by_the_cells_that_are_there(here: Path) -> None:
     assert float(rows[0][-1]) == pytest.approx(float(whole.detach()), rel=1e-12)
     assert float(rows[3][-1]) == pytest.approx(0, abs=1e-15)  # a row without a cell: the density of nothing is 1
     assigned = cells(ok("assign", "faithful.pt", "holes.csv", "--missing", "em", "--soft").out)[1:]
-    assert float(assigned[3][-2]) == pytest.approx(float(model.weights[0]))
+    assert float(assigned[3][-2]) == pytest.approx(model.weights[0].item())
     assert [row[:3] for row in assigned] == [row[:3] for row in rows]
 
 
