@@ -203,7 +203,8 @@ def _own(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(u: Unconstrained) -> Unconstrained:
-    return Unconstrained(*(t.detach().clone().requires_grad_() for t in (u.logits, u.means, u.raw)))
+    parts = (t.detach().clone(memory_format=torch.contiguous_format) for t in (u.logits, u.means, u.raw))
+    return Unconstrained(*(t.requires_grad_() for t in parts))
 
 
 def _plain(u: Unconstrained) -> Unconstrained:

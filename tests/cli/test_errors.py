@@ -172,7 +172,7 @@ def test_the_table_of_errors(error: BaseException, code: int, message: str) -> N
 
 
 def test_the_unexpected_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> int:
+    def fail(*_: object) -> int:
         raise AssertionError("two\nlines\x1b[31m")
 
     monkeypatch.setattr(app_module, "_run", fail)
