@@ -132,6 +132,14 @@ Seed = Annotated[
     int,
     typer.Option("--seed", metavar="INT", help="Of everything that is drawn at random.", rich_help_panel=DRAWS),
 ]
+Dtype = Annotated[
+    Literal["float64", "float32"],
+    typer.Option(
+        "--dtype",
+        help="Precision of what is written; float32 takes half the space.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Labels = Annotated[
     bool,
     typer.Option(
