@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from gmmcli.data.formats import (
     sniff_binary,
     sniff_compression,
 )
+from gmmcli.data.partitions import Partition, files_below, is_partitioned, partition_of
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import printable
@@ -40,7 +41,8 @@ class Input:
     """One file or stream.
 
     label: its name for messages. format: one of FORMATS. path: where it lies, or None when `content` holds it
-    (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content.
+    (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content. partition:
+    columns that the names of its folders tell.
     """
 
     label: str
@@ -48,6 +50,7 @@ class Input:
     path: str | None = None
     content: pa.Buffer | ScratchFile | None = None
     compression: str | None = None
+    partition: Partition = ()
 
     def open(self) -> pa.NativeFile:
         """The decompressed content from its start; seekable where it is not compressed."""
@@ -62,7 +65,8 @@ def expand(
     scratch: room for the content of pipes, and of compressed files that cannot be read without it.
 
     A folder stands for the files in it, not below it, whose suffix is known and whose name has no leading
-    dot. Raises InputError naming what is missing, empty or a folder without data files.
+    dot; one that has folders called `key=value` for those below it too. Raises InputError naming what is missing,
+    empty or a folder without data files.
     """
     if not paths:
         # waiting without a word for someone to type a table helps nobody
@@ -77,7 +81,8 @@ def expand(
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin, scratch))
         else:
-            inputs += [input_of(path, options, scratch) for path in files_of(argument)]
+            for path in files_of(argument):
+                inputs.append(replace(input_of(path, options, scratch), partition=partition_of(argument, path)))
     return inputs
 
 
@@ -110,9 +115,12 @@ def files_of(argument: str) -> list[str]:
     """The paths that an argument other than `-` stands for, as `expand` has it."""
     label = printable(argument)
     if os.path.isdir(argument):
-        names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
-        found = [os.path.join(argument, name) for name in names if format_of_path(name)]
-        found = [path for path in found if not os.path.isdir(path)]
+        if is_partitioned(argument):
+            found = files_below(argument)
+        else:
+            names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
+            found = [os.path.join(argument, name) for name in names if format_of_path(name)]
+            found = [path for path in found if not os.path.isdir(path)]
         if not found:
             raise InputError(f"{label}: no data files in this folder: name the files, whatever their suffix")
         return found

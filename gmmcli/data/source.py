@@ -20,6 +20,7 @@ from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
 from gmmcli.data.numbers import float_columns
+from gmmcli.data.partitions import PartitionedReader, partition_types
 from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
@@ -66,6 +67,11 @@ class Source:
         inputs = expand(paths, self._options, stdin, scratch)
         settled = SettledTypes()
         self._readers = [_open_reader(one, self._options, block_rows, settled, scratch) for one in inputs]
+        types = partition_types(one.partition for one in inputs)
+        for place, one in enumerate(inputs):
+            if one.partition:
+                reader = self._readers[place]
+                self._readers[place] = PartitionedReader(reader, one.partition, types, self._options, block_rows)
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
