@@ -14,7 +14,7 @@ from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Listener
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.frames import Rows, read_table
+from gmmcli.frames import Rows, read_table, row_weights
 from gmmcli.mixture import GaussianMixture
 from gmmcli.starts import Start, means_start, model_start
 
@@ -53,7 +53,7 @@ def fit(
     if named and columns is None:
         columns = [name for name in _numeric_names(data) if name != weights]
     x, names, _ = read_table(data, columns)
-    w = _row_weights(read_table(data, [weights])[0][:, 0] if named else weights, len(x))
+    w = row_weights(read_table(data, [weights])[0][:, 0] if named else weights, len(x))
     bad = ~x.isfinite()
     if missing not in ("error", "drop", "em"):
         raise UsageError(f"unknown missing {missing!r}: choose error, drop or em")
@@ -96,17 +96,6 @@ def _numeric_names(data: Rows) -> list[str]:
     if names is None:
         raise InputError("weights can be named only for a DataFrame or a Table: give the weights themselves")
     return list(names)
-
-
-def _row_weights(weights: Any, rows: int) -> Tensor | None:
-    if weights is None:
-        return None
-    w = torch.as_tensor(weights, dtype=torch.float64).cpu()
-    if w.shape != (rows,):
-        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows")
-    if not bool((w.isfinite() & (w >= 0)).all()):
-        raise InputError("weights must be finite and not negative")
-    return w
 
 
 def save(path: str, result: FitResult | GaussianMixture) -> None:

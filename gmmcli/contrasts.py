@@ -1,4 +1,4 @@
-"""By which columns a component differs from the rest of its mixture."""
+"""By which columns a component differs from the rest of its mixture, and from another component."""
 
 from __future__ import annotations
 
@@ -10,20 +10,31 @@ from gmmcli.mixture import GaussianMixture
 
 @torch.no_grad()
 def contrasts(model: GaussianMixture) -> Tensor:
-    """(K, D): (μ_k − μ_r) / √((v_k + v_r) / 2) by column, r the mixture of the other components; 0 where K = 1.
+    """(K, D): (μ_k − μ_r) / √(Σ_j π_j v_j) by column, μ_r the mean of the other components; 0 where K = 1.
 
-    The difference of the means in standard deviations (Cohen's d, of equally many of either).
+    The difference of the means in standard deviations within components.
     """
     weights, means = model.weights / model.weights.sum(), model.means
-    variances = model.covariances.diagonal(dim1=1, dim2=2)
     if model.components == 1:
         return torch.zeros_like(means)
     others = weights.expand(model.components, -1) * (1 - torch.eye(model.components, dtype=torch.float64))
     others = others / others.sum(1, keepdim=True)
-    means = means - weights @ means  # about the centre of all, where squares do not cancel
-    rest = others @ means
-    spread = others @ (variances + means.square()) - rest.square()
-    return (means - rest) / ((variances + spread) / 2).sqrt()
+    means = means - weights @ means  # about the centre of all, where differences do not cancel
+    return (means - others @ means) / (weights @ model.covariances.diagonal(dim1=1, dim2=2)).sqrt()
+
+
+@torch.no_grad()
+def nearest(model: GaussianMixture) -> list[int]:
+    """Of every component the one that is nearest to it: δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ is least for the difference δ of
+    the means. Of two or more components."""
+    found = []
+    for k in range(model.components):
+        middle = (model.covariances + model.covariances[k]) / 2
+        apart = (model.means - model.means[k])[:, :, None]
+        distance = (apart * torch.linalg.solve(middle, apart)).sum((1, 2))
+        distance[k] = torch.inf
+        found.append(int(distance.argmin()))
+    return found
 
 
 @torch.no_grad()

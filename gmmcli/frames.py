@@ -1,7 +1,7 @@
 """The kinds of table a Python user holds, as tensors and back: tensor, numpy array, pandas DataFrame, arrow Table.
 
 `read_table` gives the numbers and a `Wrap` that returns results in the caller's own kind, a DataFrame's on its
-index. Columns of frames are matched by name.
+index. Columns of frames are matched by name. `row_weights` reads the weights that the rows have.
 """
 
 from __future__ import annotations
@@ -99,6 +99,28 @@ def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor
             "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers"
         ) from None
     return _matrix(torch.tensor(array)), None, Wrap("numpy")
+
+
+def row_weights(weights: Any, rows: int) -> Tensor | None:
+    """The weights of so many rows, (N,) float64, from a tensor, array, Series or list; None stays None.
+
+    Raises InputError for another number of them, for negative ones and for what is no finite number.
+    """
+    if weights is None:
+        return None
+    try:
+        if not isinstance(weights, Tensor):  # torch takes a Series for a list of its labels
+            weights = np.array(weights, dtype=np.float64)
+        w = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError):
+        raise InputError(
+            f"cannot read row weights from {type(weights).__name__}: give a number for each row"
+        ) from None
+    if w.shape != (rows,):
+        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows")
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        raise InputError("weights must be finite and not negative")
+    return w
 
 
 def _unique(names: Sequence[Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gmmcli.errors import InputError
-from gmmcli.frames import Wrap, read_table
+from gmmcli.frames import Wrap, read_table, row_weights
 
 X = np.array([[1.5, -2.0], [0.25, 4.0], [3.0, 1e9]])
 
@@ -138,3 +138,32 @@ def test_what_is_not_a_table_is_refused_in_one_line(data: object, message: str):
 def test_integers_beyond_a_floats_digits_are_rounded():
     x, _, _ = read_table(pa.table({"a": [2**60 + 1, 3]}))
     assert x[:, 0].tolist() == [float(2**60), 3.0]
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.tensor([1, 0, 2]),
+        np.array([1.0, 0.0, 2.0]),
+        [1, 0, 2],
+        pd.Series([1, 0, 2], [7, 3, 9]),
+        pa.array([1, 0, 2]),
+    ],
+    ids=["tensor", "array", "list", "series", "arrow"],
+)
+def test_row_weights_of_every_kind(weights: object):
+    found = row_weights(weights, 3)
+    assert found is not None
+    assert found.dtype == torch.float64
+    assert found.tolist() == [1, 0, 2]
+
+
+def test_what_are_no_row_weights():
+    assert row_weights(None, 3) is None
+    with pytest.raises(InputError, match=r"weights of shape \(2,\) for 3 rows"):
+        row_weights([1, 2], 3)
+    for bad in ([-1, 1], [float("inf"), 1]):
+        with pytest.raises(InputError, match="finite and not negative"):
+            row_weights(bad, 2)
+    with pytest.raises(InputError, match="cannot read row weights from list: give a number for each row"):
+        row_weights(["heavy", "light"], 2)

@@ -156,7 +156,7 @@ def fit(
     if fitted.grid is not None:
         grid_report(console, fitted.grid)
     if visualizer is not None:
-        visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights is not None)
+        visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights)
     fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": output, **{k: v for k, v in metadata.items() if k != "history"}})

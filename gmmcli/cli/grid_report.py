@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
 SHOWN_REASONS = 12
+# What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
+STRENGTH = (
+    (10, ": very strong evidence"),
+    (6, ": strong evidence"),
+    (2, ": some evidence"),
+    (0, ": hardly a difference"),
+)
 
 
 def grid_report(console: Console, grid: Grid) -> None:
@@ -93,7 +100,8 @@ def _other_choices(grid: Grid) -> str:
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
         if cell is not None and cell is not grid.best:
             gloss = " (against components that overlap)" if criterion == "icl" else ""
-            parts.append(f"{name}{gloss} {_which(cell)}")
+            values = f"{_shown(cell, criterion)}, here {_shown(grid.best, criterion)}"
+            parts.append(f"{name}{gloss} {_which(cell)} ({values})")
     return "; ".join(parts)
 
 
@@ -105,7 +113,8 @@ def _lead(grid: Grid) -> str:
         return ""
     ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
     decimals = DECIMALS.get(criterion, 2)
-    return f", {ahead:.{decimals}f} {'below' if less else 'above'} the next, {_which(next_best)}"
+    strength = next(word for least, word in STRENGTH if ahead >= least) if criterion == "bic" else ""
+    return f", {ahead:.{decimals}f} {'below' if less else 'above'} the next, {_which(next_best)}{strength}"
 
 
 def _by_cause(cells: Iterable[Cell]) -> list[list[Cell]]:

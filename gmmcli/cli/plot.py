@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
@@ -17,7 +18,7 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
 if TYPE_CHECKING:
-    from gmmcli.data import ReadOptions
+    from gmmcli.data import Source
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
@@ -106,6 +107,17 @@ def plot(
     dpi: Annotated[
         int, typer.Option("--dpi", metavar="N", help="Pixels per inch.", min=20, max=1200, rich_help_panel=OUTPUT)
     ] = 160,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="COLUMN",
+            help="Column of row weights, not negative: histograms add them up, and points are the more opaque the "
+            "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
+            autocompletion=column,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     missing: Annotated[
         MISSING_CHOICES,
         typer.Option(
@@ -131,9 +143,11 @@ def plot(
         "--projection": projection is not None,
         "--history": history,
         "--criterion": criterion is not None,
+        "--weights": weights is not None,
     }
     _check_options(given, selection is not None, history)
     with library_imports():
+        from gmmcli.data import Source
         from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 
     check_picture(output)
@@ -148,13 +162,18 @@ def plot(
             check_history(fit)
             figure = figure_of(plot_history(brief(fit), size=(width, height)))
     else:
-        mixture, _ = open_model(str(model))
+        mixture, metadata = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
-        rows = _rows(mixture, coordinates, data, options, missing) if data else None
-        if rows is not None:
+        rows = None
+        if data:
+            source = Source(data, options)
+            used = _weights_column(source, weights, metadata)
+            rows = _rows(source, mixture, coordinates, missing, used)
             console.note(rows.caption())
+            if used is not None and weights is None:
+                console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
         figure = data_figure(rows, mixture, coordinates=coordinates, size=(width, height))
     write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
@@ -165,12 +184,14 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
     for name, wanted in given.items():
         if wanted and selection and name != "--criterion":
             raise UsageError(f"{name} does not apply with --selection: leave one out")
-        if wanted and history and name in ("DATA", "--columns", "--projection"):
+        if wanted and history and name in ("DATA", "--columns", "--projection", "--weights"):
             raise UsageError(f"{name} does not apply with --history: leave one out")
     if given["--criterion"] and not selection:
         raise UsageError("--criterion applies only with --selection")
     if not given["MODEL"] and not selection:
         raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
+    if given["--weights"] and not given["DATA"]:
+        raise UsageError("--weights applies only with DATA")
 
 
 def _fit_of(path: str) -> dict[str, Any]:
@@ -189,14 +210,19 @@ def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: 
     return choose_coordinates(model, picked, projection)
 
 
+def _weights_column(source: Source, asked: str | None, metadata: dict[str, Any]) -> str | None:
+    """The column of row weights that is asked for, else that of the fit if the source has it; None for none."""
+    if asked is not None:
+        return asked or None
+    fitted = metadata.get("weights_column")
+    return fitted if isinstance(fitted, str) and fitted in source.names else None
+
+
 def _rows(
-    model: GaussianMixture, coordinates: Coordinates, paths: list[str], options: ReadOptions, missing: MISSING_CHOICES
+    source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES, weights: str | None
 ) -> RowSample:
     """The rows to draw, of all that the inputs have, in one reading; raises InputError where none can be drawn."""
-    from gmmcli.data import Source
-
-    source = Source(paths, options)
-    sample = rows_to_draw(source, model, coordinates, missing)
+    sample = rows_to_draw(source, model, coordinates, missing, weights)
     if not sample.rows:
         raise InputError(f"{source.label}: no row has all cells that the picture needs: give other --columns")
     return sample

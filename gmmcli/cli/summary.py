@@ -19,7 +19,7 @@ Metadata = Mapping[str, Any]
 
 SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
 TELLING = 0.5  # least difference of means, in standard deviations, by which a column tells a component apart
-TELLING_COLUMNS = 4  # of each component
+TELLING_COLUMNS = 3  # of each comparison
 TELLING_COMPONENTS = 12
 DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
@@ -70,18 +70,26 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
 
 
 def telling_lines(model: GaussianMixture) -> list[str]:
-    """For each component the columns in which it differs most from the rest; none for a single one."""
-    from gmmcli.contrasts import contrasts
+    """For each component the columns in which it differs most from the rest, and from the component nearest to it."""
+    from gmmcli.contrasts import contrast, contrasts, nearest
 
     if not 1 < model.components <= TELLING_COMPONENTS:
         return []
-    names, lines = [printable(name) for name in column_names(model)], []
-    for k, row in enumerate(contrasts(model).tolist()):
-        order = sorted(range(len(row)), key=lambda d: -abs(row[d]))[:TELLING_COLUMNS]
-        parts = [f"{names[d]} {row[d]:+.1f}" for d in order if abs(row[d]) >= TELLING]
-        lines.append(f"  {k}  " + (", ".join(parts) or "none: its mean is near that of the rest"))
-    title = "columns that tell a component from all the others together: difference of means in standard deviations"
-    return [title, *lines]
+    lines = ["what tells components apart: differences of their means in standard deviations within a component"]
+    for k, (row, other) in enumerate(zip(contrasts(model).tolist(), nearest(model), strict=True)):
+        line = f"  {k}  from the rest: {_telling(model, row)}"
+        if model.components > 2:
+            line += f"; from {other}, the nearest: {_telling(model, contrast(model, k, other).tolist())}"
+        lines.append(line)
+    return lines
+
+
+def _telling(model: GaussianMixture, differences: Sequence[float]) -> str:
+    """The columns of the greatest differences, the greatest first."""
+    names = column_names(model)
+    order = sorted(range(len(differences)), key=lambda d: -abs(differences[d]))[:TELLING_COLUMNS]
+    parts = [f"{printable(names[d])} {differences[d]:+.1f}" for d in order if abs(differences[d]) >= TELLING]
+    return ", ".join(parts) or "none of the columns alone"
 
 
 def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:

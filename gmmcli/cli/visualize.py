@@ -61,17 +61,15 @@ class Visualizer:
         model: GaussianMixture,
         restart: int,
         order: Sequence[int],
-        weighted: bool,
+        weights: str | None,
     ) -> None:
         """Writes what was asked for. restart, order: the one that was kept, and the places of its components;
-        weighted: whether rows have weights."""
+        weights: the column of row weights."""
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         coordinates = choose_coordinates(model)
-        rows = rows_to_draw(source, model, coordinates, "drop")
+        rows = rows_to_draw(source, model, coordinates, "drop", weights)
         steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
-        if weighted:
-            console.note("the picture shows every row alike, whatever its weight")
         if self._animated:
             frames = [(seen, _caption(passes, level)) for passes, level, seen in steps] or [(model, "")]
             drawn = write_animation(self._target, rows, frames)
@@ -92,15 +90,19 @@ class Visualizer:
 
 
 def rows_to_draw(
-    source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES
+    source: Source,
+    model: GaussianMixture,
+    coordinates: Coordinates,
+    missing: MISSING_CHOICES,
+    weights: str | None,
 ) -> RowSample:
-    """Those of a source that has the model's columns, in one reading."""
+    """Those of a source that has the model's columns, in one reading. weights: their column, None for none."""
     from gmmcli.plot import RowSampler
 
-    blocks = source.blocks(source.match(column_names(model)), missing=as_read(missing))
+    blocks = source.blocks(source.match(column_names(model)), weights, as_read(missing))
     sampler = RowSampler(coordinates, model.dims)
     for block in blocks:
-        sampler.add(block.first_row, block.x)
+        sampler.add(block.first_row, block.x, block.weights)
     return sampler.sample(blocks.rows_dropped)
 
 
@@ -110,4 +112,5 @@ def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
 
 
 def _caption(passes: int, level: float) -> str:
-    return f"pass {passes} · log-likelihood per row {level:.6f}"
+    number = f"{level:.6f}".replace("-", "−")
+    return f"pass {passes} · log-likelihood per row {number}"

@@ -124,10 +124,12 @@ class Source:
         missing: what is done with a row that has a missing, NaN or infinite cell: "error", "drop" (left out),
         or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). share: the part of the rows
         that is read, by default all. Raises InputError for a column that is not numeric; text is, where every cell is
-        a number.
+        a number; and for weights among the columns.
         """
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"missing is {missing!r}: give error, drop or keep")
+        if weights in columns:
+            raise InputError(f"{self.label}: column {printable(str(weights))} has values, not weights: name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
         return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows)
 

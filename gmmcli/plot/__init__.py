@@ -7,7 +7,9 @@
 - `RowSampler`, `sample_rows`: the rows that a picture shows, from blocks of any number or from a table.
 
 What its modules hold: `coordinates`, which columns or projections; `rows`, which rows; `marginal`, the mixture in
-these coordinates; `picture`, the three together. `panels`, `pairs`, `tags` draw; `axes`, `style` say how it looks.
+these coordinates; `picture`, the three together. `panels`, `pairs`, `tags` draw; `axes`, `style` say how it looks. Of
+a selection `span` is the part of the range that is shown, `lines` what is drawn; `places` finds room for text, which
+`tags` and `beside` write.
 """
 
 from gmmcli.plot.animation import check_animation, write_animation, write_picture

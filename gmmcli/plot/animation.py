@@ -1,7 +1,7 @@
 """A fit as it goes on: `write_animation`, one GIF of several mixtures, and `write_picture`, one still of one.
 
-Both take data as plot_data_and_model does. A RowSample, made once by sample_rows, spares each call the reading of
-all rows.
+Both take data and weights as plot_data_and_model does. A RowSample, made once by sample_rows, spares each call the
+reading of all rows, and has their weights.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import numpy as np
 from gmmcli.errors import UsageError
 from gmmcli.mixture import GaussianMixture
 from gmmcli.names import one_line
+from gmmcli.plot.beside import settle
 from gmmcli.plot.coordinates import choose_coordinates
-from gmmcli.plot.data_and_model import draw_figure
+from gmmcli.plot.data_and_model import draw_figure, natural_size
 from gmmcli.plot.files import ANIMATED, DPI, check_picture, pixels, write_figure, write_whole
 from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 MOST_FRAMES = 80
 FRAME_DPI = 100
@@ -35,6 +37,7 @@ def write_picture(
     model: GaussianMixture,
     *,
     title: str | None = None,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     dpi: int = DPI,
@@ -44,7 +47,7 @@ def write_picture(
     title: the small line above it, such as `pass 12, log-likelihood −4.1553 per row`; by default it tells the numbers
     of rows and components. Raises as plot_data_and_model and write_figure do.
     """
-    shown = picture(data, model, columns=columns, projection=projection)
+    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
     write_figure(path, draw_figure(shown, title=title), dpi)
 
 
@@ -53,6 +56,7 @@ def write_animation(
     data: Any,
     frames: Sequence[tuple[GaussianMixture, str]],
     *,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     most: int = MOST_FRAMES,
@@ -72,20 +76,18 @@ def write_animation(
     places = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
     chosen = [frames[place] for place in places]
     coordinates = choose_coordinates(chosen[-1][0], columns, projection)
-    sample = sample_rows(data, chosen[-1][0], coordinates)
-    bounds = np.stack([picture(sample, model, coordinates=coordinates).limits() for model, _ in chosen])
+    sample = sample_rows(data, chosen[-1][0], coordinates, weights)
+    shown = [picture(sample, model, coordinates=coordinates) for model, _ in chosen]
+    bounds = np.stack([one.limits() for one in shown])
     limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
-
-    def figure(model: GaussianMixture, title: str) -> Figure:
-        return draw_figure(picture(sample, model, coordinates=coordinates), limits=limits, title=title)
-
-    last = figure(*chosen[-1])
-    last.draw_without_rendering()
-    place = last.axes[0].get_position()
+    by_legend = {model.components: one for (model, _), one in zip(chosen, shown, strict=True)}.values()
+    size = max(natural_size(one) for one in by_legend)
+    places = [_place(draw_figure(one, size, limits=limits, title=chosen[-1][1])) for one in by_legend]
+    place = min(places, key=lambda place: place.width)  # beside which every legend has room
 
     def images() -> Iterator[Any]:
-        for model, title in chosen:
-            frame = figure(model, title)
+        for one, (_, title) in zip(shown, chosen, strict=True):
+            frame = draw_figure(one, size, limits=limits, title=title)
             frame.set_layout_engine("none")  # which would move the axes with the width of the legend
             frame.axes[0].set_position(place)
             yield pixels(frame, dpi)
@@ -99,6 +101,12 @@ def write_animation(
 
     write_whole(path, write)
     return len(chosen)
+
+
+def _place(figure: Figure) -> Bbox:
+    """Where the layout puts the axes."""
+    settle(figure.axes[0])
+    return figure.axes[0].get_position()
 
 
 def check_animation(path: str) -> None:

@@ -14,22 +14,11 @@ import numpy as np
 from gmmcli.mixture import GaussianMixture
 from gmmcli.plot.axes import density_axis, describe, widened
 from gmmcli.plot.coordinates import Coordinates
+from gmmcli.plot.legends import LONGEST, Key, key_of, many
 from gmmcli.plot.pairs import draw_pairs
-from gmmcli.plot.panels import SUM, draw_line, draw_plane
+from gmmcli.plot.panels import draw_line, draw_plane
 from gmmcli.plot.picture import Picture, picture
-from gmmcli.plot.style import (
-    BARS,
-    INK,
-    LEGEND_ENTRIES,
-    QUIET,
-    caption,
-    colour,
-    house_style,
-    label,
-    legend,
-    new_figure,
-    tidy,
-)
+from gmmcli.plot.style import caption, figure_of, house_style, new_figure, tidy
 from gmmcli.plot.tags import tag_components
 
 if TYPE_CHECKING:
@@ -40,11 +29,9 @@ LINE_SIZE = (7.6, 4.2)  # inches
 PLANE_SIZE = (7.6, 5.2)
 GRID_SIDE = 1.2  # and
 PANEL_SIDE = 1.6  # for each column
+GRID_LABELS = 1.1  # beside the panels
+LEGEND_GAP = 0.3  # between a grid and a legend that does not fit in it
 LEGEND_COLUMN = 1.0  # for each further column of a legend
-LEGEND_MOST = 54  # components, heaviest first, that a legend names
-LEGEND_LONGEST = 18  # entries of its columns beside the axes
-ELLIPSE_LABEL = "1 and 2 std. deviations"
-CONTOUR_LABEL = "density: 10, 30, … 90 % inside"
 
 
 def plot_data_and_model(
@@ -52,6 +39,7 @@ def plot_data_and_model(
     model: GaussianMixture,
     *,
     ax: Axes | None = None,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
 ) -> Axes:
@@ -64,14 +52,17 @@ def plot_data_and_model(
 
     data: tensor, array, DataFrame, Table, RowSample, or None for the mixture alone; rows that lack a cell which is
     needed are left out. Of more than 20,000 rows (5,000 in a grid) a fixed sample is drawn; the caption says so.
-    ax: where to draw; without it on a figure of its own, `Axes.figure`. columns: names of the model's columns to
-    draw, in order (x1 to xD where it has none); by default all or, of more than six, those that tell the components
-    apart best. projection: "pca" draws the first two principal components of the columns under the mixture, in
-    units of their standard deviations.
+    weights: (N,) row weights, such as those of the fit: histograms add them up, points are the more opaque the
+    heavier they are against the heaviest, and rows of weight 0 are not there. ax: where to draw; without it on a
+    figure of its own, `Axes.figure`. columns: names of the model's columns to draw, in order (x1 to xD where it
+    has none); by default all or, of more than six, those that tell the components apart best. projection: "pca"
+    draws the first two principal components of the columns under the mixture, in units of their standard
+    deviations.
 
-    Raises InputError for a column that the model or the data lack, UsageError for an unknown projection.
+    Raises InputError for a column that the model or the data lack and for weights that are none, UsageError for an
+    unknown projection.
     """
-    shown = picture(data, model, columns=columns, projection=projection)
+    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
     if ax is not None:
         return draw(ax, shown)
     return draw_figure(shown).axes[0]
@@ -81,6 +72,7 @@ def data_figure(
     data: Any,
     model: GaussianMixture,
     *,
+    weights: Any = None,
     columns: Sequence[str] | None = None,
     projection: str | None = None,
     coordinates: Coordinates | None = None,
@@ -90,7 +82,8 @@ def data_figure(
 
     coordinates: what choose_coordinates made of columns and projection. size: inches, None for what suits it.
     """
-    return draw_figure(picture(data, model, columns=columns, projection=projection, coordinates=coordinates), size)
+    shown = picture(data, model, columns=columns, projection=projection, coordinates=coordinates, weights=weights)
+    return draw_figure(shown, size)
 
 
 def draw_figure(
@@ -101,93 +94,49 @@ def draw_figure(
     title: str | None = None,
 ) -> Figure:
     """A picture as a figure. limits: (2, d), in place of what the picture needs; title: in place of its caption."""
-    width, height = _natural_size(shown)
+    wide, high = natural_size(shown)
+    width, height = size[0] or wide, size[1] or high
     with house_style():
-        figure = new_figure(size[0] or width, size[1] or height)
-        draw(figure.add_subplot(), shown, limits=limits, title=title)
+        figure = new_figure(width, height)
+        key = key_of(shown, min(width, height) - GRID_LABELS)
+        draw(figure.add_subplot(), shown, limits=limits, title=title, key=key)
     return figure
 
 
-def draw(ax: Axes, shown: Picture, *, limits: np.ndarray | None = None, title: str | None = None) -> Axes:
-    """Draws a picture on given axes, and returns them; see draw_figure."""
+def draw(
+    ax: Axes, shown: Picture, *, limits: np.ndarray | None = None, title: str | None = None, key: Key | None = None
+) -> Axes:
+    """Draws a picture on given axes, and returns them; see draw_figure. key: its legend, where that is known."""
     limits = shown.limits() if limits is None else limits
-    caption(ax, shown.caption if title is None else title, characters=_room(ax))
+    caption(ax, shown.caption if title is None else title)
+    if key is None:
+        key = key_of(shown, min(ax.get_window_extent().size) / figure_of(ax).dpi)
     if shown.dims > 2:
         draw_pairs(ax, shown, limits)
-        _legend(ax, shown)
+        key.draw(ax)
         return ax
     tidy(ax)
     sides = np.array([widened(*pair) for pair in limits.T.tolist()])  # (d, 2)
     describe(ax, "x", sides[0, 0], sides[0, 1], shown.coordinates.labels[0])
     if shown.dims == 1:
-        density_axis(ax, draw_line(ax, shown.marginal, shown.points[:, 0], sides[0]))
+        density_axis(ax, draw_line(ax, shown.marginal, shown.points[:, 0], shown.weights, sides[0]))
     else:
-        draw_plane(ax, shown.marginal, shown.points, shown.components, sides.T)
+        draw_plane(ax, shown.marginal, shown.points, shown.components, shown.weights, sides.T)
         describe(ax, "y", sides[1, 0], sides[1, 1], shown.coordinates.labels[1])
-    if shown.dims == 2 and _many(shown):
+    if shown.dims == 2 and many(shown):
         tag_components(ax, shown.marginal)
     else:
-        _legend(ax, shown)
+        key.draw(ax)
     return ax
 
 
-def _many(shown: Picture) -> bool:
-    """Whether components are too many for a legend that names each in a column."""
-    return len(shown.marginal.weights) > LEGEND_ENTRIES
-
-
-def _natural_size(shown: Picture) -> tuple[float, float]:
+def natural_size(shown: Picture) -> tuple[float, float]:
     """Inches: a grid has panels of one size, and many components get room for their legend."""
-    if shown.dims > 2:
-        side = GRID_SIDE + PANEL_SIDE * shown.dims
-        return side + (0 if _fits_inside(shown) else 1 + _columns(shown, LEGEND_ENTRIES)) * LEGEND_COLUMN, side
     if shown.dims == 2:
         return PLANE_SIZE
-    return LINE_SIZE[0] + (_columns(shown, LEGEND_LONGEST) - 1) * LEGEND_COLUMN, LINE_SIZE[1]
-
-
-def _columns(shown: Picture, longest: int) -> int:
-    """Of a legend of all components, the background and two lines more."""
-    return -(-(min(len(shown.marginal.weights), LEGEND_MOST) + 3) // longest)
-
-
-def _fits_inside(shown: Picture) -> bool:
-    """Whether the legend of a grid fits right of the second panel on the diagonal, above the third."""
-    return not _many(shown) or _columns(shown, LEGEND_ENTRIES) * LEGEND_COLUMN <= PANEL_SIDE * (shown.dims - 2)
-
-
-def _legend(ax: Axes, shown: Picture) -> None:
-    """A dot for each component, then what else is drawn."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    short = _many(shown)
-
-    def dot(component: int, weight: float) -> Line2D:
-        name = label(component, weight, short=short)
-        return Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour(component), label=name)
-
-    marginal = shown.marginal
-    found: list[Any] = [dot(k, float(weight)) for k, weight in enumerate(marginal.weights[:LEGEND_MOST])]
-    more = len(marginal.weights) - len(found)
-    if more:
-        found.append(Line2D([], [], linestyle="none", label=f"and {more} more"))
-    if marginal.background:
-        found.append(dot(-1, marginal.background))
     if shown.dims == 1:
-        if len(found) > 1:
-            found.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM))
-        if len(shown.points):
-            found.append(Patch(color=BARS, label="data"))
-    elif not short:
-        found.append(Line2D([], [], color=INK, linewidth=1.1, label=ELLIPSE_LABEL))
-    if shown.dims == 2:
-        found.append(Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR_LABEL))
-    title = "component" if short else ""
-    inside = shown.dims > 2 and _fits_inside(shown)
-    legend(ax, found, title=title, inside=inside, longest=LEGEND_ENTRIES if shown.dims > 2 else LEGEND_LONGEST)
-
-
-def _room(ax: Axes) -> int:
-    """Characters of a caption that fit above the axes."""
-    return max(30, int(ax.get_window_extent().width / ax.figure.dpi * 72 / 4.6))
+        columns = -(-len(key_of(shown, 0.0).handles) // LONGEST)
+        return LINE_SIZE[0] + (columns - 1) * LEGEND_COLUMN, LINE_SIZE[1]
+    side = GRID_SIDE + PANEL_SIDE * shown.dims
+    key = key_of(shown, side - GRID_LABELS)
+    return side + (0 if key.inside else key.width + LEGEND_GAP), side

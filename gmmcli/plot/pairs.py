@@ -9,12 +9,13 @@ import numpy as np
 from gmmcli.plot.axes import describe, hide_density_axis, widened
 from gmmcli.plot.panels import draw_line, draw_plane
 from gmmcli.plot.picture import Picture
-from gmmcli.plot.style import SMALL, tidy
+from gmmcli.plot.style import SMALL, figure_of, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.09  # between panels, of a panel's side
+LETTER = 5.0  # points, about, of the labels
 
 
 def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes]]:
@@ -27,7 +28,7 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes
     side = 1 / (dims + (dims - 1) * GAP)
     step = side * (1 + GAP)
     size = max(0.45, 0.85 - 0.05 * dims)
-    letters = max(12, 30 - 2 * dims)
+    wide, high = (_letters(ax, extent * side, dims) for extent in ax.get_window_extent().size)
     sides = [widened(*pair) for pair in limits.T.tolist()]
     grid: list[list[Axes]] = []
     for row in range(dims):
@@ -38,17 +39,17 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes
             tidy(panel, left=column < row)
             name = picture.coordinates.labels[column]
             own, other = sides[column], sides[row]
-            describe(panel, "x", own[0], own[1], name, ticks=3, inset=True, width=letters)
+            describe(panel, "x", own[0], own[1], name, ticks=3, inset=True, width=wide)
             if column == row:
                 values = picture.points[:, row]
-                hide_density_axis(
-                    panel, draw_line(panel, picture.marginal.take(row), values, np.array(own), thin=True)
-                )
+                alone = picture.marginal.take(row)
+                hide_density_axis(panel, draw_line(panel, alone, values, picture.weights, np.array(own), thin=True))
             else:
                 pair = picture.points[:, [column, row]]
                 both = np.array([own, other]).T
                 marginal = picture.marginal.take(column, row)
-                draw_plane(panel, marginal, pair, picture.components, both, contours=False, size=size)
+                rows = picture.components, picture.weights
+                draw_plane(panel, marginal, pair, *rows, both, contours=False, size=size)
                 describe(
                     panel,
                     "y",
@@ -57,7 +58,7 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes
                     picture.coordinates.labels[row],
                     ticks=3,
                     inset=True,
-                    width=letters,
+                    width=high,
                 )
             if row < dims - 1:
                 panel.tick_params(labelbottom=False)
@@ -67,6 +68,12 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> list[list[Axes
                 panel.set_ylabel("")
     _align([panels[0] for panels in grid[1:]])
     return grid
+
+
+def _letters(ax: Axes, pixels: float, dims: int) -> int:
+    """Of a line of a label beside a panel of this length: as many as fit, and not too many."""
+    fitting = int(pixels / figure_of(ax).dpi * 72 / LETTER)
+    return min(max(12, 30 - 2 * dims), max(5, fitting))
 
 
 def _align(panels: list[Axes]) -> None:

@@ -20,6 +20,7 @@ MESH = 240  # cells along each side under the contours
 CURVE = 600  # points of a density along the axis, and
 PEAK = np.linspace(-6, 6, 91)  # standard deviations from each mean where it has more
 BINS = (8, 30, 80)  # of a histogram: fewest of few rows, fewest of many, most
+FAINTEST = 0.15  # opacity of a row next to which the heaviest weighs any number of times more
 VECTOR_POINTS = 2_000  # more are pixels in an SVG or PDF too
 SUM = "all components"
 
@@ -28,15 +29,17 @@ def draw_line(
     ax: Axes,
     marginal: Marginal,
     values: np.ndarray,  # (B,)
+    weights: np.ndarray,  # (B,)
     limits: np.ndarray,  # (2,)
     *,
     thin: bool = False,
 ) -> float:
     """Draws one coordinate; returns the highest density drawn. thin: lines for a small panel."""
     highest = 0.0
-    values = values[np.isfinite(values)]
-    if len(values):
-        heights, edges = np.histogram(values, bins=bin_edges(values), density=True)
+    there = np.isfinite(values)
+    if there.any():
+        values, weights = values[there], weights[there]
+        heights, edges = np.histogram(values, bins=bin_edges(values, weights), weights=weights, density=True)
         ax.stairs(heights, edges, fill=True, color=BARS, zorder=1, label="data")
         ax.stairs(heights, edges, color="white", linewidth=0.4, zorder=1.1)
         highest = float(heights.max())
@@ -71,6 +74,7 @@ def draw_plane(
     marginal: Marginal,
     points: np.ndarray,  # (B, 2)
     components: np.ndarray,  # (B,)
+    weights: np.ndarray,  # (B,) against the heaviest
     limits: np.ndarray,  # (2, 2) least and greatest
     *,
     contours: bool = True,
@@ -90,7 +94,7 @@ def draw_plane(
             ax.contour(*sides, density, reached, colors=QUIET, linewidths=0.6, alpha=0.75, zorder=2.5)
     there = np.isfinite(points).all(1)
     if there.any():
-        draw_points(ax, points[there], components[there], size)
+        draw_points(ax, points[there], components[there], weights[there], size)
     if marginal.box is not None:
         low, high = marginal.box
         ax.add_patch(
@@ -116,17 +120,19 @@ def draw_points(
     ax: Axes,
     points: np.ndarray,  # (B, 2)
     components: np.ndarray,  # (B,)
+    weights: np.ndarray,  # (B,) against the heaviest
     size: float,
 ) -> None:
-    """The rows, in the colours of their components: smaller and fainter the more there are."""
+    """The rows, in the colours of their components: smaller and fainter the more there are, fainter the lighter."""
     colours = np.array([colour(-1), *(colour(k) for k in range(int(components.max(initial=0)) + 1))])
     crowd = np.clip(np.log10(len(points) / 150) / np.log10(20_000 / 150), 0, 1)
+    opacity = 0.75 * (1 - crowd) + 0.3 * crowd
     ax.scatter(
         points[:, 0],
         points[:, 1],
         s=size * (17 * (1 - crowd) + 2.2 * crowd),
         c=colours[components + 1].tolist(),
-        alpha=0.75 * (1 - crowd) + 0.3 * crowd,
+        alpha=(FAINTEST + (opacity - FAINTEST) * weights).tolist(),
         linewidths=0,
         zorder=2,
         rasterized=len(points) > VECTOR_POINTS,
@@ -138,22 +144,42 @@ def opacities(weights: np.ndarray) -> np.ndarray:
     return 0.06 + 0.26 * weights / weights.max()
 
 
-def bin_edges(values: np.ndarray) -> np.ndarray:
+def bin_edges(
+    values: np.ndarray,  # (B,)
+    weights: np.ndarray,  # (B,) above 0
+) -> np.ndarray:
     """Edges of a histogram's bars, for whole numbers such that each bar holds as many of them.
 
     By Freedman and Diaconis, but not fewer than about √N: the quartiles of a mixture are those of no one component.
+    N is Kish's effective number of rows, (Σw)²/Σw²: a few heavy rows fill no more bars than as many alike.
     """
     low, high = float(values.min()), float(values.max())
     if high - low <= 1e-12 * abs(high):
         half = abs(low) * 0.05 or 0.5
         return np.array([low - half, low + half])
-    quartiles = np.quantile(values, [0.25, 0.75])
-    width = 2 * (quartiles[1] - quartiles[0]) / len(values) ** (1 / 3)
+    quartiles = quantiles(values, weights, [0.25, 0.75])
+    effective = weights.sum() ** 2 / np.square(weights).sum()
+    width = 2 * (quartiles[1] - quartiles[0]) / effective ** (1 / 3)
     least, enough, most = BINS
-    fewest = int(np.clip(1.3 * len(values) ** 0.5, least, enough))
+    fewest = int(np.clip(1.3 * effective**0.5, least, enough))
     width = float(np.clip(width, (high - low) / most, (high - low) / fewest))
     if high - low >= fewest and (values == np.round(values)).all():
         width = max(1.0, round(width))
         return np.arange(low - 0.5, high + 0.5 + width, width)
     count = int(np.ceil((high - low) / width))
     return np.linspace(low, high, count + 1)
+
+
+def quantiles(
+    values: np.ndarray,  # (B,)
+    weights: np.ndarray,  # (B,) above 0
+    shares: list[float],
+) -> np.ndarray:
+    """The values below which these shares of the weight lie, between two of them by interpolation.
+
+    Each value stands at the middle of its own weight; of equal weights they are np.quantile's.
+    """
+    order = np.argsort(values, kind="stable")
+    w = weights[order]
+    middles = np.cumsum(w) - w / 2
+    return np.interp(middles[0] + np.array(shares) * (middles[-1] - middles[0]), middles, values[order])

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import one_line
 from gmmcli.plot.axes import describe, widened
-from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, caption, house_style, legend, new_figure, plain, tidy
+from gmmcli.plot.beside import settle, write_beside
+from gmmcli.plot.lines import BEYOND, Chart, Family, draw_family, legend_entries, set_vertical
+from gmmcli.plot.span import telling_span
+from gmmcli.plot.style import INK, caption, house_style, legend, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 CRITERIA = ("bic", "icl", "aic", "holdout")
 RISING = ("holdout",)  # the higher the better
-MARKERS = "osD^vPX"
+# Differences up to which all are shown: in nats per row, and on the scale of −2 log L, where 10 is strong evidence
+# by Kass & Raftery, "Bayes factors" (JASA 1995).
+LEAST_SPAN = {"holdout": 1e-3, "bic": 10.0, "icl": 10.0, "aic": 10.0}
 SIZE = (7.6, 4.6)  # inches
-STAGGER = 0.07  # of the failed cells of one K, so that none hides another
+RING = 13.0  # points across
 
 
 def default_criterion(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The first criterion by which the chosen row is the best sound one, else bic."""
-    for name in CRITERIA:
+    """The first criterion by which the chosen row is the best sound one, else bic.
+
+    A table has values of the holdout only where that was to choose.
+    """
+    for name in (*RISING, *CRITERIA):
         best = best_row(rows, name)
         if best is not None and best.get("chosen"):
             return name
@@ -31,9 +42,8 @@ def default_criterion(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def best_row(rows: Sequence[Mapping[str, Any]], criterion: str) -> Mapping[str, Any] | None:
     """The best of the rows that have a value and no reason against them."""
-    sound = [row for row in rows if row.get(criterion) is not None and not row.get("reason")]
-    sign = -1 if criterion in RISING else 1
-    return min(sound, key=lambda row: sign * row[criterion], default=None)
+    sound = [row for row in rows if _value(row, criterion) is not None and not row.get("reason")]
+    return min(sound, key=lambda row: _sign(criterion) * row[criterion], default=None)
 
 
 def plot_selection(
@@ -48,101 +58,93 @@ def plot_selection(
     rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name or None where the
     fit failed, `reason` it is not to be trusted or None, and `chosen`. criterion: bic, icl or aic, the lower the
     better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by which
-    the chosen row is the best sound one. The best sound cell is ringed and named, unsound ones are hollow, failed
-    ones crosses on the upper edge. size: inches, of a figure of its own.
+    the chosen row is the best sound one. The best sound cell is ringed and named, unsound ones are hollow. The axis
+    shows the values that are near the best; triangles at its end stand for those beyond, crosses for fits that
+    failed. size: inches, of a figure of its own.
 
     Raises UsageError for an unknown criterion, InputError where no row has a value of it.
     """
     criterion = criterion or default_criterion(rows)
     if criterion not in CRITERIA:
         raise UsageError(f"unknown criterion {criterion!r}: choose {', '.join(CRITERIA)}")
-    values = [row[criterion] for row in rows if row.get(criterion) is not None]
-    if not values:
+    if all(_value(row, criterion) is None for row in rows):
         raise InputError(f"no row has a value of {criterion}: choose another criterion of {', '.join(CRITERIA)}")
     if ax is None:
         with house_style():
             axes = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
             return plot_selection(rows, criterion, ax=axes)
-    counts = sorted({int(row["components"]) for row in rows})
+    chart = _chart(rows, criterion)
     tidy(ax)
-    rising = criterion in RISING
-    families = _families(rows, criterion)
-    handles = [_draw_family(ax, family, place, rows, criterion) for place, family in enumerate(families)]
-    describe(ax, "x", *widened(counts[0], counts[-1], 0.05), name="components", ticks=min(12, len(counts) + 1))
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # type: ignore[attr-defined]
-    low, high = widened(min(values), max(values), 0.13)
-    describe(ax, "y", low, high, criterion.upper() if not rising else "log-likelihood of rows held out", ticks=6)
-    handles += _notes(rows, criterion)
+    for family in chart.families[::-1]:  # the best on top
+        draw_family(ax, chart, family)
+    counts = sorted({int(row["components"]) for row in rows})
+    describe(ax, "x", *widened(counts[0], counts[-1], 0.05), name="components")
+    ax.xaxis.set_major_locator(_whole_numbers(counts[0], counts[-1]))
+    set_vertical(ax, chart, "log-likelihood of rows held out" if chart.rising else criterion.upper())
+    legend(ax, legend_entries(chart))
+    caption(ax, _caption(chart))
     best = best_row(rows, criterion)
     if best is not None:
-        _mark(ax, best, criterion, below=not rising, right=best["components"] <= (counts[0] + counts[-1]) / 2)
-    caption(ax, f"{'the higher' if rising else 'the lower'} the better; the best sound fit is ringed")
-    legend(ax, handles)
+        _mark(ax, best, best[criterion], chart)
     return ax
 
 
-def _families(rows: Sequence[Mapping[str, Any]], criterion: str) -> list[str]:
-    """Names of the families, the one with the best value first, as the lines lie."""
-    sign = -1 if criterion in RISING else 1
+def _whole_numbers(low: int, high: int) -> Locator:
+    """Ticks at some whole numbers of the range."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    def rank(family: str) -> float:
-        own = [sign * r[criterion] for r in rows if r["family"] == family and r.get(criterion) is not None]
-        return min(own, default=float("inf"))
-
-    return sorted(dict.fromkeys(str(row["family"]) for row in rows), key=rank)
+    rounded = MaxNLocator(min(12, high - low + 2), steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    ticks = rounded.tick_values(low, high)
+    return FixedLocator([float(tick) for tick in ticks if low <= tick <= high])
 
 
-def _draw_family(ax: Axes, family: str, place: int, rows: Sequence[Mapping[str, Any]], criterion: str) -> Any:
-    """Draws the line of a family, its markers, and crosses for what failed; returns its entry in the legend."""
-    from matplotlib.lines import Line2D
-
-    own = sorted((row for row in rows if row["family"] == family), key=lambda row: row["components"])
-    shade, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
-    x = [row["components"] for row in own]
-    y = [float("nan") if row.get(criterion) is None else row[criterion] for row in own]
-    ax.plot(x, y, color=shade, linewidth=1.4, zorder=2, label=one_line(family, 40), gid=f"family {family}")
-    for sound, face in ((True, shade), (False, "white")):
-        there = [(a, b) for a, b, row in zip(x, y, own, strict=True) if b == b and sound == (not row.get("reason"))]
-        if there:
-            ax.plot(*zip(*there, strict=True), linestyle="none", marker=marker, markersize=5.5, color=shade,
-                    markerfacecolor=face, markeredgewidth=1.3, zorder=3)  # fmt: skip
-    failed = [a + STAGGER * place for a, b in zip(x, y, strict=True) if b != b]
-    if failed:
-        ax.plot(failed, [0.985] * len(failed), linestyle="none", marker="x", markersize=5, color=shade,
-                markeredgewidth=1.3, transform=ax.get_xaxis_transform(), zorder=3)  # fmt: skip
-    return Line2D([], [], color=shade, marker=marker, markersize=5.5, linewidth=1.4, label=one_line(family, 40))
+def _value(row: Mapping[str, Any], criterion: str) -> float | None:
+    """The criterion of a fit, None where it has none or it is no number."""
+    value = row.get(criterion)
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _notes(rows: Sequence[Mapping[str, Any]], criterion: str) -> list[Any]:
-    """What the legend says of hollow markers and crosses, where there are any."""
-    from matplotlib.lines import Line2D
-
-    found = []
-    if any(row.get("reason") and row.get(criterion) is not None for row in rows):
-        found.append(
-            Line2D([], [], linestyle="none", marker="o", markersize=5.5, color=QUIET, markerfacecolor="white",
-                   label="not to be trusted")
-        )  # fmt: skip
-    if any(row.get(criterion) is None for row in rows):
-        found.append(Line2D([], [], linestyle="none", marker="x", markersize=5, color=QUIET, label="failed"))
-    return found
+def _sign(criterion: str) -> int:
+    """Times the criterion: the lower the better."""
+    return -1 if criterion in RISING else 1
 
 
-def _mark(ax: Axes, best: Mapping[str, Any], criterion: str, *, below: bool, right: bool) -> None:
-    """Rings the best cell and names it, on the side where no line can be: beyond the best there is none."""
-    x, y = best["components"], best[criterion]
-    ax.plot([x], [y], linestyle="none", marker="o", markersize=13, markerfacecolor="none", color=INK,
+def _chart(rows: Sequence[Mapping[str, Any]], criterion: str) -> Chart:
+    """The families, the one with the best value first, and the values that the axis shows."""
+    sign = _sign(criterion)
+    families = []
+    for name in dict.fromkeys(str(row["family"]) for row in rows):
+        own = sorted((row for row in rows if row["family"] == name), key=lambda row: row["components"])
+        found = [_value(row, criterion) for row in own]
+        values = [float("nan") if value is None else value for value in found]
+        components = [int(row["components"]) for row in own]
+        families.append(Family(one_line(name, 40), components, values, [not row.get("reason") for row in own]))
+    families.sort(key=lambda family: min((sign * v for v in family.values if v == v), default=float("inf")))
+    chart = Chart(tuple(families), 0.0, 0.0, rising=sign < 0)
+    sound, others = ([sign * value for value in chart.values(ok)] for ok in (True, False))
+    low, high = sorted(sign * end for end in telling_span(sound, others, LEAST_SPAN[criterion]))
+    return replace(chart, low=low, high=high)
+
+
+def _caption(chart: Chart) -> str:
+    """What is better, how far the best is ahead, and how many fits are beyond the axis."""
+    ranked = sorted(chart.values(sound=True), reverse=chart.rising)
+    ringed = "the best sound fit ringed" if ranked else "no fit is sound"
+    if len(ranked) > 1:
+        ahead = abs(ranked[1] - ranked[0])
+        ringed += f", {f'{ahead:,.0f}' if ahead >= 1000 else f'{ahead:.3g}'} ahead"
+    values = [*chart.values(sound=True), *chart.values(sound=False)]
+    parts = ["the higher the better" if chart.rising else "the lower the better", ringed]
+    counts = {side: sum(chart.side(value) == side for value in values) for side in BEYOND}
+    beyond = [f"{count} of {len(values)} fits {side} the axis" for side, count in counts.items() if count]
+    return " · ".join([*parts, *beyond])
+
+
+def _mark(ax: Axes, best: Mapping[str, Any], value: float, chart: Chart) -> None:
+    """Rings the best cell and names it where nothing is drawn, if possible on the side where none is better."""
+    count = best["components"]
+    text = f"{one_line(str(best['family']), 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
+    settle(ax)
+    write_beside(ax, text.replace("-", "−"), (count, value), clear=RING / 2 + 2, above=chart.rising)
+    ax.plot([count], [value], linestyle="none", marker="o", markersize=RING, markerfacecolor="none", color=INK,
             markeredgewidth=1.2, zorder=4, gid="best")  # fmt: skip
-    text = f"{one_line(str(best['family']), 40)}, {x} component{'s' if x > 1 else ''}: {y:,.6g}"
-    shown = ax.annotate(
-        text.replace("-", "−"),
-        (x, y),
-        xytext=(-6 if right else 6, -12 if below else 12),
-        textcoords="offset points",
-        ha="left" if right else "right",
-        va="top" if below else "bottom",
-        fontsize=SMALL,
-        color=INK,
-        zorder=5,
-    )
-    plain(shown)

@@ -37,6 +37,7 @@ BARS = "#dfe3e8"  # of histograms
 
 TEXT = 9.0  # points
 SMALL = 8.0
+CAPTION_LETTER = 4.3  # points, about, of its width in a caption
 LEGEND_ENTRIES = 12  # in one column
 STYLE = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
@@ -105,8 +106,9 @@ def tidy(ax: Axes, *, left: bool = True) -> None:
     ax.set_axisbelow(True)
 
 
-def caption(ax: Axes, text: str, *, characters: int = 90) -> None:
-    """A small line above the axes, on the left, wrapped to so many characters."""
+def caption(ax: Axes, text: str) -> None:
+    """A small line above the axes, on the left, or as many as it needs to be no wider than they are."""
+    characters = max(30, int(ax.get_window_extent().width / figure_of(ax).dpi * 72 / CAPTION_LETTER))
     lines = textwrap.wrap(one_line(text), characters)
     plain(ax.set_title("\n".join(lines), loc="left", fontsize=SMALL, color=QUIET, pad=9, linespacing=1.4))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gmmcli.plot.marginal import Marginal
+from gmmcli.plot.places import Taken, best_place
 from gmmcli.plot.style import SMALL, colour, figure_of
 
 if TYPE_CHECKING:
@@ -30,15 +33,14 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
     per_point = figure_of(ax).dpi / 72
     box = ax.get_window_extent()
     places = ax.transData.transform(marginal.means) / per_point  # in points
-    low, high = np.array([box.x0, box.y0]) / per_point, np.array([box.x1, box.y1]) / per_point
+    taken = Taken(np.array([box.x0, box.y0]) / per_point, np.array([box.x1, box.y1]) / per_point)
     halo = [Stroke(linewidth=2.6, foreground="white"), Normal()]
-    taken: list[np.ndarray] = []
     for k in np.argsort(-marginal.weights, kind="stable"):
         half = np.array([_CHARACTER * len(str(k)), _LINE]) * SMALL / 2
-        found = _free_place(places[k], half, taken, low, high)
-        if found is None:
+        found, covered = best_place(_around(places[k]), partial(taken.covered, half=half))
+        if covered:
             continue
-        taken.append(np.stack([found - half, found + half]))
+        taken.add_box(found, half)
         away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * SMALL
         ax.annotate(
             str(k),
@@ -56,19 +58,11 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
         )
 
 
-def _free_place(
+def _around(
     middle: np.ndarray,  # (2,)
-    half: np.ndarray,  # (2,) width and height of the text, halved
-    taken: list[np.ndarray],  # (2, 2) each: lower and upper corner
-    low: np.ndarray,
-    high: np.ndarray,
-) -> np.ndarray | None:
-    """The nearest of some places around the middle where the text meets no other, or None where there is none."""
+) -> Iterator[np.ndarray]:
+    """Places to try, the nearest first."""
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     for ring in _RINGS:
         for angle in angles if ring else angles[:1]:
-            place = middle + ring * _LINE * SMALL * np.array([np.cos(angle), np.sin(angle)])
-            inside = (place - half >= low).all() and (place + half <= high).all()
-            if inside and not any((place - half < b[1]).all() and (place + half > b[0]).all() for b in taken):
-                return place
-    return None
+            yield middle + ring * _LINE * SMALL * np.array([np.cos(angle), np.sin(angle)])

@@ -97,6 +97,12 @@ def here(tmp_path: Path, fitted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def weigh(path: Path) -> None:
+    """Writes faithful.csv with a column w of row weights 0 to 4, a fifth of the rows each."""
+    head, *rows = (ROOT / "sample_data" / "faithful.csv").read_text().splitlines()
+    path.write_text("\n".join([f"{head},w", *(f"{row},{i % 5}" for i, row in enumerate(rows))]) + "\n")
+
+
 def new_files(folder: Path, known: Sequence[str] = ("sample_data", "faithful.pt", "penguins.pt")) -> set[str]:
     """Names of the files in a folder that the `here` fixture has not put there."""
     return {path.name for path in folder.iterdir()} - set(known)

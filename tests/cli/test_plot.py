@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok, process
+from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok, process, weigh
 
 FAITHFUL = "sample_data/faithful.csv"
 PENGUINS = "sample_data/penguins.csv"
@@ -68,6 +68,41 @@ def test_missing_cells(here: Path) -> None:
     assert kept.stderr.startswith("342 rows, 2 left out")  # those that have no cell at all
     plane = ok("plot", "penguins.pt", "holes.csv", "--missing", "em", "--columns", "1,2", "-o", "p.png")
     assert plane.stderr.startswith("341 rows, 3 left out")
+
+
+def test_row_weights_are_those_of_the_fit_unless_told_otherwise(here: Path) -> None:
+    weigh(Path("w.csv"))
+    ok("fit", "w.csv", "-k", "2", "--weights", "w", "--restarts", "2", "-o", "w.pt")
+    fitted = ok("plot", "w.pt", "w.csv", "-o", "fitted.svg")
+    assert fitted.stderr == (
+        "217 rows\nrow weights: w, as in the fit; --weights '' draws every row alike\nfitted.svg: written\n"
+    )
+    asked = ok("plot", "w.pt", "w.csv", "--weights", "w", "-o", "asked.svg")
+    assert asked.stderr == "217 rows\nasked.svg: written\n"
+    assert Path("asked.svg").read_bytes() == Path("fitted.svg").read_bytes()
+    assert ok("plot", "w.pt", "w.csv", "--weights", "", "-o", "alike.svg").stderr.startswith("272 rows\nalike")
+    assert ok("plot", "w.pt", FAITHFUL, "-o", "without.svg").stderr.startswith("272 rows\nwithout")
+    assert Path("alike.svg").read_bytes() == Path("without.svg").read_bytes() != Path("asked.svg").read_bytes()
+    of_another = ok("plot", "faithful.pt", "w.csv", "--weights", "w", "-o", "other.svg")
+    assert of_another.stderr == "217 rows\nother.svg: written\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["w.csv", "--weights", "v"], 3, "w.csv: no column v: there are eruptions, waiting, w"),
+        (["w.csv", "--weights", "waiting"], 3, "w.csv: column waiting has values, not weights: name another"),
+        (["--weights", "w"], 2, "--weights applies only with DATA"),
+        (["--history", "--weights", "w"], 2, "--weights does not apply with --history"),
+        (["bad.csv", "--weights", "w"], 3, "bad.csv: 1 negative in weights column w"),
+    ],
+)
+def test_what_are_no_row_weights(arguments: list[str], code: int, said: str, here: Path) -> None:
+    weigh(Path("w.csv"))
+    Path("bad.csv").write_text("eruptions,waiting,w\n3,60,-1\n4,70,1\n")
+    refused = gmm("plot", "faithful.pt", *arguments, "-o", "a.png")
+    assert (refused.code, refused.stderr.count("\n")) == (code, 1)
+    assert said in refused.stderr
 
 
 def test_large_data_are_thinned_and_the_same_from_any_file(here: Path) -> None:

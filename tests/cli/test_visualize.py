@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import gmmcli
-from tests.cli.conftest import gmm, new_files, ok
+from tests.cli.conftest import gmm, new_files, ok, weigh
 
 FAITHFUL = "sample_data/faithful.csv"
 FIT = ("fit", FAITHFUL, "-k", "3", "--restarts", "2", "--init", "random", "--iterations", "25", "-o", "m.pt")
@@ -58,6 +58,19 @@ def test_rows_with_missing_cells_are_left_out_of_the_picture(here: Path) -> None
     ok("fit", "sample_data/penguins.csv", "--exclude", "year", "--missing", "em", "-k", "2", "--restarts", "1",
        "-o", "m.pt", "--visualize", "out.png")  # fmt: skip
     assert Path("out.png").exists()
+
+
+@pytest.mark.parametrize("columns", ["eruptions", "eruptions,waiting"])
+def test_row_weights_are_those_of_the_fit(columns: str, here: Path) -> None:
+    weigh(Path("w.csv"))
+    fit = ("fit", "w.csv", "-k", "2", "--columns", columns, "--restarts", "2", "--weights", "w", "-o", "m.pt")
+    told = ok(*fit, "--visualize", "fit.svg").stderr
+    assert "alike" not in told
+    ok("plot", "m.pt", "w.csv", "-o", "weighted.svg")
+    ok("plot", "m.pt", "w.csv", "--weights", "", "-o", "alike.svg")
+    assert Path("fit.svg").read_bytes() == Path("weighted.svg").read_bytes() != Path("alike.svg").read_bytes()
+    assert "frames" in ok(*fit, "--visualize", "fit.gif").stderr
+    assert "pictures" in ok(*fit, "--visualize", "{step}.png").stderr
 
 
 def test_a_background_stays_in_every_frame() -> None:

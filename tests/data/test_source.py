@@ -346,6 +346,11 @@ def test_bad_weights(content, missing, message):
         cells(stdin(content), ["a"], weights="w", missing=missing)
 
 
+def test_a_column_of_values_has_no_weights():
+    with pytest.raises(InputError, match="stdin: column a has values, not weights: name another"):
+        stdin(b"w,a\n1,2\n").blocks(["w", "a"], weights="a")
+
+
 def test_rows_with_bad_weights_can_be_dropped():
     (block,) = stdin(b"w,a\n1,2\nNA,3\ninf,4\n5,5\n").blocks(["a"], weights="w", missing="drop")
     assert block.x.tolist() == [[2], [5]]

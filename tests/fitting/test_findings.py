@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import gmmcli
-from gmmcli.contrasts import contrasts
+from gmmcli.contrasts import contrasts, nearest
 from gmmcli.errors import InputError
 from gmmcli.fitting import certainty as certainties
 from gmmcli.fitting.findings import collinear_columns
@@ -115,6 +115,14 @@ def test_contrasts_are_differences_of_means_in_standard_deviations() -> None:
     assert float(found[0, 0]) == pytest.approx(-float(found[1, 0]), rel=1e-9)
     assert float(found[:, 1].abs().max()) < 0.15
     assert torch.equal(contrasts(gmmcli.fit(x, 1).model), torch.zeros(1, 2).double())
+
+
+def test_contrasts_are_in_units_of_what_is_within_components() -> None:
+    """Not of what the others are apart, and the nearest is so by all columns together."""
+    means = torch.tensor([[0.0, 0.0], [30.0, 0.0], [-30.0, 0.0], [0.0, 5.0]]).double()
+    model = gmmcli.GaussianMixture(torch.full((4,), 0.25), means, torch.ones(4).double(), "isotropic")
+    torch.testing.assert_close(contrasts(model)[1], torch.tensor([40.0, -5 / 3]).double())
+    assert nearest(model) == [3, 0, 0, 0]
 
 
 def test_the_order_says_where_each_component_was_in_the_start() -> None:

@@ -52,6 +52,11 @@ def points(ax: Axes) -> np.ndarray:
     return np.asarray(_scatter(ax).get_offsets())
 
 
+def point_opacities(ax: Axes) -> np.ndarray:
+    """Opacities of the rows drawn, (B,)."""
+    return np.atleast_2d(np.asarray(_scatter(ax).get_facecolor()))[:, 3]
+
+
 def point_colours(ax: Axes) -> list[str]:
     """Colours of the rows drawn."""
     return [to_hex(c) for c in np.atleast_2d(np.asarray(_scatter(ax).get_facecolor()))]
@@ -80,3 +85,8 @@ def panels(ax: Axes) -> list[list[Axes]]:
         grid.append(found[:size])
         found, size = found[size:], size + 1
     return grid
+
+
+def lines(ax: Axes, gid: str) -> list[Any]:
+    """The lines of this name."""
+    return [line for line in ax.lines if line.get_gid() == gid]

@@ -73,7 +73,7 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_an_animation_keeps_its_axes(dims: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fit.gif"
-    frames = [(mixture(dims, components=k), f"pass {k}") for k in (1, 3, 2)]
+    frames = [(mixture(dims, components=k, radius=14.0), f"pass {k}") for k in (1, 20, 2)]
     drawn = []
     draw = animation.draw_figure
     monkeypatch.setattr(animation, "draw_figure", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
@@ -86,11 +86,15 @@ def test_an_animation_keeps_its_axes(dims: int, tmp_path: Path, monkeypatch: pyt
             durations.append(image.info["duration"])
     assert durations == [animation.FRAME_MS, animation.FRAME_MS, animation.LAST_MS]
     seen = drawn[-3:]
-    assert [figure.axes[0].get_title(loc="left") for figure in seen] == ["pass 1", "pass 3", "pass 2"]
+    assert [figure.axes[0].get_title(loc="left") for figure in seen] == ["pass 1", "pass 20", "pass 2"]
     limits = [[ax.get_xlim() for ax in [f.axes[0], *f.axes[0].child_axes]] for f in seen]
     assert limits[0] == limits[1] == limits[2]
     places = [np.asarray(figure.axes[0].get_position()) for figure in seen]
     assert np.array_equal(places[0], places[1])
+    assert len({tuple(figure.get_size_inches()) for figure in seen}) == 1
+    for figure in seen:
+        legend = figure.axes[0].get_legend()
+        assert legend is None or legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_of_many_frames_the_first_and_last_remain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
