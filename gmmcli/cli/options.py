@@ -254,7 +254,7 @@ class Memory:
             "--cache-dir",
             metavar="FOLDER",
             help="Where text and piped data larger than that are kept while the command runs. Default: the system's "
-            "temporary folder.",
+            "temporary folder, or /var/tmp where that one is in memory.",
             rich_help_panel=MEMORY,
         ),
     ] = None
