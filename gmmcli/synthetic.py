@@ -1,7 +1,7 @@
 """Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
 
 - `random_mixture`: a mixture of given family and size, its components apart by a given separation if wanted.
-- `generate`: rows of any mixture with the components they came from, streamed.
+- `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
 
 Both depend on their arguments alone, and not on the number of threads.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -98,24 +99,37 @@ def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[
     (seed, "generate", block number): memory is bounded, and the first n rows are the same however many are
     asked for. Raises UsageError at once for fewer samples than 1.
     """
+    return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
+
+
+@dataclass(frozen=True)
+class DrawnBlock:
+    """A block to be drawn: its number, the number of its first row, and its rows."""
+
+    index: int
+    first_row: int
+    rows: int
+
+
+def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
+    """The blocks of `generate`, which any thread may draw. Raises UsageError at once for fewer samples than 1."""
     if samples < 1:
         raise UsageError(f"--samples {samples}: give at least 1")
-    return _blocks(model, samples, seed)
+    size = block_rows(dims)
+    return (DrawnBlock(i, first, min(size, samples - first)) for i, first in enumerate(range(0, samples, size)))
+
+
+def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
+    """The rows of a block, as `generate` gives them."""
+    # The last block is drawn whole too, lest its rows depend on how many are wanted.
+    with single_intra_op_thread():
+        x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
+    return block.first_row, x[: block.rows], labels[: block.rows]
 
 
 def block_rows(dims: int) -> int:
     """Rows of a block of `generate`: 65536, or fewer where D > 32, but at least 1."""
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // dims))
-
-
-def _blocks(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    size = block_rows(model.dims)
-    for index, first in enumerate(range(0, samples, size)):
-        # The last block is drawn whole too, lest its rows depend on how many are wanted.
-        with single_intra_op_thread():
-            x, labels = model.sample_labelled(size, generator=generator(seed, "generate", index))
-        wanted = min(size, samples - first)
-        yield first, x[:wanted], labels[:wanted]
 
 
 def _check_sizes(kind: Family, components: int, dims: int) -> None:

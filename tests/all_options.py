@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from gmmcli.cli.app import app
-from gmmcli.cli.options import FORMAT, REPORT, Common, Reading
+from gmmcli.cli.options import FORMAT, MEMORY, REPORT, Common, Memory, Reading
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- all options: made by python -m tests.all_options -->"
@@ -25,6 +25,7 @@ WIDTH = 118
 OWN_HELP = ("help", "install_completion", "show_completion")  # typer's, in the words of its version
 COMMON = [field.name for field in fields(Common)]
 READING = [field.name for field in fields(Reading)]
+ROOM = [field.name for field in fields(Memory)]
 
 
 def page() -> str:
@@ -39,9 +40,10 @@ def page() -> str:
     ]
     for name, command in commands.items():
         parts += [f"### gmm {name}", *described(name, command)]
-    reader = next(command for command in commands.values() if takes(command, READING))
+    reader = next(command for command in commands.values() if takes(command, READING) and takes(command, ROOM))
     shared = [
         (f"### {FORMAT}", "Of the commands that read DATA.", chosen(reader, READING)),
+        (f"### {MEMORY}", "Of the commands that read DATA.", chosen(reader, ROOM)),
         (f"### {REPORT}", "Of every command.", chosen(reader, COMMON)),
         ("### gmm", "Without a command.", [p for p in group.params if p.name not in (*OWN_HELP, "debug")]),
     ]
@@ -52,7 +54,7 @@ def page() -> str:
 
 def described(name: str, command: Any) -> Iterable[str]:
     """A command: how it is called, what it does, its options by their panels, and examples."""
-    own = [p for p in command.params if p.name not in (*COMMON, *READING, *OWN_HELP)]
+    own = [p for p in command.params if p.name not in (*COMMON, *READING, *ROOM, *OWN_HELP)]
     arguments = [p for p in own if p.param_type_name == "argument"]
     yield f"`{' '.join(['gmm', name, *map(called, arguments), '[OPTIONS]'])}`"
     yield from (wrapped(escaped(" ".join(text.split()))) for text in command.help.split("\n\n"))

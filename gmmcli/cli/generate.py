@@ -10,7 +10,7 @@ import typer
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import check_model_option, column_names, rows_report
-from gmmcli.cli.options import MIXTURE, OUTPUT, Common, FamilyName, Labels, Output, OutputFormat, Samples, Seed
+from gmmcli.cli.options import MIXTURE, OUTPUT, Common, Dtype, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
 from gmmcli.errors import UsageError
@@ -65,6 +65,7 @@ def generate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    dtype: Dtype = "float64",
     output: Output = None,
     output_format: OutputFormat = None,
     common: Common,
@@ -90,7 +91,7 @@ def generate(
         save_model(truth, mixture, {"kind": "truth", "seed": seed, "options": chosen})
         console.note(f"{printable(truth)}: the true mixture, {count(components, 'component')}, family {family}")
     label = "true_component" if labels else None
-    write_rows(mixture, column_names(mixture), samples, seed, label, sink)
+    write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
     rows_report(console, output, sink)
 
 

@@ -139,6 +139,14 @@ Seed = Annotated[
     int,
     typer.Option("--seed", metavar="INT", help="Of everything that is drawn at random.", rich_help_panel=DRAWS),
 ]
+Dtype = Annotated[
+    Literal["float64", "float32"],
+    typer.Option(
+        "--dtype",
+        help="Precision of what is written; float32 takes half the space.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Labels = Annotated[
     bool,
     typer.Option(
@@ -253,7 +261,7 @@ class Memory:
             "--cache-dir",
             metavar="FOLDER",
             help="Where text and piped data larger than that are kept while the command runs. Default: the system's "
-            "temporary folder.",
+            "temporary folder, or /var/tmp where that one is in memory.",
             rich_help_panel=MEMORY,
         ),
     ] = None

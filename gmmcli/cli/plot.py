@@ -10,7 +10,7 @@ from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
-from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Reading
+from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Memory, Reading
 from gmmcli.cli.selection_table import read_selection
 from gmmcli.cli.told import brief, check_history, telling
 from gmmcli.cli.visualize import rows_to_draw
@@ -128,6 +128,7 @@ def plot(
         ),
     ] = "error",
     reading: Reading,
+    memory: Memory,
     common: Common,
 ) -> None:
     """Draws a model and data as a picture.
@@ -168,7 +169,7 @@ def plot(
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
         rows = None
         if data:
-            source = Source(data, options)
+            source = Source(data, options, scratch=memory.scratch())
             used = _weights_column(source, weights, metadata)
             rows = _rows(source, mixture, coordinates, missing, used)
             console.note(rows.caption())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model, rows_report
-from gmmcli.cli.options import Common, Labels, Model, Output, OutputFormat, Prefix, Samples, Seed
+from gmmcli.cli.options import Common, Dtype, Labels, Model, Output, OutputFormat, Prefix, Samples, Seed
 from gmmcli.cli.rows import write_rows
 
 EXAMPLES = """\
@@ -20,6 +20,7 @@ def sample(
     samples: Samples = 1000,
     seed: Seed = 42,
     labels: Labels = False,
+    dtype: Dtype = "float64",
     output: Output = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
@@ -35,5 +36,5 @@ def sample(
     sink = open_sink(output, output_format)
     mixture, _ = open_model(model)
     label = prefix + "true_component" if labels else None
-    write_rows(mixture, column_names(mixture), samples, seed, label, sink)
+    write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
     rows_report(Console(common.quiet), output, sink)

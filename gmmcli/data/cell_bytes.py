@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import pc, zero
 
 _LEADS = np.zeros(256, bool)  # what may stand before the digits of an integer with leading zeros
 _LEADS[list(b" \t+")] = True
@@ -34,7 +34,7 @@ def may_be_one_of(column: pa.Array | pa.ChunkedArray, texts: tuple[str, ...]) ->
 
 def has_empty(column: pa.Array | pa.ChunkedArray) -> bool:
     """Whether any cell is the empty string, which is not a missing one."""
-    return bool(pc.any(pc.equal(pc.binary_length(column), 0)).as_py())
+    return bool(pc.any(pc.equal(pc.binary_length(column), zero())).as_py())
 
 
 def _odd(array: pa.Array, negative_zeros: bool) -> np.ndarray:

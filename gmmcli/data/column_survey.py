@@ -96,7 +96,7 @@ class ColumnSurvey:
         self._head_strays += pc.sum(strays.slice(0, max(0, _SAMPLE_ROWS - self._rows))).as_py() or 0
         count = pc.sum(strays).as_py() or 0
         if count and not self._strays:
-            row = pc.index(strays, True).as_py()
+            row = pc.indices_nonzero(strays)[0].as_py()
             self._first_stray = f"'{printable(cells[row].as_py())}' in row {self._rows + row + 1}"
         self._strays += count
 

@@ -190,3 +190,4 @@ class _Kept:
     def _drop(self, columns: Sequence[str]) -> None:
         for name in columns:
             self._scratch.give_back(CELL_BYTES * sum(map(len, self._columns.pop(name))))
+        pa.default_memory_pool().release_unused()

@@ -11,6 +11,7 @@ from gmmcli.addresses import is_address
 from gmmcli.data.csv_header import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import Input, files_of, input_of
+from gmmcli.data.partitions import partition_of
 
 _LOOK_BYTES = 1 << 20
 
@@ -29,7 +30,11 @@ def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]
     told = format_of_path(path)
     if not os.path.isfile(path) or (told is not None and told.compression and told.name not in TEXT):
         return ()
-    source = input_of(path, options)
+    names = _names(input_of(path, options), options)
+    return (*names, *(name for name, _ in partition_of(argument, path) if name not in names))
+
+
+def _names(source: Input, options: ReadOptions) -> tuple[str, ...]:
     with source.open() as stream:
         if source.format == "parquet":
             import pyarrow.parquet as pq

@@ -13,12 +13,12 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.addresses import is_address
+from gmmcli.addresses import is_address, masked, name_of
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -28,6 +28,7 @@ from gmmcli.data.formats import (
     sniff_binary,
     sniff_compression,
 )
+from gmmcli.data.partitions import Partition, files_below, is_partitioned, partition_of
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, UsageError
@@ -45,7 +46,8 @@ class Input:
     """One file or stream.
 
     label: its name for messages. format: one of FORMATS. place: where it lies, or None when `content` holds it
-    (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content.
+    (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content. partition:
+    columns that the names of its folders tell.
     """
 
     label: str
@@ -53,6 +55,7 @@ class Input:
     place: str | Remote | None = None
     content: pa.Buffer | ScratchFile | None = None
     compression: str | None = None
+    partition: Partition = ()
 
     @property
     def remote(self) -> bool:
@@ -82,7 +85,8 @@ def expand(
     scratch: room for the content of pipes, and of compressed files that cannot be read without it.
 
     A folder stands for the files in it, not below it, whose suffix is known and whose name has no leading
-    dot. Raises InputError naming what is missing, empty or a folder without data files.
+    dot; one that has folders called `key=value` for those below it too. Raises InputError naming what is missing,
+    empty or a folder without data files.
     """
     if not paths:
         # waiting without a word for someone to type a table helps nobody
@@ -97,8 +101,7 @@ def expand(
         if argument == STDIN:
             inputs.append(_read_stdin(options, stdin, scratch))
         else:
-            most = AT_A_TIME if is_address(argument) else 1
-            inputs += each(lambda place: input_of(place, options, scratch), files_of(argument), most)
+            inputs += _read_files(argument, options, scratch)
     return inputs
 
 
@@ -143,6 +146,15 @@ def _open(
     return raw if compression is None else pa.CompressedInputStream(raw, compression)
 
 
+def _read_files(argument: str, options: ReadOptions, scratch: Scratch) -> list[Input]:
+    files = files_of(argument)
+    most = AT_A_TIME if is_address(argument) else 1
+    inputs = each(lambda place: input_of(place, options, scratch), files, most)
+    folder = name_of(masked(argument))
+    paths = [place if isinstance(place, str) else name_of(place.address) for place in files]
+    return [replace(one, partition=partition_of(folder, path)) for one, path in zip(inputs, paths, strict=True)]
+
+
 def files_of(argument: str) -> list[str] | list[Remote]:
     """The files that an argument other than `-` stands for, as `expand` has it."""
     if is_address(argument):
@@ -151,9 +163,12 @@ def files_of(argument: str) -> list[str] | list[Remote]:
         return files_at(argument)
     label = printable(argument)
     if os.path.isdir(argument):
-        names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
-        found = [os.path.join(argument, name) for name in names if format_of_path(name)]
-        found = [path for path in found if not os.path.isdir(path)]
+        if is_partitioned(argument):
+            found = files_below(argument)
+        else:
+            names = sorted(name for name in os.listdir(argument) if not name.startswith("."))
+            found = [os.path.join(argument, name) for name in names if format_of_path(name)]
+            found = [path for path in found if not os.path.isdir(path)]
         if not found:
             raise InputError(f"{label}: no data files in this folder: name the files, whatever their suffix")
         return found

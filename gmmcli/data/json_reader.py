@@ -170,7 +170,7 @@ class JsonReader(ColumnarReader):
                 try:
                     types[name] = merged(types.get(name, pa.null()), dtype)
                 except Changed as change:
-                    row = rows + pc.index(pc.is_valid(column), True).as_py() + 1
+                    row = rows + pc.indices_nonzero(pc.is_valid(column))[0].as_py() + 1
                     what = f"{printable(name)} changes from {change.before} to {change.after}"
                     raise InputError(f"{self._source.label}: {what} in row {row}") from None
                 if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):

@@ -1,4 +1,4 @@
-"""How much memory this process may still take: `available_memory`."""
+"""How much memory this process may still take: `available_memory`; and which files take it: `is_in_memory`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def available_memory(root: Path = Path("/")) -> int:
     """
     found = [*_of_machine(root), *_of_groups(root)]
     return max(0, min(found, default=_of_system()))
+
+
+def is_in_memory(folder: str, root: Path = Path("/")) -> bool:
+    """Whether files in the folder take memory, as those in /tmp do on many systems; False where nothing tells."""
+    path = os.path.realpath(folder)
+    place, kind = "", ""
+    for line in _read(root / "proc/self/mounts").splitlines():
+        _, mounted, found, *_ = [*line.split(" "), "", ""]
+        mounted = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted)
+        if len(mounted) >= len(place) and os.path.commonpath([mounted, path]) == mounted:
+            place, kind = mounted, found
+    return kind in ("tmpfs", "ramfs")
 
 
 def _of_machine(root: Path) -> Iterator[int]:

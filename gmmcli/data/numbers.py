@@ -198,14 +198,11 @@ def number_facts(column: Column, typed: Column, options: ReadOptions) -> TextFac
     facts = parsed_facts(typed)
     values = np.abs(float_column(typed))
     closer = may_be_odd(column, facts.integers) | (values >= 10.0**_HELD_DIGITS)
-    if closer.any():
-        facts = facts.merge(text_facts(column.filter(flags(closer)), options))
     zeros = values == 0
-    if not facts.integers and zeros.any():
-        cells = column.filter(flags(zeros))
-        cells = cells.filter(pc.match_substring_regex(cells, "[1-9]"))
-        facts = facts.merge(text_facts(cells, options)) if len(cells) else facts
-    return facts
+    if not facts.integers and zeros.any():  # those of other digits than 0 were too small
+        digits = pc.match_substring_regex(column.filter(flags(zeros)), "[1-9]")
+        closer[zeros] |= float_column(digits) > 0
+    return facts.merge(text_facts(column.filter(flags(closer)), options)) if closer.any() else facts
 
 
 def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Any:

@@ -11,6 +11,7 @@ from pyarrow.fs import FileInfo, FileType
 
 from gmmcli.addresses import name_of, options_of
 from gmmcli.data.formats import format_of_path
+from gmmcli.data.partitions import is_hidden, is_key
 from gmmcli.data.remote import STORES, Remote, remote
 from gmmcli.errors import InputError
 
@@ -33,8 +34,14 @@ def files_at(address: str) -> list[Remote]:
 
 
 def _in_folder(place: Remote) -> list[Remote]:
-    files = [info for info in place.listed(place.path) if info.type == FileType.File]
-    known = sorted((info for info in files if _is_data(info.base_name)), key=_path)
+    found = place.listed(place.path)
+    if any(info.type == FileType.Directory and is_key(info.base_name) for info in found):
+        below = [(_below(place.path, info), info) for info in place.listed(place.path, recursive=True)]
+        files = [(names, info) for names, info in below if not any(map(is_hidden, names))]
+    else:
+        files = [((info.base_name,), info) for info in found]
+    files = [(names, info) for names, info in files if info.type == FileType.File and _is_data(info.base_name)]
+    known = [info for _, info in sorted(files, key=lambda one: one[0])]
     if not known:
         raise InputError(f"{place.label}: no data files in this folder: name the files, whatever their suffix")
     return [place.under(info) for info in known]
@@ -53,6 +60,11 @@ def _matching(place: Remote) -> list[Remote]:
     raise InputError(f"{place.label}: no file matches: check the pattern and the folder")
 
 
+def _below(folder: str, info: FileInfo) -> tuple[str, ...]:
+    """The names of the folders between, and its own."""
+    return tuple(info.path[len(folder) :].strip("/").split("/"))
+
+
 def _path(info: FileInfo) -> str:
     return info.path
 
@@ -66,7 +78,7 @@ def _matches(start: Remote, folder: str, parts: Sequence[str]) -> Iterator[FileI
     part, *rest = parts
     if part == "**":
         for info in start.listed(folder, recursive=True):
-            if info.type == FileType.File and _fits(info.path[len(folder) :].strip("/").split("/"), parts):
+            if info.type == FileType.File and _fits(_below(folder, info), parts):
                 yield info
     elif rest and not glob.has_magic(part):
         yield from _matches(start, f"{folder}/{part}", rest)

@@ -10,6 +10,7 @@ process, however that ends: by an error, by Ctrl-C, or killed with no chance to 
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 import threading
 from functools import cached_property
@@ -17,10 +18,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.data.memory import available_memory
+from gmmcli.data.memory import available_memory, is_in_memory
 from gmmcli.errors import GmmError
 from gmmcli.names import one_line
 
+_ON_DISK = "/var/tmp"
 _READ_BYTES = 1 << 20
 _HELD_SHARE = 4  # of the free budget, the part that the content of a pipe may take, whose numbers will need more
 
@@ -29,7 +31,8 @@ class Scratch:
     """Memory that data may take, and a folder for what takes more.
 
     memory_bytes: of all data together, beyond the interpreter and libraries; None is half of what is available when
-    it is first asked for. folder: None is the system's for temporary files. processes: that share the memory evenly.
+    it is first asked for. folder: None is the system's for temporary files, or /var/tmp where its files take memory.
+    processes: that share the memory evenly.
     """
 
     def __init__(self, memory_bytes: int | None = None, folder: str | None = None, processes: int = 1) -> None:
@@ -64,7 +67,14 @@ class Scratch:
 
     def file(self) -> ScratchFile:
         """A new temporary file. Raises GmmError naming the folder where there can be none."""
-        return ScratchFile(tempfile.gettempdir() if self.folder is None else self.folder)
+        return ScratchFile(_systems_folder() if self.folder is None else self.folder)
+
+
+def _systems_folder() -> str:
+    folder = tempfile.gettempdir()
+    chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    better = not chosen and is_in_memory(folder) and os.access(_ON_DISK, os.W_OK) and not is_in_memory(_ON_DISK)
+    return _ON_DISK if better else folder
 
 
 class ScratchFile(io.RawIOBase):

@@ -21,6 +21,7 @@ from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
 from gmmcli.data.numbers import float_columns
+from gmmcli.data.partitions import with_partitions
 from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
@@ -69,9 +70,10 @@ class Source:
         settled = SettledTypes()
         # a look at a file, and one at all of its text, goes through it in small pieces
         self._looks = AT_A_TIME if any(one.remote for one in inputs) else 1
-        self._readers = each(
+        readers = each(
             lambda one: _open_reader(one, self._options, block_rows, settled, scratch), inputs, self._looks
         )
+        self._readers = with_partitions(readers, [one.partition for one in inputs], self._options, block_rows)
         self._at_a_time = together(self._readers, scratch)
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"

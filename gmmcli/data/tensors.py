@@ -20,11 +20,11 @@ from gmmcli.names import printable
 if TYPE_CHECKING:
     from gmmcli.data.source import Source
 
-_TYPES = {torch.float64: pa.float64(), torch.int64: pa.int64()}
+_TYPES = {torch.float64: pa.float64(), torch.float32: pa.float32(), torch.int64: pa.int64()}
 
 
 def table_of(names: Sequence[str], columns: Sequence[Tensor]) -> pa.Table:
-    """A table of columns (N,), float64 or int64."""
+    """A table of columns (N,), float64, float32 or int64."""
     return pa.Table.from_arrays([_array(column) for column in columns], names=list(names))
 
 

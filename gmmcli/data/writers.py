@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gmmcli.blocks import BLOCK_ROWS
 from gmmcli.data.compute import pc
 from gmmcli.data.formats import TEXT
 from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 
-ROW_GROUP_ROWS = 1 << 17
+ROW_GROUP_ROWS = 2 * BLOCK_ROWS  # read as fast as larger ones, of which a writer holds more
+ROW_GROUP_BYTES = 1 << 27  # about, of what a writer holds of a group before it is written
 SAMPLE_ROWS = 1 << 12
 
 
@@ -53,7 +55,7 @@ class _TextWriter:
 
 
 class _ParquetWriter:
-    """Gathers tables into row groups of a useful size."""
+    """Cuts the rows into row groups of one size, which is that of two full blocks of a reading or less."""
 
     def __init__(self, stream: Any, schema: pa.Schema) -> None:
         self._stream = stream
@@ -61,16 +63,24 @@ class _ParquetWriter:
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._rows = 0
+        self._group_rows = 0
 
     def write(self, piece: Encoded) -> None:
-        self._held.append(piece.table)
-        self._rows += piece.table.num_rows
-        if self._rows >= ROW_GROUP_ROWS:
-            self._flush()
+        table = piece.table
+        if not self._group_rows and table.num_rows:
+            self._group_rows = _group_rows(table)
+        while table.num_rows:
+            taken = table.slice(0, self._group_rows - self._rows)
+            table = table.slice(taken.num_rows)
+            self._held.append(taken)
+            self._rows += taken.num_rows
+            if self._rows == self._group_rows:
+                self._flush()
 
     def close(self) -> None:
         try:
-            self._flush()
+            if self._rows or self._writer is None:
+                self._flush()
         finally:
             if self._writer is not None:
                 self._writer.close()
@@ -84,6 +94,12 @@ class _ParquetWriter:
         if self._rows:
             self._writer.write_table(table, row_group_size=self._rows)
         self._held, self._rows = [], 0
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows of a group, by what those of a table take."""
+    rows = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
+    return rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows
 
 
 def _repetitive(table: pa.Table) -> list[str] | bool:

@@ -61,6 +61,17 @@ def test_generate_defaults() -> None:
     assert ok("generate").out != ok("generate", "--seed", "1").out
 
 
+def test_rows_in_single_precision(here: Path) -> None:
+    for command in (["generate", "--labels", "-n", "100000"], ["sample", "faithful.pt", "--labels", "-n", "100000"]):
+        for dtype in ("float64", "float32"):
+            ok(*command, "--dtype", dtype, "-o", f"{dtype}.parquet")
+        double, single = (pq.read_table(f"{dtype}.parquet") for dtype in ("float64", "float32"))
+        *rows, labels = single.schema.types
+        assert (set(rows), labels) == ({pa.float32()}, pa.int64())
+        assert double.cast(single.schema, safe=False).equals(single)
+        assert Path("float32.parquet").stat().st_size < 0.6 * Path("float64.parquet").stat().st_size
+
+
 def test_generated_data_have_a_truth_that_scores_them(here: Path) -> None:
     said = ok("generate", "--labels", "--truth", "truth.pt", "--separation", "3", "-o", "d.parquet").stderr
     assert "truth.pt: the true mixture, 5 components, family full" in said

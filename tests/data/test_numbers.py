@@ -95,6 +95,7 @@ COLUMNS = st.lists(
 @example(["7", "99999999999999999999"])
 @example(["0x1F", "1.5"])
 @example(["1000000000000000", "0.5"])
+@example(["0", "1e-400", "1000000000000000"])
 @example(["2020-01-01", "2020-01-01 10:00:00.5"])
 def test_a_column_in_pieces_is_what_it_is_in_one_piece_and_to_pyarrow(cells: list[str]) -> None:
     content = ("a,b\n" + "".join(f"{cell},1.5\n" for cell in cells)).encode()

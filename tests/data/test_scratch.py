@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gmmcli.data.memory import available_memory
+from gmmcli.data.memory import available_memory, is_in_memory
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
@@ -101,6 +101,34 @@ def test_available_memory(tmp_path: Path, files: dict[str, str], expected: int) 
 def test_available_memory_where_no_file_tells(tmp_path: Path) -> None:
     assert MIB < available_memory(tmp_path) <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert available_memory() > MIB
+
+
+MOUNTS = (
+    "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/disk ext4 rw 0 0\ntmpfs /a\\040b tmpfs rw 0 0\n"
+)
+
+
+def test_files_that_take_memory(tmp_path: Path) -> None:
+    root = system(tmp_path, {"proc/self/mounts": MOUNTS})
+    found = {folder: is_in_memory(folder, root) for folder in ("/", "/tmp", "/tmp/x", "/tmpx", "/tmp/disk", "/a b")}
+    assert [folder for folder, told in found.items() if told] == ["/tmp", "/tmp/x", "/a b"]
+    assert not is_in_memory("/tmp", tmp_path / "nowhere")
+
+
+def test_temporary_files_go_to_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But where the user says."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    in_memory = {"/tmp"}
+    monkeypatch.setattr("gmmcli.data.scratch.is_in_memory", lambda folder: folder in in_memory)
+    assert Scratch(0).file()._folder == "/var/tmp"
+    assert Scratch(0, "/tmp").file()._folder == "/tmp"
+    in_memory.add("/var/tmp")
+    assert Scratch(0).file()._folder == "/tmp"
+    in_memory.remove("/var/tmp")
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert Scratch(0).file()._folder == "/tmp"
 
 
 def test_the_budget_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

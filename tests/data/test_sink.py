@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gmmcli.data.formats import FileFormat
 from gmmcli.data.sink import check_target, open_sink, output_format
 from gmmcli.data.source import Source
+from gmmcli.data.writers import _group_rows
 from gmmcli.errors import InputError, UsageError
 from tests.data.conftest import passed, stdin
 
@@ -199,6 +200,23 @@ def test_small_tables_share_a_row_group(tmp_path):
         for _ in range(10):
             sink.write(TABLE)
     assert pq.ParquetFile(path).num_row_groups == 1
+
+
+def test_row_groups_are_blocks_of_a_reading_whatever_tables_come(tmp_path):
+    path = str(tmp_path / "t.parquet")
+    a = np.random.default_rng(0).normal(size=400_000)
+    with open_sink(path) as sink:
+        for first in range(0, len(a), 70_001):
+            sink.write(pa.table({"a": a[first : first + 70_001]}))
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [131072] * 3 + [6784]
+    np.testing.assert_array_equal(pq.read_table(path).column("a").to_numpy(), a)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(200, 65536), (20_000, 838)])
+def test_row_groups_of_many_columns_have_fewer_rows(columns, rows):
+    table = pa.table([pa.array(np.zeros(100))] * columns, names=[str(d) for d in range(columns)])
+    assert _group_rows(table) == rows
 
 
 def test_later_tables_get_the_first_schema(tmp_path):

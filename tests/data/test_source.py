@@ -1,6 +1,7 @@
 import datetime
 import decimal
 import gzip
+import io
 import math
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
+from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError, UsageError
 from tests.data.conftest import cells, passed, stdin
@@ -220,6 +222,23 @@ def test_a_record_longer_than_a_parse_block():
     source = stdin(b'a,b\n1,"' + long + b'\n"\n2,y\n')
     assert cells(source, ["a"]) == [[1], [2]]
     assert len(passed(source).column(1)[0].as_py()) == 3_000_001
+
+
+def test_a_record_that_is_longer_than_it_may_be(monkeypatch):
+    monkeypatch.setattr("gmmcli.data.csv_reader._RECORD_BYTES", 1 << 20)
+    content = b"a,b\n" + b"1,2\n" * 300_000 + b'3,"x\n' + b"4,5\n" * 600_000
+    message = "^stdin: row 300001 has more than 1 MiB: if a quote is opened in it and never closed see --quote, else"
+    for read in (lambda s: s.kinds, lambda s: [rows.x for rows in s.tables(["a"])]):
+        with pytest.raises(InputError, match=message):
+            read(Source([], stdin=io.BytesIO(content), scratch=Scratch(0)))
+
+
+def test_rows_before_a_long_record_are_given_once():
+    long = b"x" * 5_000_000
+    source = stdin(b"a,b\n" + b"1,2\n" * 300_000 + b'3,"' + long + b'"\n' + b"4,5\n" * 300_000, block_rows=1 << 20)
+    (block,) = source.blocks(["a"])
+    assert block.x[:, 0].tolist() == [1.0] * 300_000 + [3.0] + [4.0] * 300_000
+    assert passed(source).num_rows == 600_001
 
 
 def test_line_ends_in_quotes_across_parse_blocks():
