@@ -78,6 +78,17 @@ class Share:
             before += size
         return range(first, last)
 
+    def of(self, files: Sequence[Sequence[int]]) -> list[tuple[int, range]]:
+        """This part's pieces of each file that has any, by the sizes of every file's pieces: (file, places in it)."""
+        chosen = self.among([size for sizes in files for size in sizes])
+        runs, before = [], 0
+        for file, sizes in enumerate(files):
+            places = range(max(chosen.start - before, 0), min(chosen.stop - before, len(sizes)))
+            if places:
+                runs.append((file, places))
+            before += len(sizes)
+        return runs
+
 
 @dataclass(frozen=True)
 class TableBlocks:

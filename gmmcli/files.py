@@ -100,6 +100,16 @@ def make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
 
 
+def has_entries(folder: str) -> bool:
+    """Whether there is such a folder and it has files or folders in it, hidden ones aside."""
+    if is_address(folder):
+        from gmmcli.data.remote import remote
+
+        place = remote(folder)
+        return bool(place.listed(place.path))
+    return os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
+
+
 def remove(path: str) -> None:
     """Removes a file, or a folder with nothing in it. Raises OSError, of a remote one GmmError."""
     if is_address(path):

@@ -28,11 +28,13 @@ from gmmcli.cli.processes import group_of
 from gmmcli.distributed import together
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.fitting.group import Group
+from gmmcli.names import listing
 from gmmcli.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
 CLOSED_PIPE = 141
+SHARED = ("fit", "score", "assign")  # commands that several processes run together
 DEBUG_HINT = "run with --debug for the traceback"
 
 app = typer.Typer(
@@ -63,9 +65,9 @@ def gmm(
 
     Reads and writes CSV, TSV, JSON lines, Parquet and Arrow, from files or through pipes.
     """
-    if group_of(context).size > 1 and context.invoked_subcommand != "fit":
+    if group_of(context).size > 1 and context.invoked_subcommand not in SHARED:
         raise UsageError(
-            f"gmm {context.invoked_subcommand} is work for one process: only gmm fit runs under torchrun"
+            f"gmm {context.invoked_subcommand} is work for one process: under torchrun only {listing(SHARED)} run"
         )
 
 

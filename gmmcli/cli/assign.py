@@ -9,11 +9,12 @@ import typer
 
 from gmmcli.addresses import masked
 from gmmcli.cli import console as out
+from gmmcli.cli.added_columns import add_columns, open_output
 from gmmcli.cli.comparison import BACKGROUND, Comparison
 from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import add_columns, open_model, open_output, rows_report
+from gmmcli.cli.inputs import open_model
 from gmmcli.cli.options import (
     OUTPUT,
     REPORT,
@@ -22,11 +23,13 @@ from gmmcli.cli.options import (
     Memory,
     MissingCells,
     Model,
-    Output,
     OutputFormat,
     Prefix,
     Reading,
+    RowsOutput,
 )
+from gmmcli.cli.processes import group_of, refuse_stdin
+from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
 from gmmcli.files import STDOUT
 from gmmcli.names import listing, printable
@@ -46,6 +49,7 @@ $ gmm assign penguins.pt sample_data/penguins.csv --missing drop --compare speci
 
 
 def assign(
+    context: typer.Context,
     *,
     model: Model,
     data: Data = None,
@@ -55,7 +59,7 @@ def assign(
             "--soft", help="Add the probability of each component too: probability_0, …", rich_help_panel=OUTPUT
         ),
     ] = False,
-    output: Output = None,
+    output: RowsOutput = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
     missing: MissingCells = "error",
@@ -97,8 +101,10 @@ def assign(
         raise UsageError("--json applies only with --compare, of which it is the report")
     if as_json and output in STDOUT:
         raise UsageError("--json and the rows would both go to standard output: give the rows a file by -o")
+    group = group_of(context)
+    refuse_stdin(data, group)
     options = reading.options()
-    sink = open_output(output, output_format, options)
+    rows = open_output(output, output_format, options, group)
     mixture, _ = open_model(model)
     names = ["component", "probability"]
     if soft:
@@ -112,16 +118,15 @@ def assign(
         probability, component = shares.mT.max(0)  # as most_probable has it
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
-    source = Source(data or [], options, scratch=memory.scratch())
+    source = Source(data or [], options, scratch=memory.scratch(place().local_size))
     comparison = None if compare is None else _comparison(compare, source, mixture, options)
-    empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing, comparison)
-    console = Console(common.quiet)
-    rows_report(console, output, sink, empty)
+    empty = add_columns(source, mixture, [prefix + name for name in names], compute, rows, missing, comparison)
+    console = Console(common.quiet or group.rank > 0)
+    written = rows.report(console, empty)
     if comparison is not None:
         comparison.show(console)
-        if as_json:
-            about = {"model": masked(model), "data": source.label}
-            about |= {"output": masked(str(output)), "rows": sink.rows_written}
+        if as_json and group.rank == 0:
+            about = {"model": masked(model), "data": source.label, "output": masked(str(output)), "rows": written}
             out.write_json({**about, **comparison.to_json()})
 
 

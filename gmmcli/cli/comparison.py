@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.agreement import rand_index
 from gmmcli.cli.console import Console, Table
+from gmmcli.cli.processes import joined_lines
 from gmmcli.cli.tables import count
 from gmmcli.errors import InputError
+from gmmcli.fitting.group import Group
 from gmmcli.names import one_line, printable
 
 if TYPE_CHECKING:
@@ -65,6 +68,14 @@ class Comparison:
             name = printable(self._column)
             raise InputError(f"--compare {name}: more than {MOST_LABELS} different labels: name a column of classes")
         self._without_component += counted[1]
+
+    def join(self, group: Group) -> None:
+        """Takes in what the other processes have counted. Raises as `add` does."""
+        told = json.dumps([[[k, label, n] for (k, label), n in self._counts.items()], self._without_component])
+        self._counts, self._without_component = Counts(), 0
+        for line in joined_lines(group, [told]):
+            counts, without = json.loads(line)
+            self.add((Counts({(k, label): n for k, label, n in counts}), without))
 
     def show(self, console: Console) -> None:
         """The cross-table, the adjusted Rand index and the rows that are in neither, as notes."""

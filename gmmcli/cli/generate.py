@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from gmmcli.cli.added_columns import RowOutput
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import check_model_option, column_names, rows_report
+from gmmcli.cli.inputs import check_model_option, column_names
 from gmmcli.cli.options import MIXTURE, OUTPUT, Common, Dtype, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
@@ -92,7 +93,7 @@ def generate(
         console.note(f"{printable(truth)}: the true mixture, {count(components, 'component')}, family {family}")
     label = "true_component" if labels else None
     write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
-    rows_report(console, output, sink)
+    RowOutput(output, sink).report(console)
 
 
 def _check_truth(truth: str, output: str | None) -> None:

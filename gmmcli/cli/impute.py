@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gmmcli.cli.added_columns import open_output
 from gmmcli.cli.completion import model_column_list
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import column_names, open_model, open_output, rows_report
-from gmmcli.cli.options import DATA, DRAWS, Common, Data, Memory, Model, Output, OutputFormat, Prefix, Reading, Seed
+from gmmcli.cli.inputs import column_names, open_model
+from gmmcli.cli.options import (
+    DATA,
+    DRAWS,
+    Common,
+    Data,
+    Memory,
+    Model,
+    OutputFormat,
+    Prefix,
+    Reading,
+    RowsOutput,
+    Seed,
+)
 from gmmcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +67,7 @@ def impute(
         ),
     ] = False,
     seed: Seed = 42,
-    output: Output = None,
+    output: RowsOutput = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
     reading: Reading,
@@ -73,21 +86,21 @@ def impute(
     if prefix and given is None:
         raise UsageError("--prefix applies only with --given, which adds columns")
     options = reading.options()
-    sink = open_output(output, output_format, options)
+    out = open_output(output, output_format, options)
     mixture, _ = open_model(model)
     source = Source(data or [], options, scratch=memory.scratch())
     work = _Imputer(mixture, seed if draw else None, options)
     if given is None:
         columns = source.match(column_names(mixture))
-        transform = work.fill(columns_to_fill(source, columns, sink.typed))
+        transform = work.fill(columns_to_fill(source, columns, out.sink.typed))
     else:
         known = _given(given, mixture)
         columns, transform = source.match(known), work.predict(known, prefix, source.names)
-    with sink:
+    with out.whole() as sink:
         for rows in source.tables(columns, typed=sink.typed, missing="keep"):
             sink.write(transform(rows, columns))
     console = Console(common.quiet)
-    rows_report(console, output, sink)
+    out.report(console)
     if given is None:
         console.note(f"{work.filled} missing cells filled")
 

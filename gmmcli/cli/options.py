@@ -58,6 +58,17 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+RowsOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where to write, a file or an address; with / at its end a new folder, of a file for each process of "
+        "torchrun's. Default: standard output.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OutputFormat = Annotated[
     str | None,
     typer.Option(

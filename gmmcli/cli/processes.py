@@ -33,12 +33,27 @@ def sums_over(group: Group, *numbers: int) -> list[int]:
     return group.sum(torch.tensor(numbers)).tolist()
 
 
+def joined_lines(group: Group, lines: Sequence[str]) -> list[str]:
+    """The lines of all processes, one process's behind another's; there is no line break in any."""
+    if group.size == 1:
+        return [*lines]
+    import torch
+
+    content = list("".join(f"{line}\n" for line in lines).encode())
+    joined = group.joined(torch.tensor(content, dtype=torch.uint8))
+    return bytes(joined.tolist()).decode().split("\n")[:-1]
+
+
 def among_processes(options: FitOptions) -> FitOptions:
     """The options with what processes of one host share: its processors, and its CUDA devices."""
     here = place()
     if here.local_size == 1:
         return options
+    return replace(options, device=own_device(options.device), threads=options.threads or threads_here())
+
+
+def threads_here() -> int:
+    """Processors for each process of this host."""
     from gmmcli.fitting.workers import default_threads
 
-    threads = options.threads or max(1, default_threads() // here.local_size)
-    return replace(options, device=own_device(options.device), threads=threads)
+    return max(1, default_threads() // place().local_size)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gmmcli.cli.added_columns import RowOutput
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import column_names, open_model, rows_report
+from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Dtype, Labels, Model, Output, OutputFormat, Prefix, Samples, Seed
 from gmmcli.cli.rows import write_rows
 
@@ -37,4 +38,4 @@ def sample(
     mixture, _ = open_model(model)
     label = prefix + "true_component" if labels else None
     write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
-    rows_report(Console(common.quiet), output, sink)
+    RowOutput(output, sink).report(Console(common.quiet))

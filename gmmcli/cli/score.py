@@ -9,10 +9,11 @@ import typer
 
 from gmmcli.addresses import masked
 from gmmcli.cli import console
+from gmmcli.cli.added_columns import RowOutput, add_columns, open_output
 from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import add_columns, as_read, column_names, open_model, open_output, rows_report
+from gmmcli.cli.inputs import as_read, column_names, open_model
 from gmmcli.cli.options import (
     DATA,
     OUTPUT,
@@ -22,19 +23,22 @@ from gmmcli.cli.options import (
     Memory,
     MissingCells,
     Model,
-    Output,
     OutputFormat,
     Prefix,
     Reading,
+    RowsOutput,
 )
+from gmmcli.cli.processes import group_of, refuse_stdin, sums_over, threads_here
+from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
+from gmmcli.fitting.group import Group
 from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.blocks import Block
-    from gmmcli.data import SourceBlocks
+    from gmmcli.data import Source, SourceBlocks
     from gmmcli.mixture import GaussianMixture
 
 EXAMPLES = """\
@@ -46,6 +50,7 @@ $ gmm score faithful.pt sample_data/faithful.csv --quantile 0.01 -o marked.csv""
 
 
 def score(
+    context: typer.Context,
     *,
     model: Model,
     data: Data = None,
@@ -67,7 +72,7 @@ def score(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    output: Output = None,
+    output: RowsOutput = None,
     output_format: OutputFormat = None,
     prefix: Prefix = "",
     weights: Annotated[
@@ -97,6 +102,7 @@ def score(
     columns stay as they are.
     """
     with library_imports():
+        from gmmcli.blocks import Share
         from gmmcli.data import Source
 
     for name, given, applies in (
@@ -111,32 +117,49 @@ def score(
             raise UsageError(f"{name} {'does not apply with' if summary else 'applies only with'} --summary")
     if quantile is not None and not 0 < quantile < 1:
         raise UsageError(f"--quantile {quantile}: must be between 0 and 1")
+    group = group_of(context)
+    refuse_stdin(data, group)
     options = reading.options()
-    sink = open_output(output, output_format, options)
+    rows = None if summary else open_output(output, output_format, options, group)
     mixture, metadata = open_model(model)
-    source = Source(data or [], options, scratch=memory.scratch())
-    if not summary:
-        names = ["log_likelihood"]
+    source = Source(data or [], options, scratch=memory.scratch(place().local_size))
+    note = Console(common.quiet or group.rank > 0)
+    if rows is not None:
         below = None if quantile is None else _quantile(model, metadata, quantile)
-        if below is not None:
-            names.append("outlier")
-
-        def compute(x: Tensor) -> Sequence[Tensor]:
-            scores = mixture.log_prob(x, marginal=missing == "em")
-            return [scores] if below is None else [scores, (scores < below).long()]
-
-        empty = add_columns(source, mixture, [prefix + name for name in names], compute, sink, missing)
-        note = Console(common.quiet)
-        if below is not None:
-            note.note(f"outliers: rows of a log-likelihood below {below:.6g}")
-        rows_report(note, output, sink, empty)
+        _add_scores(source, mixture, rows, prefix, below, missing, note)
         return
-    blocks = source.blocks(source.match(column_names(mixture)), weights, as_read(missing))
-    report = _summarise(mixture, blocks)
+    blocks = source.blocks(
+        source.match(column_names(mixture)), weights, as_read(missing), Share(group.rank, group.size)
+    )
+    report = _summarise(mixture, blocks, group)
+    if group.rank > 0:
+        return
     if as_json:
         console.write_json({"model": masked(model), "data": source.label, **report})
         return
     console.write(console.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+
+
+def _add_scores(
+    source: Source,
+    mixture: GaussianMixture,
+    output: RowOutput,
+    prefix: str,
+    below: float | None,
+    missing: MissingCells,
+    console: Console,
+) -> None:
+    """Writes the rows with their log-likelihood. below: that of an outlier, None for no such column."""
+    names = ["log_likelihood"] if below is None else ["log_likelihood", "outlier"]
+
+    def compute(x: Tensor) -> Sequence[Tensor]:
+        scores = mixture.log_prob(x, marginal=missing == "em")
+        return [scores] if below is None else [scores, (scores < below).long()]
+
+    empty = add_columns(source, mixture, [prefix + name for name in names], compute, output, missing)
+    if below is not None:
+        console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
+    output.report(console, empty)
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
@@ -151,30 +174,33 @@ def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
         raise InputError(f"{printable(path)}: {error}: fit it anew for --quantile") from None
 
 
-def _summarise(mixture: GaussianMixture, blocks: SourceBlocks) -> dict[str, Any]:
+def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> dict[str, Any]:
     """The sums over all rows: log-likelihoods in nats, N the total weight."""
     import math
 
     import torch
 
-    from gmmcli.fitting.workers import default_threads, map_blocks
+    from gmmcli.fitting.workers import map_blocks
     from gmmcli.threads import single_intra_op_thread
 
-    def sums(block: Block) -> tuple[int, float, float, float]:
+    def sums(block: Block) -> list[float]:
         with torch.inference_mode():  # which is a matter of each thread
             log_prob, entropy = mixture.log_prob_and_entropy(block.x, marginal=True)
             w = torch.ones_like(log_prob) if block.weights is None else block.weights
-            return len(w), float(w.sum()), float(w @ log_prob), float(w @ entropy)
+            return [float(w.sum()), float(w @ log_prob), float(w @ entropy)]
 
-    rows, weight, total, entropy = 0, 0.0, 0.0, 0.0
     with single_intra_op_thread():
-        for part in map_blocks(sums, blocks, default_threads()):  # in order, so that the sums' bits are the same
-            rows, weight, total, entropy = rows + part[0], weight + part[1], total + part[2], entropy + part[3]
+        parts = torch.tensor([*map_blocks(sums, blocks, threads_here())], dtype=torch.float64).reshape(-1, 3)
+    rows, dropped = sums_over(group, blocks.rows_read, blocks.rows_dropped)
+    weight = total = entropy = 0.0
+    for part in group.joined(parts).tolist():  # in the order of the data, so that the sums' bits are the same
+        weight, total, entropy = weight + part[0], total + part[1], entropy + part[2]
+    blocks.check_rows(rows, rows - dropped, weight)
     count = mixture.parameter_count
     bic = -2 * total + count * math.log(weight)
     return {
-        "rows": rows,
-        "rows_left_out": blocks.rows_dropped,
+        "rows": rows - dropped,
+        "rows_left_out": dropped,
         "total_weight": weight,
         "parameters": count,
         "log_likelihood": total,

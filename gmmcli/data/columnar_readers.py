@@ -52,9 +52,13 @@ class ColumnarReader(Reader):
         """The columns in the types they have, text parsed."""
         return (self._parsed(table, columns) for table in self.tables(list(columns), pieces))
 
-    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
+    def pair_pieces(self) -> list[int]:
+        """Those of `numbers`, with all columns."""
+        return [piece.bytes for piece in self.pieces(self.names)]
+
+    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
         """The whole tables, and the columns of them."""
-        for table in self.tables(list(self.names)):
+        for table in self.tables(list(self.names), pieces):
             yield table, self._parsed(table, columns)
 
     def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:

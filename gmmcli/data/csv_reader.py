@@ -51,6 +51,7 @@ class CsvReader(Reader):
         self.names = head.names
         self.has_rows = head.has_rows
         self.remote = source.remote
+        self._bytes = source.stored_bytes
         self.held = _STREAM_BYTES + _BLOCKS_HELD * block_rows * head.row_characters
         if source.size is not None:
             self.held = min(self.held, _BLOCKS_HELD * source.size)
@@ -94,8 +95,14 @@ class CsvReader(Reader):
         made = storing(names, blocks, rows, self._parsed(names, blocks), self._scratch, self._stored.append)
         return (table.select(list(columns)) for table in made)
 
-    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
+    def pair_pieces(self) -> list[int]:
+        """The file as a whole: where its rows begin is not known without a reading of all before them."""
+        return [self._bytes]
+
+    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
         """The strings in their types, and the same rows of the columns as numbers, as the text goes by."""
+        if pieces is not None and not pieces:
+            return
         schema = self.schema(typed, columns)
         for table in self._cut(self._text.written(self.names), self.names):
             cells = [without_missing(table.column(name), self._options) for name in columns]

@@ -69,6 +69,15 @@ class Input:
             return None
         return self.place.size
 
+    @property
+    def stored_bytes(self) -> int:
+        """Those of the content as it lies there, 1 of a remote file whose size is not told."""
+        if self.content is not None:
+            return self.content.size
+        if isinstance(self.place, str):
+            return os.stat(self.place).st_size
+        return (self.place and self.place.size) or 1
+
     def open(self, whole: bool = True) -> pa.NativeFile:
         """The decompressed content from its start; seekable but for text that is remote or compressed.
 

@@ -148,9 +148,13 @@ class PartitionedReader(Reader):
         tables = self._reader.numbers(inner, pieces) if inner else self._nothing(pieces)
         return (self._with_values(table, columns) for table in tables)
 
-    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
+    def pair_pieces(self) -> Sequence[int]:
+        """Those of the file."""
+        return self._reader.pair_pieces()
+
+    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
         """The file's rows, with the others as the last columns."""
-        for table, numbers in self._reader.pairs(self._inner(columns), typed):
+        for table, numbers in self._reader.pairs(self._inner(columns), typed, pieces):
             rows = table.num_rows
             for name in self._values:
                 table = table.append_column(pa.field(name, self._types[name]), self._column(name, rows))

@@ -87,10 +87,14 @@ class Reader(ABC):
         """The columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
 
     @abstractmethod
-    def pairs(self, columns: Sequence[str], typed: bool) -> Iterator[Pair]:
-        """The same tables with all columns, in the schema of `columns` used, and beside each the columns' numbers.
+    def pair_pieces(self) -> Sequence[int]:
+        """The pieces of `pairs`, by about how many bytes a reading of them takes; no cell is read for it."""
 
-        Raises NotNumbersError where some are not.
+    @abstractmethod
+    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
+        """Tables of all columns, in the schema of `columns` used, and beside each the columns' numbers.
+
+        Of these of the `pair_pieces`, or of all. Raises NotNumbersError where some are not numbers.
         """
 
 

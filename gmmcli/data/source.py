@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     """Consecutive rows.
 
     table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing, each contiguous.
-    first_row: its number.
+    first_row: its number, among the rows that this process reads.
     """
 
     table: pa.Table
@@ -143,13 +143,16 @@ class Source:
             self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows, self._at_a_time
         )
 
-    def tables(self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep") -> Iterator[Rows]:
+    def tables(
+        self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep", share: Share = Share()
+    ) -> Iterator[Rows]:
         """All rows in order, in pieces as large as blocks, every column as it was read.
 
         Delimited text comes as strings exactly as written, with `typed` in the types of `schema`; other
         formats in their own types. missing: whether a missing, NaN or infinite cell in `columns` is an
         InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
-        missing cell is NaN in x.
+        missing cell is NaN in x. share: the part of the rows that is read, by default all: text is divided by files.
+        A share without rows is one table without any.
         """
         if typed:
             self._kinds(self.names, keep=False)  # of all at once, since for text it takes a reading of all of it
@@ -158,15 +161,16 @@ class Source:
         else:  # a reading of all text is spared: it is seen on the way whether all are numbers
             self._require_names(columns)
         try:
-            yield from self._rows(columns, typed, missing)
+            yield from self._rows(columns, typed, missing, share)
         except NotNumbersError:
             self._require_numbers(columns)
             raise
 
-    def _rows(self, columns: Sequence[str], typed: bool, missing: Missing) -> Iterator[Rows]:
+    def _rows(self, columns: Sequence[str], typed: bool, missing: Missing, share: Share) -> Iterator[Rows]:
         schema = self.schema(typed, columns)
         first_row = 0
-        pairs = [partial(_pairs, reader, columns, typed) for reader in self._readers]
+        runs = share.of([reader.pair_pieces() for reader in self._readers])
+        pairs = [partial(_pairs, self._readers[file], columns, typed, places) for file, places in runs]
         for reader, table, numbers in in_turn(pairs, self._at_a_time):
             cells = float_columns(numbers, columns)
             if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
@@ -174,8 +178,11 @@ class Source:
                 raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
             yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
             first_row += table.num_rows
-        if not first_row:
+        if first_row:
+            return
+        if share.is_all:
             raise no_rows(self.label)
+        yield Rows(schema.empty_table(), torch.empty(0, len(columns), dtype=torch.float64), 0)
 
     def schema(self, typed: bool = False, used: Sequence[str] = ()) -> pa.Schema:
         """The schema of `tables` for the columns `used`, which is that of the files where they agree.
@@ -276,8 +283,10 @@ def _open_reader(
     return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
 
 
-def _pairs(reader: Reader, columns: Sequence[str], typed: bool) -> Iterator[tuple[Reader, pa.Table, pa.Table]]:
-    return ((reader, table, numbers) for table, numbers in reader.pairs(columns, typed))
+def _pairs(
+    reader: Reader, columns: Sequence[str], typed: bool, pieces: range
+) -> Iterator[tuple[Reader, pa.Table, pa.Table]]:
+    return ((reader, table, numbers) for table, numbers in reader.pairs(columns, typed, pieces))
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:

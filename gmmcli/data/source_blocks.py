@@ -101,8 +101,11 @@ class SourceBlocks:
                 yield block
         self.rows_read = read
         self.rows_dropped = read - kept
-        if not self._share.is_all:  # what is missing here may be elsewhere
-            return
+        if self._share.is_all:  # else what is missing here may be elsewhere
+            self.check_rows(read, kept, total_weight)
+
+    def check_rows(self, read: int, kept: int, total_weight: float) -> None:
+        """Raises InputError where all of the data has no rows that count: as many read, and kept, of this weight."""
         label = self._label
         if not read:
             raise no_rows(label)
@@ -127,17 +130,16 @@ class SourceBlocks:
     @cached_property
     def _runs(self) -> list[_Run]:
         """The share's pieces of each file that has any."""
-        chosen = self._share.among([piece.bytes for pieces in self._pieces for piece in pieces])
+        chosen = dict(self._share.of([[piece.bytes for piece in pieces] for pieces in self._pieces]))
         runs = []
-        before = index = first_row = 0
-        for reader, pieces in zip(self._readers, self._pieces, strict=True):
-            places = range(max(chosen.start - before, 0), min(chosen.stop - before, len(pieces)))
-            if places:
+        index = first_row = 0
+        for file, (reader, pieces) in enumerate(zip(self._readers, self._pieces, strict=True)):
+            if places := chosen.get(file):
                 rows, blocks = self._size(pieces[: places.start])
                 read = pieces[places.start : places.stop]
                 runs.append(_Run(reader, places, read, index + blocks, first_row + rows))
             rows, blocks = self._size(pieces)
-            index, first_row, before = index + blocks, first_row + rows, before + len(pieces)
+            index, first_row = index + blocks, first_row + rows
         return runs
 
     def _size(self, pieces: Sequence[Piece]) -> tuple[int, int]:

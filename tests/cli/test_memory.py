@@ -135,7 +135,7 @@ def cache(here: Path) -> Path:
 
 
 @needs_proc
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_no_file_is_left_by_a_signal(sent: signal.Signals, code: int, cache: Path) -> None:
     arguments = [
         "fit",

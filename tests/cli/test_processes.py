@@ -19,28 +19,9 @@ import torch
 
 from gmmcli.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, new_files, ok
+from tests.cli.torchrun import done, torchrun
 
 FIT = ("-k", "3", "--restarts", "3", "-q")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-
-
-def torchrun(processes: int, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
-    """Starts `gmm` as so many processes."""
-    command = [*TORCHRUN, "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
-    command += ["--standalone", "-m", "gmmcli", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
-    )
-
-
-def done(started: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
-    """The exit code, and what `gmm` has said on stderr, without torch's own words."""
-    try:
-        _, stderr = started.communicate(timeout=timeout)
-    finally:
-        if started.poll() is None:
-            os.killpg(started.pid, signal.SIGKILL)
-    return started.returncode, "\n".join(line for line in stderr.splitlines() if line.startswith("gmm: "))
 
 
 def known(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -122,9 +103,9 @@ def test_standard_input_is_refused(here: Path) -> None:
 
 
 def test_other_commands_are_work_for_one_process(shards: Path, here: Path) -> None:
-    code, said = done(torchrun(2, "assign", str(shards / "one.pt"), str(shards / "data"), "-o", "out.csv"))
+    code, said = done(torchrun(2, "impute", str(shards / "one.pt"), str(shards / "data"), "-o", "out/"))
     assert code == 1
-    assert said == "gmm: error: gmm assign is work for one process: under torchrun only gmm fit runs"
+    assert said == "gmm: error: gmm impute is work for one process: under torchrun only fit, score, assign run"
     assert new_files(here) == set()
 
 

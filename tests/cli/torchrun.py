@@ -1,0 +1,31 @@
+"""`gmm` as several processes, for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from tests.cli.conftest import ENVIRONMENT
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+def torchrun(processes: int, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
+    """Starts `gmm` as so many processes."""
+    command = [*TORCHRUN, "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
+    command += ["--standalone", "-m", "gmmcli", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+
+
+def done(started: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
+    """The exit code, and what `gmm` has said on stderr, without torch's own words."""
+    try:
+        _, stderr = started.communicate(timeout=timeout)
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+    return started.returncode, "\n".join(line for line in stderr.splitlines() if line.startswith("gmm: "))
