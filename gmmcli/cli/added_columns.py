@@ -16,10 +16,11 @@ from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.cli.processes import sums_over, threads_here
+from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import FileFormat, format_of_path, parse_format
 from gmmcli.distributed import place
 from gmmcli.errors import UsageError
-from gmmcli.files import has_entries, make_folder
+from gmmcli.files import STDOUT, has_entries, make_folder
 from gmmcli.fitting.group import ALONE, Group
 from gmmcli.names import printable
 
@@ -55,7 +56,7 @@ class RowOutput:
         Returns the number of rows that all processes have written.
         """
         rows, empty = sums_over(self.group, self.sink.rows_written, empty)
-        if self.name not in (None, "-"):
+        if self.name not in STDOUT:
             files = f" in {self.group.size} files" if self.group.size > 1 else ""
             console.note(f"{printable(str(self.name))}: {rows} rows{files}")
         if empty:
@@ -89,12 +90,14 @@ def add_columns(
     compute: Callable[[Tensor], Sequence[Tensor]],
     output: RowOutput,
     missing: MISSING_CHOICES,
+    console: Console,
     comparison: Comparison | None = None,
 ) -> int:
     """Writes this process's rows of the source with the columns `names`, which `compute` makes of the rows (B, D).
 
     Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError; with
-    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. comparison: counts the rows by what
+    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. console: where a terminal shows how
+    far it is. comparison: counts the rows by what
     `compute` adds first, their component.
     Returns the number of such rows. Blocks are worked side by side and written in order; how many are held at a
     time depends on the processors alone, and what is written does not depend on them.
@@ -118,11 +121,14 @@ def add_columns(
             table = with_columns(rows.table, names, added, complete if missed else None)
             return output.sink.encode(table), missed, counted
 
-    empty = 0
-    with output.whole() as sink, single_intra_op_thread():
+    empty, passed = 0, RowCount()
+    shown = console.live and output.name not in STDOUT  # the rows themselves else
+    watched = console.watch(passed) if shown else contextlib.nullcontext()
+    with output.whole() as sink, watched, single_intra_op_thread():
         tables = source.tables(columns, sink.typed, as_read(missing), Share(output.group.rank, output.group.size))
         for piece, missed, counted in map_blocks(extended, tables, threads_here()):
             sink.write(piece)
+            passed.rows = sink.rows_written
             empty += missed
             if comparison is not None and counted is not None:
                 comparison.add(counted)

@@ -119,9 +119,11 @@ def assign(
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
     source = Source(data or [], options, scratch=memory.scratch(place().local_size))
-    comparison = None if compare is None else _comparison(compare, source, mixture, options)
-    empty = add_columns(source, mixture, [prefix + name for name in names], compute, rows, missing, comparison)
     console = Console(common.quiet or group.rank > 0)
+    comparison = None if compare is None else _comparison(compare, source, mixture, options)
+    empty = add_columns(
+        source, mixture, [prefix + name for name in names], compute, rows, missing, console, comparison
+    )
     written = rows.report(console, empty)
     if comparison is not None:
         comparison.show(console)

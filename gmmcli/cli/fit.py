@@ -132,6 +132,7 @@ def fit(
         from gmmcli.files import check_place
         from gmmcli.fitting.device import pass_dtype, resolve_device
         from gmmcli.fitting.execution import Execution
+        from gmmcli.fitting.meter import Meter
         from gmmcli.model_file import save_model
 
     check_model_option("--output", output, "model.pt")
@@ -150,12 +151,13 @@ def fit(
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
-    execution = Execution(group, lambda: scratch.free, running.late(begin, group))
+    meter = Meter(blocks.rows, blocks.share_rows)
+    execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter)
     if running.dry_run:
         plan_report(console, blocks, options, grid, execution, missing == "em")
         return
     as_json_lines = running.log_format == "json" and group.rank == 0
-    followed = follow(console, log_every, visualizer, cells, as_json=as_json_lines)
+    followed = follow(console, log_every, visualizer, cells, meter, as_json=as_json_lines)
     with _named(source, running.checkpoint), followed as watcher:
         if grid is None:
             key = checkpoint_key(options, blocks.files, selection.used, weights, missing)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.cli.visualize import Visualizer
     from gmmcli.fitting.loop import Run
+    from gmmcli.fitting.meter import Meter
 
 SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
@@ -35,17 +36,23 @@ NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
 
 @contextmanager
 def follow(
-    console: Console, log_every: int | None, visualizer: Visualizer | None, fits: int, *, as_json: bool = False
+    console: Console,
+    log_every: int | None,
+    visualizer: Visualizer | None,
+    fits: int,
+    meter: Meter | None = None,
+    *,
+    as_json: bool = False,
 ) -> Iterator[Watcher]:
     """The watcher of so many fits: lines when they are asked for, else a picture where a terminal shows it.
 
-    as_json: whether the lines are JSON objects; they are then asked for.
+    meter: of the passes over the rows. as_json: whether the lines are JSON objects; they are then asked for.
     """
     if as_json or log_every is not None:
         lines = _JsonLines if as_json else _Lines
-        yield _Followed(lines(console, log_every or 1), visualizer, fits)
+        yield _Followed(lines(console, log_every or 1, meter), visualizer, fits)
     elif console.live:
-        picture = _Picture()
+        picture = _Picture(meter)
         with console.watch(picture):
             yield _Followed(picture, visualizer, fits)
     else:
@@ -82,9 +89,10 @@ class _Followed(Watcher):
 class _Lines:
     """A line for every so many passes of a restart, and for its end."""
 
-    def __init__(self, console: Console, every: int):
+    def __init__(self, console: Console, every: int, meter: Meter | None = None):
         self._console = console
         self._every = every
+        self._meter = meter
         self._shown: dict[int, int] = {}
 
     def begins(self, title: str) -> None:
@@ -99,6 +107,10 @@ class _Lines:
             self._shown[run.restart] = passes // self._every
             self._tell(run, passes, elapsed)
 
+    @property
+    def _rate(self) -> float | None:
+        return None if self._meter is None else self._meter.rows_per_second
+
     def _tell(self, run: Run, passes: int, elapsed: float) -> None:
         parts = [f"restart {run.restart}", f"pass {passes}"]
         if run.history:
@@ -106,6 +118,8 @@ class _Lines:
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
             parts += [f"gain {record.gain:.2e}", f"remaining {record.remaining:.2e}"]
         parts.append(f"elapsed {elapsed:.1f} s")
+        if self._rate is not None:
+            parts.append(rate_of(self._rate))
         if run.failure is not None:
             parts.append(f"failed: {run.failure}")
         elif run.stop is not None:
@@ -114,7 +128,10 @@ class _Lines:
 
 
 class _JsonLines(_Lines):
-    """The same as objects for machines: log-likelihood and gains in nats per row, the time elapsed in seconds."""
+    """The same as objects for machines: log-likelihood and gains in nats per row, the time elapsed in seconds.
+
+    rows_per_second: of the last pass over all rows, null where they are too few for it to be told.
+    """
 
     _title = ""
 
@@ -129,6 +146,7 @@ class _JsonLines(_Lines):
         failure = None if run.failure is None else str(run.failure)
         fit = {"fit": self._title} if self._title else {}
         told = fit | {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
+        told |= {"rows_per_second": self._rate}
         self._console.log(told | {"stop": stop, "failure": failure})
 
 
@@ -145,7 +163,8 @@ class _Row:
 class _Picture:
     """The newest step of each restart. Remembers only; rich draws it from a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
+        self._meter = meter
         self._rows: dict[int, _Row] = {}
         self._begin = time.monotonic()
         self._title = ""
@@ -196,7 +215,39 @@ class _Picture:
                 yield Text(f"log-likelihood of restart {leading.cells[0]} {drawn}")
         else:
             yield Text("reading the data")
+        if self._meter is not None and (line := pass_line(self._meter)):
+            yield Text(line)
         yield Text(f"elapsed {time.monotonic() - self._begin:.1f} s", style="dim")
+
+
+class RowCount:
+    """Rows that have passed through a command, for a terminal."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self.rows = 0
+
+    def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
+        seconds = time.monotonic() - self._begin
+        yield Text(
+            f"{self.rows} rows, {rate_of(self.rows / max(seconds, 1e-3))}, elapsed {seconds:.1f} s", style="dim"
+        )
+
+
+def pass_line(meter: Meter) -> str:
+    """How far the pass under way is, where a pass takes so long that it is worth to be told."""
+    if not meter.long:
+        return ""
+    parts = [f"pass over {meter.total} rows: {meter.share:.0%}"]
+    if meter.rows_per_second is not None and meter.left is not None:
+        parts += [rate_of(meter.rows_per_second), f"{meter.left:.0f} s left in it"]
+    return ", ".join(parts)
+
+
+def rate_of(rows_per_second: float) -> str:
+    """`12.3 million rows/s`."""
+    million = rows_per_second >= 1e6
+    return f"{rows_per_second / 1e6:.3g} million rows/s" if million else f"{rows_per_second:.0f} rows/s"
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -156,7 +156,7 @@ def _add_scores(
         scores = mixture.log_prob(x, marginal=missing == "em")
         return [scores] if below is None else [scores, (scores < below).long()]
 
-    empty = add_columns(source, mixture, [prefix + name for name in names], compute, output, missing)
+    empty = add_columns(source, mixture, [prefix + name for name in names], compute, output, missing, console)
     if below is not None:
         console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
     output.report(console, empty)

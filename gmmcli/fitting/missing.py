@@ -55,6 +55,7 @@ class Patterns:
 def by_pattern(data: PreparedData, threads: int, blocks: list[PreparedBlock] | None = None) -> Patterns:
     """The patterns of all rows of the data, or of some blocks of it."""
     keep = blocks is not None or data.reread is None
+    data = data if blocks is None else replace(data, meter=None)
 
     def parts(block: PreparedBlock) -> list[tuple[tuple[int, ...], PreparedBlock]]:
         return [*_parts(block, data.dims)]
@@ -135,7 +136,8 @@ def pass_by_pattern(
 
     work: Iterable[tuple[int, PreparedBlock] | LateBlock] | None = found.data.reread
     if found.blocks is not None:
-        work = [(place, unit) for place, part in found.blocks for unit in part.cut(planned[place].unit_rows)]
+        units = [(place, unit) for place, part in found.blocks for unit in part.cut(planned[place].unit_rows)]
+        work = found.data.metered(units, lambda placed: len(placed[1].rows))
     assert work is not None
     workers = fold_blocks(worker, work, threads)
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]

@@ -81,7 +81,8 @@ def one_pass(
     planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
     work: Iterable[PreparedBlock | LateBlock] | None = data.reread
     if work is None or blocks is not None:
-        work = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
+        units = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
+        work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
     return planned.answers(fold_blocks(planned.worker, work, threads), threads)
 
 

@@ -8,7 +8,7 @@ the worker that passes over them. Both give the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -21,11 +21,13 @@ from gmmcli.errors import UsageError
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.group import ALONE, Group
+from gmmcli.fitting.meter import Meter
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import map_blocks
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample: every process holds one of its own
 SAMPLE_ROWS = 40_000  # that it has at least, however many features
@@ -152,7 +154,7 @@ class PreparedData:
     coordinates of the fit; summary: of the data of all processes, in original units; bound: upper bounds over all
     rows of the absolute values of a block's z; radius: of ‖z‖, of the D columns; log_ranges: (D,) numbers that add up
     to the log volume, in these coordinates, of the box of the data; dtype, device: of the pass; group: the processes;
-    kept: of rows that are read anew, the largest sample.
+    meter: sees the passes over rows that are kept; kept: of rows that are read anew, the largest sample.
     """
 
     blocks: list[PreparedBlock]
@@ -164,6 +166,7 @@ class PreparedData:
     dtype: torch.dtype
     device: torch.device
     group: Group = ALONE
+    meter: Meter | None = None
     reread: Reread | None = None
     kept: Kept | None = None
     _quads: dict[str, Tensor] = field(default_factory=dict)
@@ -207,6 +210,10 @@ class PreparedData:
         source: Iterable[PreparedBlock | LateBlock] = self.blocks if self.reread is None else self.reread
         return (answer for answer in map_blocks(made, source, threads) if answer is not None)
 
+    def metered(self, work: Sequence[T], rows: Callable[[T], int]) -> Iterable[T]:
+        """The parts of kept rows for one pass over all of them, of so many rows each, seen by the meter if any."""
+        return work if self.meter is None or len(work) <= 1 else self.meter.over(work, rows)
+
     def whole(self) -> PreparedBlock:
         """All rows as one block, for picking rows at random; the blocks become views of it, not copies.
 
@@ -234,7 +241,7 @@ class PreparedData:
         weight = float(len(taken.rows)) if taken.weights is None else float(taken.weights.double().sum())
         summary = replace(self.summary, rows=len(taken.rows), weight=weight * self.summary.weight_unit)
         blocks = [taken] if self.device.type != "cpu" else [*taken.split(BLOCK_ROWS)]
-        own = {"reread": None, "kept": None, "group": ALONE, "_quads": {}, "_whole": None}
+        own = {"reread": None, "kept": None, "meter": None, "group": ALONE, "_quads": {}, "_whole": None}
         return replace(self, blocks=blocks, summary=summary, **own)
 
     def chosen(self, seed: int, share: float) -> PreparedBlock:
@@ -278,6 +285,7 @@ def prepare(
     seed: int = 0,
     memory: float = math.inf,
     group: Group = ALONE,
+    meter: Meter | None = None,
 ) -> PreparedData:
     """Reads the data once, and keeps it in the coordinates of `affine` where that takes no more than `memory` bytes.
 
@@ -289,7 +297,7 @@ def prepare(
     bound = torch.cat([*ends, torch.ones_like(reach)] if summary.cells is not None else ends)
     ranges = (summary.maximum - summary.minimum).log()
     ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
-    data = PreparedData([], affine, summary, bound, 0.0, ranges, dtype, device, group)
+    data = PreparedData([], affine, summary, bound, 0.0, ranges, dtype, device, group, meter)
     too_many = not fits(summary.own_rows * layout.row_bytes, memory, dtype)
     if not bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         kept = (block for block in map_blocks(layout, blocks, threads) if len(block.rows))

@@ -14,6 +14,7 @@ from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.conditioning import conditioning, standardisation
 from gmmcli.fitting.device import pass_dtype, resolve_device
 from gmmcli.fitting.execution import HERE, Execution
+from gmmcli.fitting.meter import Metered
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.survey import Survey, survey
@@ -79,6 +80,8 @@ class SurveyedRows:
 
         names: None for x1, x2, … Raises InputError for rows that no fit could take.
         """
+        if execution.meter is not None:
+            blocks = Metered(blocks, execution.meter)
         device = resolve_device(options.device)
         threads = (options.threads or default_threads()) if device.type == "cpu" else 1
         whitened = any(family.coordinates == "whitened" for family in families)
@@ -102,6 +105,7 @@ class SurveyedRows:
             data = prepare(
                 self.blocks, self.summary, coordinates.fit, dtype=self.dtype, device=self.device,
                 threads=self.threads, seed=self.seed, memory=self.execution.memory(), group=self.execution.group,
+                meter=self.execution.meter,
             )  # fmt: skip
             self._kept = family.coordinates, coordinates, data
             self._readings += LAYING_OUT

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console as RichConsole
 
 from gmmcli.cli.console import Console
-from gmmcli.cli.progress import SHOWN, _Lines, _Picture, sparkline
+from gmmcli.cli.progress import SHOWN, _Lines, _Picture, pass_line, sparkline
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.loop import PassRecord, Run
+from gmmcli.fitting.meter import Meter
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
 
 STATE: Any = None  # of the engine, which nobody looks at here
@@ -125,3 +126,47 @@ def test_the_last_line_of_a_restart_has_its_reason(capsys: pytest.CaptureFixture
         f"restart 4  pass 24  {numbers}  failed: {FAILURE}",
         f"restart 5  pass 1  elapsed 1.5 s  failed: {FAILURE}",
     ]
+
+
+class Clock:
+    """Time as a test has it."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("gmmcli.fitting.meter.time", clock)
+    meter = Meter(total=8_000_000, own=4_000_000)  # of two processes
+    assert pass_line(meter) == ""
+    parts = meter.over([1_000_000] * 4, lambda rows: rows)
+    told = []
+    for _ in parts:
+        told.append(pass_line(meter))
+        clock.now += 0.5
+    assert told == [
+        "",
+        "",
+        "pass over 8000000 rows: 50%, 4 million rows/s, 1 s left in it",
+        "pass over 8000000 rows: 75%, 4 million rows/s, 0 s left in it",
+    ]
+    clock.now += 100  # between the passes
+    assert meter.rows_per_second == 4e6
+    parts = meter.over([1_000_000] * 4, lambda rows: rows)
+    next(parts)
+    next(parts)
+    assert pass_line(meter) == "pass over 8000000 rows: 25%, 4 million rows/s, 2 s left in it"
+
+
+def test_a_short_pass_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("gmmcli.fitting.meter.time", clock)
+    meter = Meter(10, 10)
+    for _ in meter.over([5, 5], lambda rows: rows):
+        clock.now += 0.1
+    clock.now += 10
+    assert pass_line(meter) == ""
+    assert meter.rows_per_second == pytest.approx(50)
