@@ -238,9 +238,10 @@ def pass_line(meter: Meter) -> str:
     """How far the pass under way is, where a pass takes so long that it is worth to be told."""
     if not meter.long:
         return ""
-    parts = [f"pass over {meter.total} rows: {meter.share:.0%}"]
-    if meter.rows_per_second is not None and meter.left is not None:
-        parts += [rate_of(meter.rows_per_second), f"{meter.left:.0f} s left in it"]
+    rate, left = meter.rows_per_second, meter.left
+    parts = [f"pass over {meter.total} rows" + (f": {meter.share:.0%}" if meter.share < 1 else "")]
+    parts += [rate_of(rate)] if rate is not None else []
+    parts += [f"{left:.0f} s left in it"] if left else []
     return ", ".join(parts)
 
 
