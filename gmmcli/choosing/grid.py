@@ -16,12 +16,12 @@ from gmmcli.blocks import Block
 from gmmcli.choosing.cells import Cell, best, distrusted
 from gmmcli.choosing.holdout import Fold, log_likelihood
 from gmmcli.choosing.options import GridOptions
+from gmmcli.choosing.random_starts import RandomStarts, fit_cell
 from gmmcli.choosing.splitting import split
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.fitting.execution import HERE, Execution
-from gmmcli.fitting.fit import fit_rows
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
@@ -104,18 +104,27 @@ def fit_grid(
             for i in range(number)
         ]
         folds = [(read(others), fold) for others, fold in parts]
-    cells: list[Cell] = []
-    same = rows.summary.fingerprint
-    for family, components in order:
-        its = grid.options(options, family, components)
+
+    def kept(its: FitOptions) -> Cell | None:
         cell = None if store is None else store.get(its)
-        if (cell is None or cell.metadata["data"]["fingerprint"] != same) and cells and execution.late():
+        return cell if cell is not None and cell.metadata["data"]["fingerprint"] == rows.summary.fingerprint else None
+
+    def fits(of: SurveyedRows, purpose: str = "") -> RandomStarts:
+        return RandomStarts(of, all_options, watcher, lambda its: kept(its) is not None, purpose)
+
+    all_options = [grid.options(options, family, components) for family, components in order]
+    random = fits(rows)
+    judges = [(fits(others, f"fold {fold.fold + 1} of {fold.folds}"), fold) for others, fold in folds]
+    cells: list[Cell] = []
+    for its in all_options:
+        family, components = its.family, its.components
+        cell = kept(its)
+        if cell is None and cells and not random.has(its) and execution.late():
             cell = Cell(family, components, None, {}, reason="not fitted, as the time allowed by --time-limit was up")
-        elif cell is None or cell.metadata["data"]["fingerprint"] != same:
-            watcher.begins(family, components, "")
-            cell = _cell(rows, its, cells, watcher)
+        elif cell is None:
+            cell = _cell(rows, its, cells, watcher, random)
             if folds and not cell.failed:
-                cell = _judged(cell, folds, its, watcher)
+                cell = _judged(cell, judges, its, rows)
             if store is not None:
                 store.put(its, cell)
         cells.append(cell)
@@ -126,7 +135,9 @@ def fit_grid(
     return Grid(grid, cells, chosen, store)
 
 
-def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher) -> Cell:
+def _cell(
+    rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher, random: RandomStarts
+) -> Cell:
     """Of random starts; and of the simpler cells where those end below them, or end unsound."""
     simpler = [] if options.prior else _simpler(before, options)
     under = max(simpler, key=lambda cell: cell.number("log_likelihood"), default=None)
@@ -134,11 +145,8 @@ def _cell(rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watch
     kept: FitResult | None = None
     failures: list[GmmError] = []
     for starts in _attempts(simpler, options):
-        if starts is not None:
-            watcher.begins(options.family, options.components, "from simpler fits")
-        its = options if starts is None else replace(options, init="given", restarts=None)
         try:
-            found = _fit(rows, its, watcher, starts)
+            found = random.fit(options) if starts is None else _fit_from(rows, options, watcher, starts)
         except (InputError, NumericalError) as error:
             failures.append(error)
             continue
@@ -167,13 +175,11 @@ def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence
             yield starts
 
 
-def _fit(
-    rows: SurveyedRows, options: FitOptions, watcher: Watcher, start: Sequence[GaussianMixture] | None = None
+def _fit_from(
+    rows: SurveyedRows, options: FitOptions, watcher: Watcher, starts: Sequence[GaussianMixture]
 ) -> FitResult:
-    """A fit whose passes are its own: the readings that cells share count for none of them."""
-    rows.laid_out(get_family(options.family))
-    rows.take_readings()
-    return fit_rows(rows, options, start=start, listener=watcher.listener)
+    watcher.begins(options.family, options.components, "from simpler fits")
+    return fit_cell(rows, replace(options, init="given", restarts=None), watcher, starts)
 
 
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
@@ -203,13 +209,12 @@ def _better(one: FitResult | None, other: FitResult) -> FitResult:
     return replace(kept, passes=one.passes + other.passes, seconds=one.seconds + other.seconds)
 
 
-def _judged(cell: Cell, folds: Sequence[tuple[SurveyedRows, Fold]], options: FitOptions, watcher: Watcher) -> Cell:
+def _judged(cell: Cell, judges: Sequence[tuple[RandomStarts, Fold]], options: FitOptions, rows: SurveyedRows) -> Cell:
     """The cell with its held-out log-likelihood per row."""
     total, weight = 0.0, 0.0
-    for rows, held_out in folds:
-        watcher.begins(options.family, options.components, f"fold {held_out.fold + 1} of {held_out.folds}")
+    for others, held_out in judges:
         try:
-            model = _fit(rows, options, watcher).model
+            model = others.fit(options).model
         except (InputError, NumericalError) as error:
             return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
         part, its_weight = log_likelihood(held_out, model, rows.threads, rows.execution.group)

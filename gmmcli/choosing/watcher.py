@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ class Watcher:
 
     def begins(self, family: str, components: int, purpose: str) -> None:
         """Before every fit. purpose: what it is for, where that is not the cell itself, such as `fold 2`."""
+
+    def several_begin(self, cells: Sequence[tuple[str, int]], purpose: str) -> Callable[[str, int], Listener | None]:
+        """Before fits that go side by side, by family and components; returns the listener of each of them."""
+        return lambda family, components: self.listener
 
     def ends(self, cell: Cell) -> None:
         """After every cell."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import ConsoleOptions
@@ -23,7 +24,7 @@ from gmmcli.fitting.stopping import LEFT_BEHIND
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.cli.visualize import Visualizer
-    from gmmcli.fitting.loop import Run
+    from gmmcli.fitting.loop import Listener, Run
     from gmmcli.fitting.meter import Meter
 
 SHOWN = 12  # restarts in the picture
@@ -75,6 +76,16 @@ class _Followed(Watcher):
         if self._shown is not None:
             self._shown.begins(title + (f", {purpose}" if purpose else ""))
 
+    def several_begin(self, cells: Sequence[tuple[str, int]], purpose: str) -> Callable[[str, int], Listener | None]:
+        """Before several fits of a grid that go side by side."""
+        self._draws = False
+        title = f"fits {self._done + 1} to {self._done + len(cells)} of {self._fits}, which share their readings"
+        shown = self._shown
+        if shown is None:
+            return lambda family, components: None
+        shown.begins(title + (f", {purpose}" if purpose else ""))
+        return lambda family, components: partial(shown, fit=f"{family} {components}")
+
     def ends(self, cell: Cell) -> None:
         """After every cell of a grid."""
         self._done += 1
@@ -93,26 +104,27 @@ class _Lines:
         self._console = console
         self._every = every
         self._meter = meter
-        self._shown: dict[int, int] = {}
+        self._shown: dict[tuple[str, int], int] = {}
 
     def begins(self, title: str) -> None:
         """Another fit of a grid, which the lines that follow are of."""
         self._shown.clear()
         self._console.note(title)
 
-    def __call__(self, run: Run, elapsed: float) -> None:
+    def __call__(self, run: Run, elapsed: float, fit: str = "") -> None:
         passes = _passes(run)
-        due = passes // self._every > self._shown.get(run.restart, 0)
+        due = passes // self._every > self._shown.get((fit, run.restart), 0)
         if due or run.stop is not None or run.failure is not None:
-            self._shown[run.restart] = passes // self._every
-            self._tell(run, passes, elapsed)
+            self._shown[fit, run.restart] = passes // self._every
+            self._tell(run, passes, elapsed, fit)
 
     @property
     def _rate(self) -> float | None:
         return None if self._meter is None else self._meter.rows_per_second
 
-    def _tell(self, run: Run, passes: int, elapsed: float) -> None:
-        parts = [f"restart {run.restart}", f"pass {passes}"]
+    def _tell(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
+        parts = [fit] if fit else []
+        parts += [f"restart {run.restart}", f"pass {passes}"]
         if run.history:
             record = run.history[-1]
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
@@ -140,12 +152,12 @@ class _JsonLines(_Lines):
         self._shown.clear()
         self._title = title
 
-    def _tell(self, run: Run, passes: int, elapsed: float) -> None:
+    def _tell(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
         record = asdict(run.history[-1]) if run.history else {}
         stop = None if run.stop is None else run.stop.name
         failure = None if run.failure is None else str(run.failure)
-        fit = {"fit": self._title} if self._title else {}
-        told = fit | {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
+        title = {"fit": fit or self._title} if fit or self._title else {}
+        told = title | {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
         told |= {"rows_per_second": self._rate}
         self._console.log(told | {"stop": stop, "failure": failure})
 
@@ -165,7 +177,7 @@ class _Picture:
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[tuple[str, int], _Row] = {}
         self._begin = time.monotonic()
         self._title = ""
 
@@ -173,7 +185,7 @@ class _Picture:
         """Another fit of a grid, which is shown from now on."""
         self._title, self._rows = title, {}
 
-    def __call__(self, run: Run, elapsed: float) -> None:
+    def __call__(self, run: Run, elapsed: float, fit: str = "") -> None:
         numbers = ("", "", "")
         log_likelihood = -math.inf
         if run.history:
@@ -186,9 +198,9 @@ class _Picture:
         else:
             state = "running" if run.stop is None else run.stop.name
         hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
-        cells = (str(run.restart), str(_passes(run)), *numbers, state)
+        cells = (f"{fit}, {run.restart}" if fit else str(run.restart), str(_passes(run)), *numbers, state)
         levels = tuple(record.log_likelihood for record in run.history[-SPARKS:])
-        self._rows[run.restart] = _Row((hopeless, -log_likelihood), failed, cells, levels)
+        self._rows[fit, run.restart] = _Row((hopeless, -log_likelihood), failed, cells, levels)
 
     def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
         rows = self._rows.copy()

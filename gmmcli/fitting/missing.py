@@ -10,7 +10,7 @@ Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,15 +57,19 @@ def by_pattern(data: PreparedData, threads: int, blocks: list[PreparedBlock] | N
     keep = blocks is not None or data.reread is None
     data = data if blocks is None else replace(data, meter=None)
 
-    def parts(block: PreparedBlock) -> list[tuple[tuple[int, ...], PreparedBlock]]:
-        return [*_parts(block, data.dims)]
+    def parts(
+        block: PreparedBlock,
+    ) -> tuple[list[tuple[tuple[int, ...], PreparedBlock]], dict[tuple[int, ...], tuple[int, float]]]:
+        some = [*_parts(block, data.dims)]
+        sizes = {columns: (len(part.rows), _weight(part)) for columns, part in some}
+        return some if keep else [], sizes
 
     found = map(parts, blocks) if blocks is not None else data.each(parts, threads)
     kept: list[tuple[tuple[int, ...], PreparedBlock]] = []
     counts: list[dict[tuple[int, ...], tuple[int, float]]] = []  # of each block, rows and weight
-    for some in found:
-        kept += some if keep else []
-        counts.append({columns: (len(part.rows), _weight(part)) for columns, part in some})
+    for some, sizes in found:
+        kept += some
+        counts.append(sizes)
     known = sorted(_of_all_processes({columns for block in counts for columns in block}, data))
     rows, weights = _totals(counts, known, data)
     made = [_pattern(data, *of) for of in zip(known, rows, weights, strict=True)]
@@ -134,12 +138,13 @@ def pass_by_pattern(
     def worker() -> _PatternWorker:
         return _PatternWorker([one.worker() for one in planned], places, found.data.dims)
 
-    work: Iterable[tuple[int, PreparedBlock] | LateBlock] | None = found.data.reread
-    if found.blocks is not None:
+    if found.blocks is None:
+        assert found.data.reread is not None
+        workers = found.data.reread.fold(worker, threads)
+    else:
         units = [(place, unit) for place, part in found.blocks for unit in part.cut(planned[place].unit_rows)]
         work = found.data.metered(units, lambda placed: len(placed[1].rows))
-    assert work is not None
-    workers = fold_blocks(worker, work, threads)
+        workers = fold_blocks(worker, work, threads)
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
     for i, pattern in enumerate(found.patterns):

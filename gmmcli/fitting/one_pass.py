@@ -11,7 +11,7 @@ quadratic term is the same for every component: it drops out of r, and its sum i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +79,10 @@ def one_pass(
     data to pass over, all of it when None (a mini-batch passes its own).
     """
     planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
-    work: Iterable[PreparedBlock | LateBlock] | None = data.reread
-    if work is None or blocks is not None:
-        units = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
-        work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
+    if data.reread is not None and blocks is None:
+        return planned.answers(data.reread.fold(planned.worker, threads), threads)
+    units = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
+    work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
     return planned.answers(fold_blocks(planned.worker, work, threads), threads)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,10 +24,11 @@ from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.meter import Meter
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.survey import Survey
-from gmmcli.fitting.workers import map_blocks
+from gmmcli.fitting.workers import fold_blocks, map_blocks
 
 R = TypeVar("R")
 T = TypeVar("T")
+W = TypeVar("W", bound=Callable[[Any], None])
 
 SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample: every process holds one of its own
 SAMPLE_ROWS = 40_000  # that it has at least, however many features
@@ -93,6 +94,23 @@ class Reread:
 
     def __iter__(self) -> Iterator[LateBlock]:
         return (LateBlock(block, self.layout) for block in self.blocks)
+
+    def fold(self, new: Callable[[], W], threads: int) -> list[W]:
+        """Workers made by `new`, when each block has been given to one of them; see `fold_blocks`."""
+        return fold_blocks(new, self, threads)
+
+
+@dataclass
+class _Found(Generic[R]):
+    """A worker that keeps what a function makes of its blocks, with the number of their first row."""
+
+    function: Callable[[PreparedBlock], R]
+    found: list[tuple[int, R]] = field(default_factory=list)
+
+    def __call__(self, block: LateBlock) -> None:
+        rows = block.laid_out()
+        if len(rows.rows):
+            self.found.append((int(rows.rows[0]), self.function(rows)))
 
 
 @dataclass(frozen=True)
@@ -203,12 +221,11 @@ class PreparedData:
     def each(self, function: Callable[[PreparedBlock], R], threads: int) -> Iterator[R]:
         """What `function` makes of every block of this process that has rows, in order, by `threads` workers."""
 
-        def made(block: PreparedBlock | LateBlock) -> R | None:
-            rows = block.laid_out()
-            return function(rows) if len(rows.rows) else None
-
-        source: Iterable[PreparedBlock | LateBlock] = self.blocks if self.reread is None else self.reread
-        return (answer for answer in map_blocks(made, source, threads) if answer is not None)
+        if self.reread is None:
+            return map_blocks(function, self.blocks, threads)
+        workers = self.reread.fold(lambda: _Found(function), threads)
+        found = sorted((one for worker in workers for one in worker.found), key=lambda one: one[0])
+        return (answer for _, answer in found)
 
     def metered(self, work: Sequence[T], rows: Callable[[T], int]) -> Iterable[T]:
         """The parts of kept rows for one pass over all of them, of so many rows each, seen by the meter if any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.meter import Metered
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prepared import PreparedData, prepare
+from gmmcli.fitting.side_by_side import Ask, SharedReread
 from gmmcli.fitting.survey import Survey, survey
 from gmmcli.fitting.workers import default_threads
 from gmmcli.threads import single_intra_op_thread
@@ -110,6 +111,18 @@ class SurveyedRows:
             self._kept = family.coordinates, coordinates, data
             self._readings += LAYING_OUT
         return self._kept[1:]
+
+    def rereads(self, family: Family) -> bool:
+        """Whether memory does not hold the rows of this process, or of another, so that each pass reads them."""
+        return self.laid_out(family)[1].reread is not None
+
+    def sharing(self, family: Family, ask: Ask) -> SurveyedRows:
+        """The same rows for one fit of this family, which asks for its readings."""
+        coordinates, data = self.laid_out(family)
+        assert data.reread is not None
+        shared = SharedReread(data.reread.blocks, data.reread.layout, ask)
+        kept = family.coordinates, coordinates, replace(data, reread=shared, _quads={})
+        return replace(self, _kept=kept, _readings=0)
 
     def take_readings(self) -> int:
         """Readings of the data since this was asked last: they count as passes of the fit that asks."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import grid as grids
+from gmmcli.choosing import random_starts
 from gmmcli.choosing.cells import Cell, best
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions, parse_components, parse_families
@@ -112,13 +113,13 @@ def test_a_cell_whose_random_starts_end_low_goes_on_from_simpler_ones(seed: int)
 def test_a_cell_that_stays_low_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where even the simpler fits as starts do not help, as when they are taken away."""
     monkeypatch.setattr(grids, "_grown", lambda *_: [])
-    real = grids.fit_rows
+    real = random_starts.fit_rows
 
     def worse(rows: Any, options: FitOptions, **how: Any) -> Any:
         result = real(rows, options, **how)
         return replace(result, log_likelihood=-1e6) if options.components == 2 else result
 
-    monkeypatch.setattr(grids, "fit_rows", worse)
+    monkeypatch.setattr(random_starts, "fit_rows", worse)
     grid = fitted(clusters(), [1, 2], ["full"])
     assert grid.cells[1].reason == (
         "a lower log-likelihood than full with 1, and no sound fit above that was found: use that one"

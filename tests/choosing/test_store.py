@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gmmcli.blocks import TableBlocks
-from gmmcli.choosing import grid as grids
+from gmmcli.choosing import random_starts
 from gmmcli.choosing import store as stores
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
@@ -21,13 +21,13 @@ from gmmcli.fitting.options import FitOptions
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Family and components of every fit that is made."""
     made: list[tuple[str, int]] = []
-    real = grids.fit_rows
+    real = random_starts.fit_rows
 
     def counted(rows: Any, options: FitOptions, **how: Any) -> Any:
         made.append((options.family, options.components))
         return real(rows, options, **how)
 
-    monkeypatch.setattr(grids, "fit_rows", counted)
+    monkeypatch.setattr(random_starts, "fit_rows", counted)
     return made
 
 
