@@ -293,7 +293,14 @@ def float_columns(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (D,
     """The named columns as float64, one row of the result for each column, C-contiguous, NaN where missing."""
     cells = np.empty((len(columns), table.num_rows))
     for d, name in enumerate(columns):
-        cells[d] = float_column(table.column(name))
+        column = table.column(name)
+        if pa.types.is_float32(column.type) and column.null_count == 0:
+            first = 0
+            for chunk in column.chunks:  # converted as they are copied
+                cells[d, first : first + len(chunk)] = _plain_values(chunk, np.float32)
+                first += len(chunk)
+        else:
+            cells[d] = float_column(column)
     return cells
 
 
@@ -308,11 +315,17 @@ def _values(array: pa.Array) -> np.ndarray:  # (N,)
     validity, values = array.buffers()
     if not len(array) or values is None:
         return np.full(len(array), np.nan)
-    cells = np.frombuffer(values, np.float64)[array.offset :][: len(array)]
+    cells = _plain_values(array, np.float64)
     if not array.null_count:
         return cells
     valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[array.offset :][: len(array)]
     return np.where(valid, cells, np.nan)
+
+
+def _plain_values(array: pa.Array, dtype: type[np.floating]) -> np.ndarray:  # (N,)
+    """What the buffer of an array of this type has, whatever is missing."""
+    values = array.buffers()[1]
+    return np.frombuffer(values, dtype)[array.offset :][: len(array)] if len(array) else np.empty(0, dtype)
 
 
 # ---- cells of text

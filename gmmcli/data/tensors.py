@@ -24,8 +24,10 @@ _TYPES = {torch.float64: pa.float64(), torch.float32: pa.float32(), torch.int64:
 
 
 def table_of(names: Sequence[str], columns: Sequence[Tensor]) -> pa.Table:
-    """A table of columns (N,), float64, float32 or int64."""
-    return pa.Table.from_arrays([_array(column) for column in columns], names=list(names))
+    """A table of columns (N,), float64, float32 or int64. No cell can be missing: such Parquet reads faster."""
+    arrays = [_array(column) for column in columns]
+    fields = [pa.field(name, array.type, nullable=False) for name, array in zip(names, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def with_columns(

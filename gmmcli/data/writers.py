@@ -13,7 +13,7 @@ from gmmcli.data.compute import pc
 from gmmcli.data.formats import TEXT
 from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 
-ROW_GROUP_ROWS = 2 * BLOCK_ROWS  # read as fast as larger ones, of which a writer holds more
+ROW_GROUP_ROWS = 8 * BLOCK_ROWS  # read about as fast as larger ones, of which a writer holds more
 ROW_GROUP_BYTES = 1 << 27  # about, of what a writer holds of a group before it is written
 SAMPLE_ROWS = 1 << 12
 
@@ -55,7 +55,7 @@ class _TextWriter:
 
 
 class _ParquetWriter:
-    """Cuts the rows into row groups of one size, which is that of two full blocks of a reading or less."""
+    """Cuts the rows into row groups of one size, which is that of some full blocks of a reading or less."""
 
     def __init__(self, stream: Any, schema: pa.Schema) -> None:
         self._stream = stream

@@ -38,8 +38,13 @@ class Affine:
     def inner_columns(
         self,
         x: Tensor,  # (D, B)
+        out: Tensor | None = None,  # (D, B)
     ) -> Tensor:
-        """The same of rows that are held as columns, (D, B)."""
+        """The same of rows that are held as columns, (D, B). out: where they are put, of the same precision."""
+        if out is not None:
+            if self.factor.ndim == 2 and self._multiplies:
+                return torch.mm(self._inverse_factor, x - self.shift[:, None], out=out)
+            return out.copy_(self.inner_columns(x))
         centred = x - self.shift[:, None]
         if self.factor.ndim < 2:
             return centred / (self.factor if self.factor.ndim == 0 else self.factor[:, None])

@@ -134,20 +134,23 @@ class Layout:
 
     def __call__(self, block: Block) -> PreparedBlock:
         """The block's rows that have a cell, and a weight that is something beside the heaviest."""
-        keep = torch.ones(len(block.x), dtype=torch.bool) if block.observed is None else block.observed.any(1)
-        weights = None
+        x, observed, numbers, weights = block.x, block.observed, block.rows, None
+        keep = None if observed is None else observed.any(1)
         if block.weights is not None:
             weights = (block.weights / self.summary.weight_unit).to(self.dtype)
-            keep &= weights > 0
-        x, observed, numbers = block.x, block.observed, block.rows
-        if not bool(keep.all()):
+            keep = weights > 0 if keep is None else keep & (weights > 0)
+        if keep is not None and not bool(keep.all()):
             x, numbers = x[keep], numbers[keep]
             weights, observed = (None if t is None else t[keep] for t in (weights, observed))
         dims = x.shape[1]
         z = torch.empty(self.features, len(x), dtype=self.dtype)
         z[0] = 1
-        inner = self.affine.inner_columns(x.mT.contiguous())  # the same bits however the block is held
-        z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
+        held = x.mT.contiguous()  # the same bits however the block is held
+        if observed is None and self.dtype == torch.float64:
+            self.affine.inner_columns(held, out=z[1 : 1 + dims])
+        else:
+            inner = self.affine.inner_columns(held)
+            z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
         if self.summary.cells is not None:
             z[1 + dims :] = 1 if observed is None else observed.mT.to(self.dtype)
         weights = None if weights is None else weights.to(self.device)

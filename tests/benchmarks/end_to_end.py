@@ -102,12 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(command: Sequence[str]) -> Timing:
     """Runs a command by the stopwatch. Raises CommandFailed with the end of what it said."""
+    return watched(command)[0]
+
+
+def watched(command: Sequence[str]) -> tuple[Timing, str]:
+    """The same, with what the command said on stderr."""
     watch = [sys.executable, "-S", "-E", str(HERE / "stopwatch.py"), *command]
     done = subprocess.run(watch, capture_output=True, text=True, check=False)
     result = json.loads(done.stdout) if done.stdout else {"code": done.returncode}
     if result["code"]:
         raise CommandFailed(f"{' '.join(command)} exited with {result['code']}: {done.stderr.strip()[-500:]}")
-    return Timing(result["seconds"], result["peak"])
+    return Timing(result["seconds"], result["peak"]), done.stderr
 
 
 def _measure(data: str, file: Path, who: Sequence[str], options: argparse.Namespace) -> list[Measurement]:

@@ -204,12 +204,12 @@ def test_small_tables_share_a_row_group(tmp_path):
 
 def test_row_groups_are_blocks_of_a_reading_whatever_tables_come(tmp_path):
     path = str(tmp_path / "t.parquet")
-    a = np.random.default_rng(0).normal(size=400_000)
+    a = np.random.default_rng(0).normal(size=1_200_000)
     with open_sink(path) as sink:
         for first in range(0, len(a), 70_001):
             sink.write(pa.table({"a": a[first : first + 70_001]}))
     metadata = pq.ParquetFile(path).metadata
-    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [131072] * 3 + [6784]
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [524288] * 2 + [151424]
     np.testing.assert_array_equal(pq.read_table(path).column("a").to_numpy(), a)
 
 
