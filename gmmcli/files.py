@@ -81,13 +81,16 @@ def open_if_there(path: str) -> BinaryIO | None:
         return None
 
 
-def pending_file(target: str) -> PendingFile | RemoteFile:
-    """A file that gets its name, or is uploaded, when it is whole; RemoteFile has PendingFile's methods."""
+def pending_file(target: str, durable: bool = True) -> PendingFile | RemoteFile:
+    """A file that gets its name, or is uploaded, when it is whole; RemoteFile has PendingFile's methods.
+
+    durable: see PendingFile.
+    """
     if is_address(target):
         from gmmcli.data.remote_output import RemoteFile
 
         return RemoteFile(target)
-    return PendingFile(target)
+    return PendingFile(target, durable)
 
 
 def make_folder(path: str) -> None:
@@ -125,20 +128,23 @@ def remove(path: str) -> None:
 class PendingFile:
     """A file under a temporary name in the target's folder, which `commit` renames and `abort` removes.
 
-    A link stays a link, to the new content; an existing file's mode is kept. stream: what is written to.
+    A link stays a link, to the new content; an existing file's mode is kept. stream: what is written to. durable:
+    whether `commit` waits until the disk has it, so that it is there after a power failure.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, durable: bool = True) -> None:
+        self._durable = durable
         self._path = os.path.realpath(target)
         # Short, since the target's own name may already be as long as a name may be.
         self._temporary = os.path.join(os.path.dirname(self._path), f".gmm-{secrets.token_hex(8)}.tmp")
         self.stream: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
 
     def commit(self) -> None:
-        """Puts what was written on the disk and gives it its name."""
+        """Gives what was written its name."""
         try:
             self.stream.flush()
-            os.fsync(self.stream.fileno())
+            if self._durable:
+                os.fsync(self.stream.fileno())
             self.stream.close()
             if os.path.exists(self._path):
                 shutil.copymode(self._path, self._temporary)

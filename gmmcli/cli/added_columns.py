@@ -114,7 +114,8 @@ def add_columns(
 
     def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
         with torch.inference_mode():  # which is a matter of each thread
-            complete = ~rows.x.isinf().any(1) if missing == "em" else rows.x.isfinite().all(1)
+            columns = rows.x.mT  # as they lie in memory
+            complete = ~columns.isinf().any(0) if missing == "em" else columns.isfinite().all(0)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
             counted = None if comparison is None else comparison.count(rows.table, added[0], complete)

@@ -36,9 +36,8 @@ def grid_report(console: Console, grid: Grid) -> None:
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
     value = _shown(winner, grid.options.criterion)
     console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
-    others = _other_choices(grid)
-    if others:
-        console.note(f"other criteria would choose: {others}")
+    for line in _other_choices(grid):
+        console.note(line)
     alike = _by_cause([cell for cell in grid.cells if not cell.sound])
     for cells in alike[:SHOWN_REASONS]:
         console.note(_why(cells))
@@ -93,16 +92,18 @@ def _shown(cell: Cell, criterion: str) -> str:
     return f"{cell.number(criterion):.{DECIMALS.get(criterion, 2)}f}"
 
 
-def _other_choices(grid: Grid) -> str:
-    """What the criteria that were not asked for would choose, where that is another cell."""
-    parts = []
+def _other_choices(grid: Grid) -> list[str]:
+    """What the criteria that were not asked for would choose, where that is another cell, and what it may mean."""
+    lines = []
     for criterion, (name, _) in CRITERIA.items():
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
-        if cell is not None and cell is not grid.best:
-            gloss = " (against components that overlap)" if criterion == "icl" else ""
-            values = f"{_shown(cell, criterion)}, here {_shown(grid.best, criterion)}"
-            parts.append(f"{name}{gloss} {_which(cell)} ({values})")
-    return "; ".join(parts)
+        if cell is None or cell is grid.best:
+            continue
+        line = f"{name} would choose {_which(cell)}: {_shown(cell, criterion)}, here {_shown(grid.best, criterion)}"
+        if criterion == "icl" and cell.components < grid.best.components:
+            line += "; it asks for groups that stand apart: components that overlap may be parts of one group"
+        lines.append(line)
+    return lines
 
 
 def _lead(grid: Grid) -> str:

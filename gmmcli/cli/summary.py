@@ -66,7 +66,8 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
         for name, weight, sure, row in zip(model.component_names, weights, certainty["sure_of"], cells, strict=True)
     ]
     header = ["component", "share", "rows", "sure", *(printable(name) for name in column_names(model))]
-    return Table(header, rows, title="components: mean ± standard deviation by column")
+    alike = ", the same in all of them" if model.kind.shared and model.components > 1 else ""
+    return Table(header, rows, title=f"components: mean ± standard deviation{alike}, by column")
 
 
 def telling_lines(model: GaussianMixture) -> list[str]:
@@ -104,13 +105,24 @@ def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
         f"{math.log(metadata['components'] + bool(metadata['options']['noise'])):.3f} nats"
     ]
     background = metadata["components"]
-    for i, j, share in certainty["overlaps"][:SHOWN_OVERLAPS]:
-        one, other = ("the background" if k == background else f"component {k}" for k in (i, j))
-        line = f"overlap: {percent(share)} of the rows of {one} go to {other} by their probabilities"
+    shares = {(i, j): share for i, j, share in certainty["overlaps"]}
+    pairs = dict.fromkeys((min(pair), max(pair)) for pair in shares)  # the greatest share first
+    for i, j in list(pairs)[:SHOWN_OVERLAPS]:
+        parts = [
+            f"{percent(shares[one, other])} of the rows of {_name(one, background)} are claimed by "
+            f"{_name(other, background)}"
+            for one, other in ((i, j), (j, i))
+            if (one, other) in shares
+        ]
+        line = "overlap: " + ", and ".join(parts)
         if background not in (i, j):
             line += f"; best told apart by {_apart(model, i, j)}"
         lines.append(line)
     return lines
+
+
+def _name(component: int, background: int) -> str:
+    return "the background" if component == background else f"component {component}"
 
 
 def _apart(model: GaussianMixture, one: int, other: int) -> str:
@@ -161,8 +173,8 @@ def restart_lines(metadata: Metadata) -> list[str]:
         near = sum(abs(r["log_likelihood"] - level) <= SAME_OPTIMUM * weight for r in ended)
         unsound = sum(r["unsound"] is not None for r in ended) if metadata["unsound"] is None else 0
         lines.append(
-            f"restarts: {len(restarts)}, {len(ended)} of them run to the end, {near} to this log-likelihood"
-            + (f", {unsound} set aside as unsound" if unsound else "")
+            f"restarts: {len(restarts)}; run to the end: {len(ended)}; to this log-likelihood: {near}"
+            + (f"; set aside as unsound: {unsound}" if unsound else "")
         )
     done = "was dropped" if metadata["options"]["on_collapse"] == "drop" else "began again elsewhere"
     lines += [

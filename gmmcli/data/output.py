@@ -27,7 +27,7 @@ class Output(io.RawIOBase):
         elif is_direct(target):
             self._raw = open(target, "wb")  # noqa: SIM115
         else:
-            self._pending = pending_file(target)
+            self._pending = pending_file(target, durable=False)  # gigabytes of rows would wait for the disk
             self._raw = self._pending.stream
         self._stdout = self._raw is sys.stdout.buffer
 

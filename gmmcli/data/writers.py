@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from gmmcli.data.formats import TEXT
 from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 
 ROW_GROUP_ROWS = 8 * BLOCK_ROWS  # read about as fast as larger ones, of which a writer holds more
-ROW_GROUP_BYTES = 1 << 27  # about, of what a writer holds of a group before it is written
+ROW_GROUP_BYTES = 1 << 26  # about, of a group, of which a writer holds two
 SAMPLE_ROWS = 1 << 12
 
 
@@ -55,11 +56,16 @@ class _TextWriter:
 
 
 class _ParquetWriter:
-    """Cuts the rows into row groups of one size, which is that of some full blocks of a reading or less."""
+    """Cuts the rows into row groups of one size, which is that of some full blocks of a reading or less.
+
+    A row group is encoded and written on a thread of its own while the next is gathered.
+    """
 
     def __init__(self, stream: Any, schema: pa.Schema) -> None:
         self._stream = stream
         self._schema = schema
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gmm-parquet")
+        self._writing: Future[None] | None = None
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._rows = 0
@@ -79,21 +85,32 @@ class _ParquetWriter:
 
     def close(self) -> None:
         try:
-            if self._rows or self._writer is None:
+            if self._rows or self._writing is None:
                 self._flush()
+            self._written()
         finally:
+            self._thread.shutdown()
             if self._writer is not None:
                 self._writer.close()
         self._stream.close()
 
     def _flush(self) -> None:
         table = pa.concat_tables([pa.Table.from_batches([], self._schema), *self._held])
+        self._held, self._rows = [], 0
+        self._written()
+        self._writing = self._thread.submit(self._write_group, table)
+
+    def _written(self) -> None:
+        """Waits for the row group that is being written; raises what has gone wrong with it."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
             chosen: Any = _repetitive(table)  # names too, which pyarrow's annotation leaves out
             self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen)
-        if self._rows:
-            self._writer.write_table(table, row_group_size=self._rows)
-        self._held, self._rows = [], 0
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=table.num_rows)
 
 
 def _group_rows(table: pa.Table) -> int:

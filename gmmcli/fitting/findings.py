@@ -52,17 +52,21 @@ def _same(model: GaussianMixture) -> list[str]:
 
 
 def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[str]:
-    """Components with fewer rows than parameters of their own."""
+    """Components with no more rows than parameters of their own."""
     own = model.dims + (0 if family.shared or not family.learned else family.scale_count(model.dims))
     counts = (model.weights.detach() * rows).tolist()
-    few = [(k, count) for k, count in enumerate(counts) if count < own]
+    few = [(k, count) for k, count in enumerate(counts) if count < own + 0.5]
     if not few:
         return []
     listed = ", ".join(f"{k} ({count:.3g})" for k, count in few[:5]) + (", …" if len(few) > 5 else "")
     return [
-        f"fewer rows than the {own} parameters that a component has of its own: component {listed}: "
+        f"no more rows than the {_parameters(own)} that a component has of its own: component {listed}: "
         "lower --components, choose a simpler --family, or use --prior"
     ]
+
+
+def _parameters(count: int) -> str:
+    return "1 parameter" if count == 1 else f"{count} parameters"
 
 
 def collinear_columns(

@@ -23,6 +23,7 @@ from gmmcli.fitting.workers import default_threads
 from gmmcli.threads import single_intra_op_thread
 
 SURVEY, LAYING_OUT = 2, 1  # readings of the data
+FEW_COLUMNS = 32  # whose covariances, which tell of duplicated columns, cost little beside a reading
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ class SurveyedRows:
         whitened = any(family.coordinates == "whitened" for family in families)
         with single_intra_op_thread():
             summary = survey(
-                blocks, distinct=most, covariances=whitened, threads=threads, names=names, group=execution.group
-            )
+                blocks, distinct=most, covariances=whitened, threads=threads, names=names, group=execution.group,
+                few_columns=FEW_COLUMNS,
+            )  # fmt: skip
         names = list(names) if names is not None else [f"x{d + 1}" for d in range(len(summary.mean))]
         dtype = pass_dtype(options.precision, device)
         return cls(blocks, names, summary, dtype, device, threads, options.standardize, options.seed, execution)

@@ -101,11 +101,13 @@ def survey(
     threads: int,
     names: Sequence[str] | None = None,
     group: Group = ALONE,
+    few_columns: int = 0,
 ) -> Survey:
     """Reads the data twice. Raises InputError where no row has weight and a cell, and for numbers too far apart.
 
     blocks: those of this process; distinct: how far different rows are counted; covariances: whether the off-diagonal
-    moments are taken, where every cell is observed; names: of the columns, which a group must give.
+    moments are taken, where every cell is observed; few_columns: of at most so many they are taken anyway; names: of
+    the columns, which a group must give.
     """
     found = _Ranges.none(len(names)) if names is not None else None
     for part in map_blocks(lambda block: _ranges(block, distinct), blocks, threads):
@@ -116,7 +118,7 @@ def survey(
     if found is None or not found.rows:
         raise InputError("no row has a positive weight")
     rows, heaviest, different = found.rows, found.heaviest, found.different
-    covariances = covariances and found.complete
+    covariances = (covariances or len(found.low) <= few_columns) and found.complete
     # 0 for a column without a cell, and not −0, of which it depends on the order whether it is the least of zeros
     low, high = (torch.where(end.isfinite(), end, 0) + 0.0 for end in (found.low, found.high))
     wide: list[int] = (~(high - low).isfinite()).nonzero()[:, 0].tolist()

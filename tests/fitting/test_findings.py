@@ -46,10 +46,21 @@ def test_a_component_on_few_rows_is_found() -> None:
     assert gmmcli.fit(x, 2, "isotropic").findings == []
 
 
-def test_constant_and_collinear_columns_are_found() -> None:
+def test_a_component_on_one_row_is_found() -> None:
+    """Under a shared variance it can be ever so narrow, and stays sound."""
+    x = torch.cat([rows(100, 1), torch.full((1, 1), 50.0).double()])
+    found = gmmcli.fit(x, 2, "tied").findings
+    assert found == [
+        "no more rows than the 1 parameter that a component has of its own: component 1 (1): lower --components, "
+        "choose a simpler --family, or use --prior"
+    ]
+
+
+@pytest.mark.parametrize("family", ["full", "tied", "diagonal", "isotropic", "shared_isotropic"])
+def test_constant_and_collinear_columns_are_found(family: str) -> None:
     x = rows(200, 2)
     twice = torch.cat([x, x[:, :1]], 1)
-    assert any("x1, x3" in text and "--exclude" in text for text in gmmcli.fit(twice, 1).findings)
+    assert any("x1, x3" in text and "--exclude" in text for text in gmmcli.fit(twice, 1, family).findings)
     constant = torch.cat([x, torch.full((200, 1), 7.0).double()], 1)
     assert any("x3 is constant" in text for text in gmmcli.fit(constant, 1, "isotropic").findings)
 
