@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,17 @@ def test_any_number_of_processes_gives_the_same_model(processes: int, shards: Pa
     assert done(torchrun(processes, "fit", str(shards / "data"), *FIT, "-o", "m.pt")) == (0, "")
     assert_same_model("m.pt", shards / "one.pt")
     assert new_files(here) == {"m.pt"}
+
+
+def test_two_hosts(shards: Path, here: Path) -> None:
+    """As the README has it, but that both are this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    meeting = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint)
+    hosts = [torchrun(2, "fit", str(shards / "data"), *FIT, "-o", "m.pt", meeting=meeting) for _ in range(2)]
+    assert [done(host) for host in hosts] == [(0, ""), (0, "")]
+    assert_same_model("m.pt", shards / "one.pt")
 
 
 def test_processes_without_rows_and_text_files(here: Path) -> None:

@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from tests.cli.conftest import ENVIRONMENT
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
-def torchrun(processes: int, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
-    """Starts `gmm` as so many processes."""
+def torchrun(
+    processes: int, *arguments: str, restarts: int = 0, meeting: Sequence[str] = ("--standalone",)
+) -> subprocess.Popen[str]:
+    """Starts `gmm` as so many processes. meeting: how several torchruns, one on each host, find each other."""
     command = [*TORCHRUN, "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
-    command += ["--standalone", "-m", "gmmcli", *arguments]
+    command += [*meeting, "-m", "gmmcli", *arguments]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
     )
