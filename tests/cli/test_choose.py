@@ -105,7 +105,7 @@ def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
         ("-k 1:3 --criterion holdout --folds 1", "--folds 1: give at least 2"),
         ("-k 1:3 --init faithful.pt", "--init faithful.pt: a file starts one fit"),
         ("-k 1:3 --table nowhere/g.csv", "nowhere/g.csv: there is no folder"),
-        ("-k 1:3 --table g.xyz", "g.xyz: no format by this suffix"),
+        ("-k 1:3 --table g.xyz", "--table g.xyz: no format by this suffix: give one of .csv, .tsv"),
         ("-k 1:3 --table - --json", "both write to standard output"),
         ("-k 1:3 --bootstrap 10 --weights waiting", "--bootstrap draws whole rows"),
         ("-k 1:3 --variance 2 -f full,tied", "--variance applies to --family constant"),
