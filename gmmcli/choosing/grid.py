@@ -33,16 +33,16 @@ ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contai
 class Store(Protocol):
     """Where finished cells are kept, so that an interrupted grid need not start anew."""
 
-    def get(self, options: FitOptions) -> Cell | None:
-        """The cell of these options, where it is kept."""
+    def get(self, options: FitOptions, data: str) -> Cell | None:
+        """The cell of these options and of data with this fingerprint, where it is kept."""
         ...
 
     def put(self, options: FitOptions, cell: Cell) -> None:
         """Keeps a finished cell."""
         ...
 
-    def remove(self) -> None:
-        """Forgets all."""
+    def remove(self) -> str | None:
+        """Forgets the cells of this grid; returns where others are kept, None where there are none."""
         ...
 
 
@@ -106,8 +106,7 @@ def fit_grid(
         folds = [(read(others), fold) for others, fold in parts]
 
     def kept(its: FitOptions) -> Cell | None:
-        cell = None if store is None else store.get(its)
-        return cell if cell is not None and cell.metadata["data"]["fingerprint"] == rows.summary.fingerprint else None
+        return None if store is None else store.get(its, rows.summary.fingerprint)
 
     def fits(of: SurveyedRows, purpose: str = "") -> RandomStarts:
         return RandomStarts(of, all_options, watcher, lambda its: kept(its) is not None, purpose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from gmmcli.cli.grid_options import Choosing
 from gmmcli.cli.grid_report import grid_report, table_columns
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import as_read
+from gmmcli.cli.interrupts import kept_of_fit, kept_of_grid, telling_what_is_kept
 from gmmcli.cli.options import (
     OUTPUT,
     REPORT,
@@ -40,6 +42,7 @@ from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
 from gmmcli.distributed import place
 from gmmcli.errors import NotConvergedError
+from gmmcli.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection, Source
@@ -142,14 +145,18 @@ def fit(
 
     as_json_lines = running.log_format == "json" and group.rank == 0
     followed = follow(console, log_every, visualizer, settings.fits, meter, as_json=as_json_lines)
-    with naming(source, running.checkpoint), followed as watcher:
-        work = Work(blocks, selection.used, options, watcher, execution)
-        if settings.grid is None:
-            key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
-            fitted = fit_one(work, settings.start, running.keeper(key, begin, group.rank == 0))
-        else:
-            key = [selection.used, weights, missing, settings.grid.criterion, settings.grid.folds]
-            fitted = fit_several(work, settings.grid, running.store(output, key), choosing.bootstrap)
+    work = Work(blocks, selection.used, options, execution)
+    if settings.grid is None:
+        key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
+        checkpoints = running.checkpoints(key, begin, group.rank == 0)
+        run, kept = partial(fit_one, work, settings.start, checkpoints), partial(kept_of_fit, checkpoints)
+    else:
+        key = [selection.used, weights, missing, settings.grid.criterion, settings.grid.folds]
+        store = running.store(output, key)
+        run = partial(fit_several, work, settings.grid, store, choosing.bootstrap)
+        kept = partial(kept_of_grid, store, settings.fits)
+    with naming(source, running.checkpoint), telling_what_is_kept(console, kept), followed as watcher:
+        fitted = run(watcher)
     rows_read, rows_left_out = sums_over(group, blocks.rows_read, blocks.rows_dropped)
     if group.rank > 0:  # the first process alone writes
         return
@@ -166,7 +173,7 @@ def fit(
         "init": masked(fitting.init),
         "reading": asdict(reading),
     }
-    _save(fitted, metadata, targets)
+    others = _save(fitted, metadata, targets)
     drawn = None if visualizer is None else visualizer.draw(source, fitted, metadata["restart"], weights)
 
     if not console.live:
@@ -175,6 +182,8 @@ def fit(
         grid_report(console, fitted.grid)
     if drawn is not None:
         console.note(drawn)
+    if others is not None:
+        console.note(f"{printable(others)}: stays, as there is more in it, such as fits of another grid")
     fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
@@ -182,19 +191,21 @@ def fit(
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
 
 
-def _save(fitted: Fitted, metadata: Mapping[str, Any], targets: Targets) -> None:
-    """Writes the model, before all else: a table that cannot be written is to cost no fit."""
+def _save(fitted: Fitted, metadata: Mapping[str, Any], targets: Targets) -> str | None:
+    """Writes the model, before all else: a table that cannot be written is to cost no fit.
+
+    Returns the folder where other grids' fits are kept, None where there is none.
+    """
     from gmmcli.data import open_sink, table_of_values
     from gmmcli.model_file import save_model
 
     save_model(targets.model, fitted.model, metadata)
     if fitted.grid is None:
-        return
+        return None
     if targets.table is not None:
         with open_sink(targets.table) as sink:
             sink.write(table_of_values(table_columns(fitted.grid)))
-    if fitted.grid.store is not None:
-        fitted.grid.store.remove()
+    return None if fitted.grid.store is None else fitted.grid.store.remove()
 
 
 def _select(

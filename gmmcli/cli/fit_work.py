@@ -34,7 +34,6 @@ class Work:
     blocks: Iterable[Block]
     columns: Sequence[str]
     options: FitOptions
-    watcher: Watcher
     execution: Execution
 
 
@@ -48,29 +47,33 @@ class Fitted:
     grid: Grid | None = None
 
 
-def fit_one(work: Work, start: Start | None, keeper: Callable[[SurveyedRows], Keeper] | None) -> Fitted:
+def fit_one(
+    work: Work, start: Start | None, keeper: Callable[[SurveyedRows], Keeper] | None, watcher: Watcher
+) -> Fitted:
     """A single fit, from the start where there is one."""
     from gmmcli.fitting.fit import fit_blocks
     from gmmcli.metadata import describe
 
     given = None if start is None else start.at(work.columns)
     result = fit_blocks(
-        work.blocks, work.options, columns=work.columns, start=given, listener=work.watcher.listener, keeper=keeper,
+        work.blocks, work.options, columns=work.columns, start=given, listener=watcher.listener, keeper=keeper,
         execution=work.execution,
     )  # fmt: skip
     return Fitted(result.model, describe(result), result.order)
 
 
-def fit_several(work: Work, grid: GridOptions, store: Store | None, replicates: int | None) -> Fitted:
+def fit_several(
+    work: Work, grid: GridOptions, store: Store | None, replicates: int | None, watcher: Watcher
+) -> Fitted:
     """The best of a grid of fits. replicates: of the bootstrap, None for none."""
     from gmmcli.choosing.bootstrap import bootstrap
     from gmmcli.choosing.grid import fit_grid
 
     chosen = fit_grid(
-        work.blocks, work.options, grid, columns=work.columns, watcher=work.watcher, store=store,
+        work.blocks, work.options, grid, columns=work.columns, watcher=watcher, store=store,
         execution=work.execution,
     )  # fmt: skip
-    tested = bootstrap(work.blocks, chosen, work.options, replicates, work.watcher, work.execution)
+    tested = bootstrap(work.blocks, chosen, work.options, replicates, watcher, work.execution)
     more = {"selection": grid_metadata(chosen), "bootstrap": tested}
     return Fitted(chosen.model, {**chosen.best.metadata, **more}, chosen.best.order, chosen)
 

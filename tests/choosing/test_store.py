@@ -43,8 +43,10 @@ def run(folder: Path, key: Any = "", shift: float = 0.0, **options: Any) -> Grid
 def test_finished_cells_are_not_fitted_again(tmp_path: Path, fits: list[tuple[str, int]]) -> None:
     first = run(tmp_path)
     assert len(fits) == 4
-    (tmp_path / "cells" / "full-1.pt").unlink()
-    (tmp_path / "cells" / "isotropic-2.pt").write_bytes(b"cut")
+    (path,) = tmp_path.glob("cells/full-1-*.pt")
+    path.unlink()
+    (path,) = tmp_path.glob("cells/isotropic-2-*.pt")
+    path.write_bytes(b"cut")
     again = run(tmp_path)
     assert fits[4:] == [("isotropic", 2), ("full", 1)]
     rows = [[{**cell.row(), "seconds": None} for cell in grid.cells] for grid in (first, again)]
@@ -57,7 +59,11 @@ def test_cells_of_other_data_or_options_are_fitted_anew(
     other: dict[str, Any], tmp_path: Path, fits: list[tuple[str, int]]
 ) -> None:
     run(tmp_path)
-    run(tmp_path, **other)
+    grid = run(tmp_path, **other)
+    assert len(fits) == 8
+    assert grid.store is not None
+    assert grid.store.remove() == str(tmp_path / "cells")
+    run(tmp_path)
     assert len(fits) == 8
 
 
@@ -89,12 +95,12 @@ def test_what_is_not_of_the_grid_stays(tmp_path: Path) -> None:
     (tmp_path / "cells" / "notes.txt").write_text("mine")
     grid = run(tmp_path)
     assert grid.store is not None
-    grid.store.remove()
+    assert grid.store.remove() == str(tmp_path / "cells")
     assert [path.name for path in (tmp_path / "cells").iterdir()] == ["notes.txt"]
 
 
 def test_removed_the_folder_is_gone(tmp_path: Path) -> None:
     grid = run(tmp_path)
     assert grid.store is not None
-    grid.store.remove()
+    assert grid.store.remove() is None
     assert list(tmp_path.iterdir()) == []

@@ -73,19 +73,69 @@ def test_an_interrupted_grid_goes_on_with_resume(here: Path) -> None:
     with subprocess.Popen(
         [*EXECUTABLE, *command],
         env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
     ) as running:
-        while not Path("m.pt.cells/full-3.pt").exists():
+        while not any(Path().glob("m.pt.cells/full-3-*.pt")):
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        last = running.stderr.read().splitlines()[-1]
     assert running.returncode == 130
     kept = {path.name for path in Path("m.pt.cells").iterdir()}
+    assert last == (
+        f"gmm: interrupted: {len(kept)} of 12 fits are kept in m.pt.cells: the same command goes on from them"
+    )
     assert not Path("m.pt").exists()
     told = process(*command).stderr
     assert told.count("\nfit ") <= 13 - len(kept)
     assert not Path("m.pt.cells").exists()
     assert len(load_model("m.pt")[1]["selection"]["cells"]) == 12
+
+
+def test_what_is_kept_of_another_grid_stays(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ("fit", FAITHFUL, "-k", "1:2", *QUICK, "--resume", "-o", "m.pt")
+    with monkeypatch.context() as patched:
+        patched.setattr("gmmcli.cli.fit_work.grid_metadata", interrupt)
+        assert gmm(*first).code == 130
+    kept = {path.name for path in Path("m.pt.cells").iterdir()}
+    assert len(kept) == 2
+    Path("other.csv").write_text(Path(FAITHFUL).read_text().replace("3.6", "3.7"))  # of the same columns
+    told = ok("fit", "other.csv", *first[2:]).stderr
+    assert "m.pt.cells: stays, as there is more in it, such as fits of another grid\n" in told
+    assert {path.name for path in Path("m.pt.cells").iterdir()} == kept
+    told = ok(*first, "--log-every", "100000").stderr
+    assert "\nfit " not in told
+    assert "stays" not in told
+    assert not Path("m.pt.cells").exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "nothing of the fit is kept: --checkpoint FILE would keep it"),
+        (("--checkpoint", "c"), "nothing is kept in c yet"),
+        (
+            ("--checkpoint", "c", "--checkpoint-every", "1"),
+            "the fit is kept in c as far as it came: --resume goes on from it",
+        ),
+        (("-f", "full,tied"), "none of the fits is kept: --resume would keep those that are done"),
+        (("-f", "full,tied", "--resume"), "no fit is kept, as none of 2 was done"),
+    ],
+)
+def test_an_interrupt_tells_what_is_kept(
+    options: tuple[str, ...], told: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gmmcli.fitting.fit._closing_pass", interrupt)
+    outcome = gmm("fit", FAITHFUL, "-k", "2", *QUICK, *options, "-o", "m.pt")
+    assert (outcome.code, outcome.stderr) == (130, f"gmm: interrupted: {told}\n")
+    assert Path("c").exists() == ("--checkpoint-every" in options)
+    assert gmm("fit", FAITHFUL, "-k", "2", *QUICK, *options, "-q", "-o", "m.pt").stderr == ""
 
 
 def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
