@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from gmmcli.addresses import inside
-from gmmcli.choosing.cells import Cell
+from gmmcli.choosing.cells import Cause, Cell
 from gmmcli.errors import GmmError
 from gmmcli.files import has_entries, make_folder, remove
 from gmmcli.fitting.options import FitOptions
@@ -50,7 +50,9 @@ class FolderStore:
             return None
         self._kept.add(path)
         holdout = math.nan if kept["holdout"] is None else kept["holdout"]
-        return Cell(options.family, options.components, model, metadata, holdout, kept["reason"])
+        return Cell(
+            options.family, options.components, model, metadata, holdout, kept["cause"] and Cause(**kept["cause"])
+        )
 
     def put(self, options: FitOptions, cell: Cell) -> None:
         """Keeps a cell that did not fail; failing again costs little."""
@@ -59,7 +61,7 @@ class FolderStore:
         make_folder(self.folder)
         key = self._its_key(options, cell.metadata["data"]["fingerprint"])
         path = self._path(options, key)
-        kept = {"key": key, "holdout": cell.holdout, "reason": cell.reason}
+        kept = {"key": key, "holdout": cell.holdout, "cause": cell.cause and dataclasses.asdict(cell.cause)}
         save_model(path, cell.model, {**cell.metadata, "cell": kept})
         self._kept.add(path)
 

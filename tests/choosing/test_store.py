@@ -11,6 +11,7 @@ import torch
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import random_starts
 from gmmcli.choosing import store as stores
+from gmmcli.choosing.cells import Cause, distrusted
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.store import FolderStore
@@ -88,6 +89,16 @@ def test_held_out_log_likelihoods_are_kept_too(tmp_path: Path, fits: list[tuple[
     again = run(tmp_path, criterion="holdout")
     assert len(fits) == made
     assert [cell.holdout for cell in again.cells] == [cell.holdout for cell in first.cells]
+
+
+def test_why_a_cell_is_not_to_be_trusted_is_kept_too(tmp_path: Path) -> None:
+    grid = run(tmp_path)
+    cell, options = grid.cells[0], FitOptions(restarts=2, family="isotropic", components=1)
+    store = FolderStore(str(tmp_path / "cells"), "")
+    store.put(options, distrusted(cell, Cause("flat", "component 0 is nearly flat")))
+    kept = store.get(options, cell.metadata["data"]["fingerprint"])
+    assert kept is not None
+    assert kept.cause == Cause("flat", "component 0 is nearly flat")
 
 
 def test_what_is_not_of_the_grid_stays(tmp_path: Path) -> None:

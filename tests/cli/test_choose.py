@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gmmcli.choosing.cells import Cause, Cell
+from gmmcli.cli.grid_report import _by_cause
 from gmmcli.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, gmm, ok, process
 
@@ -53,6 +55,14 @@ def test_cells_of_one_cause_are_told_together(here: Path) -> None:
     assert told.count("distinct rows") == 1
     with Path("g.csv").open() as file:
         assert sum("distinct rows" in row["reason"] for row in csv.DictReader(file)) == 3
+
+
+def test_causes_of_different_kinds_are_told_apart() -> None:
+    def cell(components: int, kind: str, share: float) -> Cell:
+        return Cell("full", components, None, {}, cause=Cause(kind, f"component {components} at {share}"))
+
+    cells = [cell(3, "flat", 1e-9), cell(4, "few rows", 0.5), cell(5, "flat", 2e-9)]
+    assert [[one.components for one in alike] for alike in _by_cause(cells)] == [[3, 5], [4]]
 
 
 def test_other_criteria_and_outputs(here: Path) -> None:

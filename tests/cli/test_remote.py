@@ -115,7 +115,7 @@ def test_every_output_of_a_fit_may_be_remote(here: Path, s3: S3) -> None:
 
 def test_cells_of_a_grid_are_kept_beside_a_remote_model(here: Path, s3: S3, tmp_path: Path) -> None:
     model, metadata = load_model("faithful.pt")
-    cell = Cell("full", 2, model, metadata, float("nan"), "")
+    cell = Cell("full", 2, model, metadata, float("nan"))
     options, data = FitOptions(components=2, family="full"), metadata["data"]["fingerprint"]
     for folder in (s3.address("m.pt.cells") + s3.options, f"file://{tmp_path}/m.pt.cells"):
         store = FolderStore(folder, ["key"])
