@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gmmcli.cli.completion import column
+from gmmcli.cli.completion import column, model_column_list
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
@@ -54,6 +54,7 @@ def plot(
             metavar="LIST",
             help="Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
             "comma-separated. Default: all, or the six that tell the components apart best.",
+            autocompletion=model_column_list,
             rich_help_panel=PICTURE,
         ),
     ] = None,
