@@ -24,6 +24,7 @@ TELLING_COMPONENTS = 12
 DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
 SHOWN_OVERLAPS = 5
+LEAST_ROWS = 1  # of a component, by their probabilities, for it to be told where they go
 
 
 def rows_line(metadata: Metadata) -> str:
@@ -104,7 +105,9 @@ def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
         f"{math.log(metadata['components'] + bool(metadata['options']['noise'])):.3f} nats"
     ]
     background = metadata["components"]
-    for i, j, share in certainty["overlaps"][:SHOWN_OVERLAPS]:
+    shares = [*model.weights.tolist(), *([] if model.background is None else [float(model.background)])]
+    held = [pair for pair in certainty["overlaps"] if shares[pair[0]] * metadata["rows"] >= LEAST_ROWS]
+    for i, j, share in held[:SHOWN_OVERLAPS]:
         one, other = ("the background" if k == background else f"component {k}" for k in (i, j))
         line = f"overlap: {percent(share)} of the rows of {one} go to {other} by their probabilities"
         if background not in (i, j):
@@ -133,10 +136,12 @@ def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Ta
     if not found:
         return []
     test, errors = found["ratio_test"], found["standard_errors"]
+    least = math.isclose(test["p"], 1 / (1 + test["replicates"]))
     test_line = (
         f"likelihood-ratio test of {count(test['components'], 'component')} against {test['components'] + 1}: "
         f"2 Δ log L = {test['statistic']:.2f}, p = {test['p']:.3g} by {count(test['replicates'], 'sample')} drawn "
         f"from the fit of {test['components']}"
+        + (", the least that p can be with so many: raise --bootstrap to see how small it is" if least else "")
     )
     names = [printable(name) for name in column_names(model)]
     rows = [

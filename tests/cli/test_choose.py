@@ -151,6 +151,7 @@ def test_an_interrupt_tells_what_is_kept(
 def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
     told = ok("fit", FAITHFUL, "-k", "1", "--bootstrap", "4", *QUICK, "-o", "m.pt").stderr
     assert "likelihood-ratio test of 1 component against 2: 2 Δ log L = 319.07, p = 0.2 by 4 samples drawn" in told
+    assert "from the fit of 1, the least that p can be with so many: raise --bootstrap" in told
     assert "standard errors of weights" in told
     assert load_model("m.pt")[1]["bootstrap"]["ratio_test"]["replicates"] == 4
     assert "likelihood-ratio test" in ok("show", "m.pt").out
