@@ -50,6 +50,7 @@ class Checkpoint(Keeper):
         self._before = 0.0  # seconds of earlier attempts
         self._newest: Standing | None = None
         self._written: Standing | None = None
+        self.there = False  # whether the file has a standing of this fit
         self._at, self._passes = time.monotonic(), 0
 
     @property
@@ -74,6 +75,7 @@ class Checkpoint(Keeper):
         if found["data"] != self._data:
             raise InputError(f"{label}: the data has changed since it was written: remove it to start anew")
         self._before = found["seconds"]
+        self.there = True
         return found["standing"]
 
     def passed(self, standing: Standing) -> None:
@@ -108,6 +110,7 @@ class Checkpoint(Keeper):
             self._newest = None
             raise
         self._written = self._newest
+        self.there = True
 
 
 def _replace(path: str, content: memoryview) -> None:

@@ -5,9 +5,16 @@ Exit codes: 1 I/O failure or the unexpected, 2 usage, 3 a named input, 4 numeric
 
 
 class GmmError(Exception):
-    """Anything gmmcli reports on purpose. `str(error)` is one line; `exit_code` is what the program exits with."""
+    """Anything gmmcli reports on purpose. `str(error)` is one line; `exit_code` is what the program exits with.
+
+    kind: what errors have in common that differ in their numbers only; by default the line itself.
+    """
 
     exit_code = 1
+
+    def __init__(self, line: str = "", kind: str | None = None) -> None:
+        super().__init__(line)
+        self.kind = line if kind is None else kind
 
 
 class UsageError(GmmError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gmmcli.choosing.options import CRITERIA
+from gmmcli.errors import GmmError, InputError
 from gmmcli.fitting.result import FitResult
 from gmmcli.metadata import describe
 from gmmcli.mixture import GaussianMixture
@@ -16,11 +17,28 @@ NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "pass
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why a fit failed or is not to be trusted. kind: what such cells have in common; reason: of this one, in words.
+
+    of_input: whether the rows are at fault, and not the arithmetic.
+    """
+
+    kind: str
+    reason: str
+    of_input: bool = False
+
+    @classmethod
+    def of_error(cls, error: GmmError) -> Cause:
+        """That of a fit that failed."""
+        return cls(error.kind, str(error), isinstance(error, InputError))
+
+
+@dataclass(frozen=True)
 class Cell:
     """The fit of a family with K components, or what became of it.
 
     model, metadata: None and empty where it failed. holdout: held-out log-likelihood per row, nats; NaN where none
-    was taken. reason: why the fit failed or is not to be trusted, None for a sound one. order: see FitResult; of a
+    was taken. cause: why the fit failed or is not to be trusted, None for a sound one. order: see FitResult; of a
     cell from a store it is not known.
     """
 
@@ -29,15 +47,16 @@ class Cell:
     model: GaussianMixture | None
     metadata: Mapping[str, Any]
     holdout: float = math.nan
-    reason: str | None = None
+    cause: Cause | None = None
     order: Sequence[int] = ()
 
     @classmethod
     def of(cls, result: FitResult) -> Cell:
         """That of a fit."""
-        options = result.options
-        metadata, reason = describe(result), result.unsound
-        return cls(options.family, options.components, result.model, metadata, reason=reason, order=result.order)
+        options, flaw = result.options, result.flaw
+        cause = None if flaw is None else Cause(flaw.kind, flaw.reason)
+        metadata = describe(result)
+        return cls(options.family, options.components, result.model, metadata, cause=cause, order=result.order)
 
     @property
     def failed(self) -> bool:
@@ -47,7 +66,12 @@ class Cell:
     @property
     def sound(self) -> bool:
         """Whether the fit is to be trusted."""
-        return self.reason is None
+        return self.cause is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not, in words."""
+        return None if self.cause is None else self.cause.reason
 
     def number(self, name: str) -> float:
         """One of NUMBERS; NaN where the fit failed."""
@@ -79,6 +103,6 @@ def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
     return min(there, key=key, default=None)
 
 
-def distrusted(cell: Cell, reason: str) -> Cell:
-    """The cell, not to be trusted for that reason."""
-    return replace(cell, reason=reason, metadata={**cell.metadata, "unsound": reason})
+def distrusted(cell: Cell, cause: Cause) -> Cell:
+    """The cell, not to be trusted for that cause."""
+    return replace(cell, cause=cause, metadata={**cell.metadata, "unsound": cause.reason})

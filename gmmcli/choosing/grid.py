@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gmmcli.blocks import Block
-from gmmcli.choosing.cells import Cell, best, distrusted
+from gmmcli.choosing.cells import Cause, Cell, best, distrusted
 from gmmcli.choosing.holdout import Fold, log_likelihood
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.random_starts import RandomStarts, fit_cell
@@ -28,21 +28,22 @@ from gmmcli.fitting.rows import SurveyedRows
 from gmmcli.mixture import GaussianMixture
 
 ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
+TIME_UP = Cause("time limit", "not fitted, as the time allowed by --time-limit was up")
 
 
 class Store(Protocol):
     """Where finished cells are kept, so that an interrupted grid need not start anew."""
 
-    def get(self, options: FitOptions) -> Cell | None:
-        """The cell of these options, where it is kept."""
+    def get(self, options: FitOptions, data: str) -> Cell | None:
+        """The cell of these options and of data with this fingerprint, where it is kept."""
         ...
 
     def put(self, options: FitOptions, cell: Cell) -> None:
         """Keeps a finished cell."""
         ...
 
-    def remove(self) -> None:
-        """Forgets all."""
+    def remove(self) -> str | None:
+        """Forgets the cells of this grid; returns where others are kept, None where there are none."""
         ...
 
 
@@ -106,8 +107,7 @@ def fit_grid(
         folds = [(read(others), fold) for others, fold in parts]
 
     def kept(its: FitOptions) -> Cell | None:
-        cell = None if store is None else store.get(its)
-        return cell if cell is not None and cell.metadata["data"]["fingerprint"] == rows.summary.fingerprint else None
+        return None if store is None else store.get(its, rows.summary.fingerprint)
 
     def fits(of: SurveyedRows, purpose: str = "") -> RandomStarts:
         return RandomStarts(of, all_options, watcher, lambda its: kept(its) is not None, purpose)
@@ -120,7 +120,7 @@ def fit_grid(
         family, components = its.family, its.components
         cell = kept(its)
         if cell is None and cells and not random.has(its) and execution.late():
-            cell = Cell(family, components, None, {}, reason="not fitted, as the time allowed by --time-limit was up")
+            cell = Cell(family, components, None, {}, cause=TIME_UP)
         elif cell is None:
             cell = _cell(rows, its, cells, watcher, random)
             if folds and not cell.failed:
@@ -131,8 +131,17 @@ def fit_grid(
         watcher.ends(cell)
     chosen = best(cells, grid.criterion)
     if chosen is None:
-        raise NumericalError(f"every cell of the grid failed, the first with: {cells[0].reason}")
+        raise _all_failed(cells)
     return Grid(grid, cells, chosen, store)
+
+
+def _all_failed(cells: Sequence[Cell]) -> GmmError:
+    """The error of a grid without a fit: of the rows where these are at fault in every cell."""
+    causes = [cell.cause for cell in cells if cell.cause is not None]
+    kind = InputError if all(cause.of_input for cause in causes) else NumericalError
+    if len({cause.reason for cause in causes}) == 1:
+        return kind(causes[0].reason)
+    return kind(f"every cell of the grid failed, the first with: {causes[0].reason}")
 
 
 def _cell(
@@ -154,16 +163,16 @@ def _cell(
         if kept.unsound is None and kept.log_likelihood >= level:
             break
     if kept is None:
-        return Cell(options.family, options.components, None, {}, reason=str(failures[0]))
+        return Cell(options.family, options.components, None, {}, cause=Cause.of_error(failures[0]))
     cell = Cell.of(replace(kept, options=options))
     if kept.model.components < options.components:
-        return distrusted(cell, f"{kept.model.components} components are left of it, the others were dropped")
+        left = f"{kept.model.components} components are left of it, the others were dropped"
+        return distrusted(cell, Cause("dropped components", left))
     if under is not None and cell.sound and kept.log_likelihood < level:
         # the fits begun at the simpler ones reach these at least, so they are unsound
         simpler_one = f"{under.family} with {under.components}"
-        return distrusted(
-            cell, f"a lower log-likelihood than {simpler_one}, and no sound fit above that was found: use that one"
-        )
+        below = f"a lower log-likelihood than {simpler_one}, and no sound fit above that was found: use that one"
+        return distrusted(cell, Cause(f"below a fit of {under.family}", below))
     return cell
 
 
@@ -216,7 +225,8 @@ def _judged(cell: Cell, judges: Sequence[tuple[RandomStarts, Fold]], options: Fi
         try:
             model = others.fit(options).model
         except (InputError, NumericalError) as error:
-            return distrusted(cell, f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}")
+            failed = f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}"
+            return distrusted(cell, Cause(f"a fold failed: {error.kind}", failed))
         part, its_weight = log_likelihood(held_out, model, rows.threads, rows.execution.group)
         total, weight = total + part, weight + its_weight
     return replace(cell, holdout=total / weight)

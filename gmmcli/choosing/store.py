@@ -1,21 +1,22 @@
 """Finished cells of a grid on disk, so that an interrupted one does not start anew.
 
-A folder with a model file for each cell. One that was made of other data, by other options or by another version is
-not used, and neither is one that cannot be read.
+A folder with a model file for each cell, named by family, components and a hash of all that the fit depends on, so
+that several grids can be kept in it side by side. One that cannot be read is not used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 from typing import Any
 
 from gmmcli.addresses import inside
-from gmmcli.choosing.cells import Cell
+from gmmcli.choosing.cells import Cause, Cell
 from gmmcli.errors import GmmError
-from gmmcli.files import make_folder, remove
+from gmmcli.files import has_entries, make_folder, remove
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model_file import load_model, save_model
 from gmmcli.version import __version__
@@ -24,49 +25,64 @@ IRRELEVANT = ("threads",)  # options that change no result
 
 
 class FolderStore:
-    """A folder that is made when the first cell is kept. key: what the fits depend on beside their options.
-
-    Whether a cell is of the same data its reader asks: the metadata have a fingerprint.
-    """
+    """A folder that is made when the first cell is kept. key: what the fits depend on beside options and data."""
 
     def __init__(self, folder: str, key: Any):
-        self._folder = folder
+        self.folder = folder
         self._key = key
         self._kept: set[str] = set()  # files that are cells of this grid
 
-    def get(self, options: FitOptions) -> Cell | None:
-        """The cell of these options, where it is kept."""
+    @property
+    def cells(self) -> int:
+        """How many cells of this grid are known to be kept."""
+        return len(self._kept)
+
+    def get(self, options: FitOptions, data: str) -> Cell | None:
+        """The cell of these options and of data with this fingerprint, where it is kept."""
+        key = self._its_key(options, data)
+        path = self._path(options, key)
         try:
-            model, metadata = load_model(self._path(options))
+            model, metadata = load_model(path)
         except (GmmError, OSError):
             return None
         kept = metadata.pop("cell", {})
-        if kept.get("key") != self._its_key(options):
+        if kept.get("key") != key:
             return None
-        self._kept.add(self._path(options))
+        self._kept.add(path)
         holdout = math.nan if kept["holdout"] is None else kept["holdout"]
-        return Cell(options.family, options.components, model, metadata, holdout, kept["reason"])
+        return Cell(
+            options.family, options.components, model, metadata, holdout, kept["cause"] and Cause(**kept["cause"])
+        )
 
     def put(self, options: FitOptions, cell: Cell) -> None:
         """Keeps a cell that did not fail; failing again costs little."""
         if cell.model is None:
             return
-        make_folder(self._folder)
-        kept = {"key": self._its_key(options), "holdout": cell.holdout, "reason": cell.reason}
-        save_model(self._path(options), cell.model, {**cell.metadata, "cell": kept})
-        self._kept.add(self._path(options))
+        make_folder(self.folder)
+        key = self._its_key(options, cell.metadata["data"]["fingerprint"])
+        path = self._path(options, key)
+        kept = {"key": key, "holdout": cell.holdout, "cause": cell.cause and dataclasses.asdict(cell.cause)}
+        save_model(path, cell.model, {**cell.metadata, "cell": kept})
+        self._kept.add(path)
 
-    def remove(self) -> None:
-        """Removes the cells, and the folder where nothing else is in it."""
+    def remove(self) -> str | None:
+        """Removes the cells of this grid, and the folder where nothing else is in it; returns the folder if it stays.
+
+        What it holds then may be the cells of another grid.
+        """
         for path in self._kept:
             with contextlib.suppress(OSError, GmmError):
                 remove(path)
         with contextlib.suppress(OSError, GmmError):
-            remove(self._folder)
+            if has_entries(self.folder):
+                return self.folder
+            remove(self.folder)
+        return None
 
-    def _path(self, options: FitOptions) -> str:
-        return inside(self._folder, f"{options.family}-{options.components}.pt")
+    def _path(self, options: FitOptions, key: str) -> str:
+        digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+        return inside(self.folder, f"{options.family}-{options.components}-{digest}.pt")
 
-    def _its_key(self, options: FitOptions) -> str:
+    def _its_key(self, options: FitOptions, data: str) -> str:
         chosen = {name: value for name, value in dataclasses.asdict(options).items() if name not in IRRELEVANT}
-        return json.dumps([__version__, self._key, chosen], sort_keys=True)
+        return json.dumps([__version__, self._key, data, chosen], sort_keys=True)

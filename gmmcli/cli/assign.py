@@ -29,6 +29,7 @@ from gmmcli.cli.options import (
     RowsOutput,
 )
 from gmmcli.cli.processes import group_of, refuse_stdin
+from gmmcli.cli.targets import rows_not_over
 from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
 from gmmcli.files import STDOUT
@@ -119,6 +120,7 @@ def assign(
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
     source = Source(data or [], options, scratch=memory.scratch(place().local_size))
+    rows_not_over(output, model, source.paths)
     console = Console(common.quiet or group.rank > 0)
     comparison = None if compare is None else _comparison(compare, source, mixture, options)
     empty = add_columns(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,12 +13,15 @@ import typer
 from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
-from gmmcli.cli.fit_options import Fitting, read_start
+from gmmcli.cli.fit_options import Fitting
 from gmmcli.cli.fit_report import columns_report, fit_report
+from gmmcli.cli.fit_settings import Targets, read_settings
+from gmmcli.cli.fit_work import Fitted, Work, fit_one, fit_several, naming
 from gmmcli.cli.grid_options import Choosing
-from gmmcli.cli.grid_report import grid_metadata, grid_report, table_columns
+from gmmcli.cli.grid_report import grid_report, table_columns
 from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import as_read, check_model_option
+from gmmcli.cli.inputs import as_read
+from gmmcli.cli.interrupts import kept_of_fit, kept_of_grid, telling_what_is_kept
 from gmmcli.cli.options import (
     OUTPUT,
     REPORT,
@@ -38,20 +41,11 @@ from gmmcli.cli.progress import follow
 from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
 from gmmcli.distributed import place
-from gmmcli.errors import InputError, NotConvergedError
+from gmmcli.errors import NotConvergedError
 from gmmcli.names import printable
 
 if TYPE_CHECKING:
-    from gmmcli.blocks import Block
-    from gmmcli.choosing.grid import Grid, Store
-    from gmmcli.choosing.options import GridOptions
-    from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Selection, Source
-    from gmmcli.fitting.execution import Execution
-    from gmmcli.fitting.options import FitOptions
-    from gmmcli.fitting.race import Keeper
-    from gmmcli.fitting.rows import SurveyedRows
-    from gmmcli.mixture import GaussianMixture
     from gmmcli.starts import Start
 
 EXAMPLES = """\
@@ -119,54 +113,54 @@ def fit(
     begin = time.monotonic()
     group = group_of(context)
     read_options = reading.options()
-    grid = choosing.grid(fitting)
-    start = read_start(fitting.init, read_options)
-    options = fitting.options(start) if grid is None else choosing.base(grid, fitting)
+    settings = read_settings(fitting, choosing, running, read_options)
     choosing.check(weights, missing, as_json)
-    running.check(grid is not None)
     refuse_stdin(data, group)
     # only now, since a wrong option is told without them
     with library_imports():
         from gmmcli.blocks import Share
-        from gmmcli.data import Source, check_target, output_format
-        from gmmcli.files import check_place
+        from gmmcli.data import Source
         from gmmcli.fitting.device import pass_dtype, resolve_device
         from gmmcli.fitting.execution import Execution
         from gmmcli.fitting.meter import Meter
-        from gmmcli.model_file import save_model
 
-    check_model_option("--output", output, "model.pt")
-    check_target(choosing.table)
-    output_format(choosing.table)
-    if running.checkpoint is not None:
-        check_place(running.checkpoint, "fit.ckpt")
-    options = among_processes(options)
+    targets = Targets(output, choosing.table, visualize, running.checkpoint)
+    targets.check()
+    options = among_processes(settings.options)
     pass_dtype(options.precision, resolve_device(options.device))
     console = Console(common.quiet or group.rank > 0)
-    cells = 1 if grid is None else len(grid.order())
-    visualizer = None if visualize is None else Visualizer(visualize, log_every, cells > 1)
+    visualizer = None if visualize is None else Visualizer(visualize, log_every, settings.fits > 1)
     scratch = memory.scratch(place().local_size)
     source = Source(data or [], read_options, scratch=scratch)
-    selection = _select(source, start, columns, exclude, weights)
+    targets.check_inputs(source.paths, fitting.init, settings.start)
+    selection = _select(source, settings.start, columns, exclude, weights)
     if console.live:  # elsewhere an error is to be the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
     meter = Meter(blocks.rows, blocks.share_rows)
     execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter)
     if running.dry_run:
-        plan_report(console, blocks, options, grid, execution, missing == "em")
+        plan_report(console, blocks, options, settings.grid, execution, missing == "em")
         return
+
     as_json_lines = running.log_format == "json" and group.rank == 0
-    followed = follow(console, log_every, visualizer, cells, meter, as_json=as_json_lines)
-    with _named(source, running.checkpoint), followed as watcher:
-        if grid is None:
-            key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
-            keeper = running.keeper(key, begin, group.rank == 0)
-            fitted = _fit_one(blocks, options, selection, start, watcher, keeper, execution)
-        else:
-            store = running.store(output, [selection.used, weights, missing, grid.criterion, grid.folds])
-            fitted = _fit_several(blocks, options, selection, grid, store, choosing.bootstrap, watcher, execution)
+    followed = follow(console, log_every, visualizer, settings.fits, meter, as_json=as_json_lines)
+    work = Work(blocks, selection.used, options, execution)
+    if settings.grid is None:
+        key = checkpoint_key(options, blocks.files, selection.used, weights, missing)
+        checkpoints = running.checkpoints(key, begin, group.rank == 0)
+        run, kept = partial(fit_one, work, settings.start, checkpoints), partial(kept_of_fit, checkpoints)
+    else:
+        key = [selection.used, weights, missing, settings.grid.criterion, settings.grid.folds]
+        store = running.store(output, key)
+        run = partial(fit_several, work, settings.grid, store, choosing.bootstrap)
+        kept = partial(kept_of_grid, store, settings.fits)
+    with naming(source, running.checkpoint), telling_what_is_kept(console, kept), followed as watcher:
+        fitted = run(watcher)
     rows_read, rows_left_out = sums_over(group, blocks.rows_read, blocks.rows_dropped)
+    if group.rank > 0:  # the first process alone writes
+        return
+
     metadata = {
         **fitted.metadata,
         "kind": "fit",
@@ -179,19 +173,17 @@ def fit(
         "init": masked(fitting.init),
         "reading": asdict(reading),
     }
-    if group.rank > 0:  # the first process alone writes
-        return
-    save_model(output, fitted.model, metadata)  # first: a table that cannot be written is to cost no fit
-    if fitted.grid is not None and choosing.table is not None:
-        _write_table(fitted.grid, choosing.table)
-    if fitted.grid is not None and fitted.grid.store is not None:
-        fitted.grid.store.remove()
+    others = _save(fitted, metadata, targets)
+    drawn = None if visualizer is None else visualizer.draw(source, fitted, metadata["restart"], weights)
+
     if not console.live:
         columns_report(console, selection, weights)
     if fitted.grid is not None:
         grid_report(console, fitted.grid)
-    if visualizer is not None:
-        visualizer.draw(console, source, fitted.model, metadata["restart"], fitted.order, weights)
+    if drawn is not None:
+        console.note(drawn)
+    if others is not None:
+        console.note(f"{printable(others)}: stays, as there is more in it, such as fits of another grid")
     fit_report(console, fitted.model, metadata, output, time.monotonic() - begin, strict)
     if as_json:
         out.write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
@@ -199,73 +191,21 @@ def fit(
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}: {metadata['stop']['remedy']}")
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """What is saved: the mixture, what is known of it; order: see FitResult. grid: what it was chosen from."""
+def _save(fitted: Fitted, metadata: Mapping[str, Any], targets: Targets) -> str | None:
+    """Writes the model, before all else: a table that cannot be written is to cost no fit.
 
-    model: GaussianMixture
-    metadata: Mapping[str, Any]
-    order: Sequence[int]
-    grid: Grid | None = None
-
-
-def _fit_one(
-    blocks: Iterable[Block],
-    options: FitOptions,
-    selection: Selection,
-    start: Start | None,
-    watcher: Watcher,
-    keeper: Callable[[SurveyedRows], Keeper] | None,
-    execution: Execution,
-) -> _Fitted:
-    from gmmcli.fitting.fit import fit_blocks
-    from gmmcli.metadata import describe
-
-    given = None if start is None else start.at(selection.used)
-    result = fit_blocks(
-        blocks, options, columns=selection.used, start=given, listener=watcher.listener, keeper=keeper,
-        execution=execution,
-    )  # fmt: skip
-    return _Fitted(result.model, describe(result), result.order)
-
-
-def _fit_several(
-    blocks: Iterable[Block],
-    options: FitOptions,
-    selection: Selection,
-    grid: GridOptions,
-    store: Store | None,
-    replicates: int | None,
-    watcher: Watcher,
-    execution: Execution,
-) -> _Fitted:
-    from gmmcli.choosing.bootstrap import bootstrap
-    from gmmcli.choosing.grid import fit_grid
-
-    chosen = fit_grid(
-        blocks, options, grid, columns=selection.used, watcher=watcher, store=store, execution=execution
-    )
-    tested = bootstrap(blocks, chosen, options, replicates, watcher, execution)
-    more = {"selection": grid_metadata(chosen), "bootstrap": tested}
-    return _Fitted(chosen.model, {**chosen.best.metadata, **more}, chosen.best.order, chosen)
-
-
-def _write_table(grid: Grid, target: str) -> None:
+    Returns the folder where other grids' fits are kept, None where there is none.
+    """
     from gmmcli.data import open_sink, table_of_values
+    from gmmcli.model_file import save_model
 
-    with open_sink(target) as sink:
-        sink.write(table_of_values(table_columns(grid)))
-
-
-@contextmanager
-def _named(source: Source, checkpoint: str | None) -> Iterator[None]:
-    """Puts the data's name before an error that the fit, which knows no files, raises of its rows."""
-    try:
-        yield
-    except InputError as error:
-        known = (source.label, *source.labels, printable(checkpoint or "--"), "--")
-        named = str(error).startswith(known)
-        raise InputError(str(error) if named else f"{source.label}: {error}") from None
+    save_model(targets.model, fitted.model, metadata)
+    if fitted.grid is None:
+        return None
+    if targets.table is not None:
+        with open_sink(targets.table) as sink:
+            sink.write(table_of_values(table_columns(fitted.grid)))
+    return None if fitted.grid.store is None else fitted.grid.store.remove()
 
 
 def _select(

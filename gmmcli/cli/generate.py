@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from gmmcli.cli.inputs import check_model_option, column_names
 from gmmcli.cli.options import MIXTURE, OUTPUT, Common, Dtype, FamilyName, Labels, Output, OutputFormat, Samples, Seed
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
-from gmmcli.errors import UsageError
+from gmmcli.cli.targets import apart
 from gmmcli.names import printable
 
 EXAMPLES = """\
@@ -85,7 +84,8 @@ def generate(
     console = Console(common.quiet)
     sink = open_sink(output, output_format)
     if truth is not None:
-        _check_truth(truth, output)
+        check_model_option("--truth", truth, "truth.pt")
+        apart({"--truth": truth, "--output": output})
     chosen = {"radius": radius, "separation": separation, "variance": variance, "seed": seed}
     mixture = random_mixture(components=components, dims=dims, family=family, **chosen)
     if truth is not None:
@@ -94,10 +94,3 @@ def generate(
     label = "true_component" if labels else None
     write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
     RowOutput(output, sink).report(console)
-
-
-def _check_truth(truth: str, output: str | None) -> None:
-    """Raises UsageError where no model can be written, and where the rows are to go."""
-    check_model_option("--truth", truth, "truth.pt")
-    if output is not None and output != "-" and os.path.realpath(truth) == os.path.realpath(output):
-        raise UsageError(f"--truth and --output are both {printable(output)}: give them different names")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +118,11 @@ def _lead(grid: Grid) -> str:
 
 
 def _by_cause(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """The cells of one family that fail for the same reason but for its numbers, together."""
+    """The cells of one family that fail for the same kind of reason together."""
     alike: dict[tuple[str, bool, str], list[Cell]] = {}
     for cell in cells:
-        cause = re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "", cell.reason or "")
-        alike.setdefault((cell.family, cell.failed, cause), []).append(cell)
+        if cell.cause is not None:
+            alike.setdefault((cell.family, cell.failed, cell.cause.kind), []).append(cell)
     return list(alike.values())
 
 

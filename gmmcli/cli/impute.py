@@ -25,6 +25,7 @@ from gmmcli.cli.options import (
     RowsOutput,
     Seed,
 )
+from gmmcli.cli.targets import rows_not_over
 from gmmcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def impute(
     out = open_output(output, output_format, options)
     mixture, _ = open_model(model)
     source = Source(data or [], options, scratch=memory.scratch())
+    rows_not_over(output, model, source.paths)
     work = _Imputer(mixture, seed if draw else None, options)
     if given is None:
         columns = source.match(column_names(mixture))

@@ -64,8 +64,8 @@ RowsOutput = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Where to write, a file or an address; with / at its end a new folder, of a file for each process of "
-        "torchrun's. Default: standard output.",
+        help="Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gmmcli.cli.completion import column
+from gmmcli.cli.completion import column, model_column_list
 from gmmcli.cli.console import Console
 from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Memory, Reading
 from gmmcli.cli.selection_table import read_selection
+from gmmcli.cli.targets import not_over
 from gmmcli.cli.told import brief, check_history, telling
 from gmmcli.cli.visualize import rows_to_draw
 from gmmcli.errors import InputError, UsageError
@@ -53,6 +54,7 @@ def plot(
             metavar="LIST",
             help="Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
             "comma-separated. Default: all, or the six that tell the components apart best.",
+            autocompletion=model_column_list,
             rich_help_panel=PICTURE,
         ),
     ] = None,
@@ -154,6 +156,8 @@ def plot(
     check_picture(output)
     options = reading.options()
     console = Console(common.quiet)
+    read = [path for path in (model, selection) if path is not None]
+    not_over({"--output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
         fits = read_selection(selection, options, criterion)
         figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
@@ -170,6 +174,7 @@ def plot(
         rows = None
         if data:
             source = Source(data, options, scratch=memory.scratch())
+            not_over({"--output": output}, "data", source.paths)
             used = _weights_column(source, weights, metadata)
             rows = _rows(source, mixture, coordinates, missing, used)
             console.note(rows.caption())

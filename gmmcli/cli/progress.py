@@ -98,7 +98,7 @@ class _Followed(Watcher):
 
 
 class _Lines:
-    """A line for every so many passes of a restart, and for its end."""
+    """A line for every so many passes of a restart, and for its end; gains are in it once they are known."""
 
     def __init__(self, console: Console, every: int, meter: Meter | None = None):
         self._console = console
@@ -128,7 +128,8 @@ class _Lines:
         if run.history:
             record = run.history[-1]
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
-            parts += [f"gain {record.gain:.2e}", f"remaining {record.remaining:.2e}"]
+            gains = {"gain": record.gain, "remaining": record.remaining}
+            parts += [f"{name} {value:.2e}" for name, value in gains.items() if math.isfinite(value)]
         parts.append(f"elapsed {elapsed:.1f} s")
         if self._rate is not None:
             parts.append(rate_of(self._rate))
@@ -191,7 +192,8 @@ class _Picture:
         if run.history:
             record = run.history[-1]
             log_likelihood = record.log_likelihood
-            numbers = (f"{log_likelihood:.6f}", f"{record.gain:.1e}", f"{record.remaining:.1e}")
+            gains = (f"{value:.1e}" if math.isfinite(value) else "" for value in (record.gain, record.remaining))
+            numbers = (f"{log_likelihood:.6f}", *gains)
         failed = run.failure is not None
         if failed:
             state = f"failed: {str(run.failure).partition(': ')[0]}"  # what follows is detail and remedy

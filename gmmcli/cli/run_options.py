@@ -20,6 +20,7 @@ from gmmcli.fitting.intervals import Every
 from gmmcli.names import printable
 
 if TYPE_CHECKING:
+    from gmmcli.checkpoint import Checkpoint
     from gmmcli.choosing.store import FolderStore
     from gmmcli.fitting.group import Group
     from gmmcli.fitting.options import FitOptions
@@ -116,20 +117,36 @@ class Running:
 
         return FolderStore(beside(output, ".cells"), key)
 
-    def keeper(self, key: Mapping[str, Any], begin: float, writes: bool) -> Callable[[SurveyedRows], Keeper] | None:
-        """Makes the keeper of a fit that depends on `key`; None where nothing is kept."""
+    def checkpoints(self, key: Mapping[str, Any], begin: float, writes: bool) -> Checkpoints | None:
+        """The keeper of a fit that depends on `key`; None where nothing is kept."""
         if self.checkpoint is None:
             return None
+        every = parse_every("--checkpoint-every", self.checkpoint_every)
+        return Checkpoints(self.checkpoint, every, key, self.resume, writes, begin)
+
+
+class Checkpoints:
+    """Makes the checkpoint of a fit when its rows are known; for the arguments see Checkpoint."""
+
+    def __init__(
+        self, path: str, every: Every, key: Mapping[str, Any], resume: bool, writes: bool, begin: float
+    ) -> None:
+        self.path = path
+        self._how = {"key": key, "resume": resume, "writes": writes, "begin": begin}
+        self._every = every
+        self._made: Checkpoint | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether the file has a standing of this fit."""
+        return self._made is not None and self._made.there
+
+    def __call__(self, rows: SurveyedRows) -> Keeper:
+        """The checkpoint."""
         from gmmcli.checkpoint import Checkpoint
 
-        path, every = self.checkpoint, parse_every("--checkpoint-every", self.checkpoint_every)
-
-        def made(rows: SurveyedRows) -> Keeper:
-            return Checkpoint(
-                path, every, key=key, data=rows.summary.fingerprint, resume=self.resume, writes=writes, begin=begin
-            )
-
-        return made
+        self._made = Checkpoint(self.path, self._every, data=rows.summary.fingerprint, **self._how)
+        return self._made
 
 
 def checkpoint_key(

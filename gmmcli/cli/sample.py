@@ -8,6 +8,7 @@ from gmmcli.cli.imports import library_imports
 from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import Common, Dtype, Labels, Model, Output, OutputFormat, Prefix, Samples, Seed
 from gmmcli.cli.rows import write_rows
+from gmmcli.cli.targets import not_over
 
 EXAMPLES = """\
 $ gmm sample faithful.pt --samples 5
@@ -34,6 +35,7 @@ def sample(
     with library_imports():
         from gmmcli.data import open_sink
 
+    not_over({"--output": output}, "the model", [model])
     sink = open_sink(output, output_format)
     mixture, _ = open_model(model)
     label = prefix + "true_component" if labels else None

@@ -29,6 +29,7 @@ from gmmcli.cli.options import (
     RowsOutput,
 )
 from gmmcli.cli.processes import group_of, refuse_stdin, sums_over, threads_here
+from gmmcli.cli.targets import rows_not_over
 from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
 from gmmcli.fitting.group import Group
@@ -123,6 +124,7 @@ def score(
     rows = None if summary else open_output(output, output_format, options, group)
     mixture, metadata = open_model(model)
     source = Source(data or [], options, scratch=memory.scratch(place().local_size))
+    rows_not_over(output, model, source.paths)
     note = Console(common.quiet or group.rank > 0)
     if rows is not None:
         below = None if quantile is None else _quantile(model, metadata, quantile)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
@@ -17,7 +20,8 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
     """Its rows: family, components, chosen, reason and, where the table has them, the criteria.
 
     Numbers are None where cells are empty, as of fits that failed, texts empty. Raises InputError that names the
-    file, and a column that is missing, `criterion` among them, or a number of components that is none.
+    file, and what is wrong: a column that is missing, `criterion` among them, or has no value; a number of components
+    that is none; a table that is cut short, or several in one.
     """
     from gmmcli.data import Source
 
@@ -42,4 +46,21 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
                     f"{'missing' if count is None else f'{count:g}'}: each row needs a family and a whole number"
                 )
             found.append({**values, "family": family, "reason": reason, "components": int(count)})
+    _check_whole(source.label, found)
+    if criterion is not None and all(row[criterion] is None for row in found):
+        known = [name for name in CRITERIA if any(row.get(name) is not None for row in found)]
+        raise InputError(f"{source.label}: no row has a value of {criterion}: choose one of {listing(known)}")
     return found
+
+
+def _check_whole(label: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError where the rows are not those of one grid: each family with each number once, one chosen."""
+    remedy = "give the table as gmm fit --table wrote it"
+    cells = Counter((row["family"], row["components"]) for row in rows)
+    for family, count in product(*({cell[place]: None for cell in cells} for place in (0, 1))):
+        if cells[family, count] != 1:
+            often = "more than once" if cells[family, count] else "nowhere"
+            raise InputError(f"{label}: family {printable(family)} with components {count} is {often}: {remedy}")
+    chosen = sum(row["chosen"] == 1 for row in rows)
+    if chosen != 1:
+        raise InputError(f"{label}: {chosen or 'no'} rows have 1 in chosen, not one: {remedy}")

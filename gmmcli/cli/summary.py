@@ -24,6 +24,7 @@ TELLING_COMPONENTS = 12
 DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
 SHOWN_OVERLAPS = 5
+LEAST_ROWS = 1  # of a component, by their probabilities, for it to be told where they go
 
 
 def rows_line(metadata: Metadata) -> str:
@@ -105,7 +106,9 @@ def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
         f"{math.log(metadata['components'] + bool(metadata['options']['noise'])):.3f} nats"
     ]
     background = metadata["components"]
-    shares = {(i, j): share for i, j, share in certainty["overlaps"]}
+    sizes = [*model.weights.tolist(), *([] if model.background is None else [float(model.background)])]
+    held = [k for k, size in enumerate(sizes) if size * metadata["rows"] >= LEAST_ROWS]
+    shares = {(i, j): share for i, j, share in certainty["overlaps"] if i in held}
     pairs = dict.fromkeys((min(pair), max(pair)) for pair in shares)  # the greatest share first
     for i, j in list(pairs)[:SHOWN_OVERLAPS]:
         parts = [
@@ -145,10 +148,12 @@ def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Ta
     if not found:
         return []
     test, errors = found["ratio_test"], found["standard_errors"]
+    least = math.isclose(test["p"], 1 / (1 + test["replicates"]))
     test_line = (
         f"likelihood-ratio test of {count(test['components'], 'component')} against {test['components'] + 1}: "
         f"2 Δ log L = {test['statistic']:.2f}, p = {test['p']:.3g} by {count(test['replicates'], 'sample')} drawn "
         f"from the fit of {test['components']}"
+        + (", the least that p can be with so many: raise --bootstrap to see how small it is" if least else "")
     )
     names = [printable(name) for name in column_names(model)]
     rows = [

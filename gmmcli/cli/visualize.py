@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gmmcli.addresses import suffix_of
-from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.errors import UsageError
 from gmmcli.names import printable
 
 if TYPE_CHECKING:
+    from gmmcli.cli.fit_work import Fitted
     from gmmcli.data import Source
     from gmmcli.fitting.loop import Run
     from gmmcli.mixture import GaussianMixture
@@ -38,6 +39,11 @@ class Visualizer:
         self._stepwise, self._animated = STEP in target, suffix_of(target) == ".gif"
         if self._stepwise and self._animated:
             raise UsageError(f"--visualize {printable(target)}: a GIF has all steps in it: leave out {STEP}")
+        unknown = re.search(r"\{[^{}]*\}", target.replace(STEP, ""))
+        if unknown is not None:
+            raise UsageError(
+                f"--visualize {printable(target)}: unknown {unknown[0]}: write {STEP} for the number of passes"
+            )
         if several and (self._stepwise or self._animated):
             raise UsageError(
                 f"--visualize {printable(target)}: steps are those of one fit: leave out what chooses among several"
@@ -55,39 +61,30 @@ class Visualizer:
         if len(seen) > FRAMES:
             del seen[1::2]
 
-    def draw(
-        self,
-        console: Console,
-        source: Source,
-        model: GaussianMixture,
-        restart: int,
-        order: Sequence[int],
-        weights: str | None,
-    ) -> None:
-        """Writes what was asked for. restart, order: the one that was kept, and the places of its components;
-        weights: the column of row weights."""
+    def draw(self, source: Source, fitted: Fitted, restart: int, weights: str | None) -> str:
+        """Writes what was asked for, and says so in a line. restart: the one that was kept; weights: the column of
+        row weights."""
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
+        model, shown = fitted.model, printable(self._target)
         coordinates = choose_coordinates(model)
         rows = rows_to_draw(source, model, coordinates, "drop", weights)
-        steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
+        steps = [(passes, level, _ordered(seen, fitted.order)) for passes, level, seen in self._seen.get(restart, [])]
         if self._animated:
             frames = [(seen, _caption(passes, level)) for passes, level, seen in steps] or [(model, "")]
-            drawn = write_animation(self._target, rows, frames)
-            console.note(f"{printable(self._target)}: {drawn} frames")
-        elif self._stepwise:
-            last = steps[-1][0] if steps else 0
-            due: dict[int, tuple[int, float, GaussianMixture]] = {}
-            for step in steps:
-                due.setdefault(step[0] // self._every if step[0] < last else last + 1, step)
-            width = len(str(last))
-            for passes, level, seen in due.values():
-                name = self._target.replace(STEP, f"{passes:0{width}d}")
-                write_picture(name, rows, seen, title=_caption(passes, level))
-            console.note(f"{printable(self._target)}: {len(due)} pictures, a step being a pass")
-        else:
+            return f"{shown}: {write_animation(self._target, rows, frames)} frames"
+        if not self._stepwise:
             write_picture(self._target, rows, model)
-            console.note(f"{printable(self._target)}: written")
+            return f"{shown}: written"
+        last = steps[-1][0] if steps else 0
+        due: dict[int, tuple[int, float, GaussianMixture]] = {}
+        for step in steps:
+            due.setdefault(step[0] // self._every if step[0] < last else last + 1, step)
+        width = len(str(last))
+        for passes, level, seen in due.values():
+            name = self._target.replace(STEP, f"{passes:0{width}d}")
+            write_picture(name, rows, seen, title=_caption(passes, level))
+        return f"{shown}: {len(due)} pictures, a step being a pass"
 
 
 def rows_to_draw(

@@ -47,7 +47,7 @@ class Input:
 
     label: its name for messages. format: one of FORMATS. place: where it lies, or None when `content` holds it
     (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content. partition:
-    columns that the names of its folders tell.
+    columns that the names of its folders tell. path: its name as a file, credentials hidden; None for standard input.
     """
 
     label: str
@@ -56,6 +56,7 @@ class Input:
     content: pa.Buffer | ScratchFile | None = None
     compression: str | None = None
     partition: Partition = ()
+    path: str | None = None
 
     @property
     def remote(self) -> bool:
@@ -161,7 +162,9 @@ def _read_files(argument: str, options: ReadOptions, scratch: Scratch) -> list[I
     inputs = each(lambda place: input_of(place, options, scratch), files, most)
     folder = name_of(masked(argument))
     paths = [place if isinstance(place, str) else name_of(place.address) for place in files]
-    return [replace(one, partition=partition_of(folder, path)) for one, path in zip(inputs, paths, strict=True)]
+    return [
+        replace(one, partition=partition_of(folder, path), path=path) for one, path in zip(inputs, paths, strict=True)
+    ]
 
 
 def files_of(argument: str) -> list[str] | list[Remote]:

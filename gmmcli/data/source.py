@@ -51,6 +51,7 @@ class Source:
     what is kept for further readings, in memory and on the disk.
 
     names: of the columns. label: short, for messages. by_position: whether the names are made up (no header).
+    paths: of all files, standard input aside.
     Raises InputError naming the file for whatever is missing or cannot be read.
     """
 
@@ -67,6 +68,7 @@ class Source:
         self._block_rows = block_rows
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
+        self.paths = tuple(one.path for one in inputs if one.path is not None)
         settled = SettledTypes()
         # a look at a file, and one at all of its text, goes through it in small pieces
         self._looks = AT_A_TIME if any(one.remote for one in inputs) else 1

@@ -93,7 +93,8 @@ def fit_rows(
     if summary.distinct < components:
         raise InputError(
             f"{components} components for {summary.distinct} distinct rows: lower --components to "
-            f"{summary.distinct} or less"
+            f"{summary.distinct} or less",
+            kind="more components than distinct rows",
         )
     with single_intra_op_thread(), float32_products(options.precision):
         coordinates, data = rows.laid_out(family)
@@ -230,8 +231,7 @@ def _result(
         log_likelihood=final[best.restart].mean_log_likelihood * summary.weight - offset,
         entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
-        unsound=unsound[best.restart],
-        remedy=next((flaw.remedy for run, flaw in zip(runs, flaws, strict=True) if run is best and flaw), None),
+        flaw=next(flaw for run, flaw in zip(runs, flaws, strict=True) if run is best),
         passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + rows.take_readings(),
         seconds=time.monotonic() - race.begin,
         device=str(data.device),
@@ -279,7 +279,7 @@ def _closing_pass(runs: Sequence[Run], objective: Objective, evaluate: Evaluator
     if not final:
         first = str(runs[0].failure)
         remedy = "" if "--" in first else ": raise --variance-floor or lower --components"
-        raise NumericalError(f"every restart failed, the first with: {first}{remedy}")
+        raise NumericalError(f"every restart failed, the first with: {first}{remedy}", kind="every restart failed")
     return final
 
 

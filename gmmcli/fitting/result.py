@@ -11,6 +11,7 @@ from gmmcli.fitting.certainty import Certainty
 from gmmcli.fitting.findings import findings
 from gmmcli.fitting.loop import PassRecord, Reset
 from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.selection import Flaw
 from gmmcli.fitting.stopping import StopReason
 from gmmcli.fitting.survey import Survey
 from gmmcli.mixture import GaussianMixture
@@ -41,8 +42,7 @@ class FitResult:
     model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
     log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
     rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
-    row still to gain. unsound: why the kept fit is not to be trusted, or None, and
-    remedy: what to do about it. passes: over all rows, by all restarts
+    row still to gain. flaw: why the kept fit is not to be trusted, or None. passes: over all rows, by all restarts
     together with the survey's. scores: how log p(x) is distributed over the rows; certainty: how sure it is of which
     component they belong to. order: of each of the model's components the number that it had in the start.
     """
@@ -58,8 +58,7 @@ class FitResult:
     log_likelihood: float
     entropy: float
     remaining: float
-    unsound: str | None
-    remedy: str | None
+    flaw: Flaw | None
     passes: int
     seconds: float
     device: str
@@ -68,6 +67,16 @@ class FitResult:
     scores: Scores
     certainty: Certainty
     order: Sequence[int]
+
+    @property
+    def unsound(self) -> str | None:
+        """Why the kept fit is not to be trusted, or None."""
+        return None if self.flaw is None else self.flaw.reason
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do about that."""
+        return None if self.flaw is None else self.flaw.remedy
 
     @property
     def findings(self) -> list[str]:

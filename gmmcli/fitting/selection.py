@@ -29,8 +29,12 @@ AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a mixture is not to be trusted. component: the one at fault, None where all share the fault."""
+    """Why a mixture is not to be trusted. component: the one at fault, None where all share the fault.
 
+    kind: what such flaws of several mixtures have in common.
+    """
+
+    kind: str
     component: int | None
     reason: str  # a phrase that names the component
     remedy: str = f"{REMEDY}, or use --prior"
@@ -48,24 +52,25 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: boo
     k = int(own_rows.argmin())
     if float(own_rows[k]) < needed * (1 - ROUNDING):
         reason = f"component {k} has {_rows(own_rows[k])} of weight, fewer than {needed}"
-        return Flaw(k, reason, REMEDY if prior or family.shared else Flaw.remedy)
+        return Flaw("few rows", k, reason, REMEDY if prior or family.shared else Flaw.remedy)
     if family.learned:
         k = int(smallest.argmin())
         who, component = ("the shared covariance", None) if family.shared else (f"component {k}", k)
         if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
             narrow = f"{REMEDY}; where so narrow a component is real, lower --variance-floor"
-            return Flaw(component, f"{who} has a variance at the floor", narrow)
+            return Flaw("at the floor", component, f"{who} has a variance at the floor", narrow)
         if prior:
             return None
         ratios = smallest / largest.max()
         if float(ratios[k]) < EIGENVALUE_RATIO:
-            return Flaw(component, f"{who} is nearly flat: eigenvalue ratio {float(ratios[k]):.1e}")
+            return Flaw("flat", component, f"{who} is nearly flat: eigenvalue ratio {float(ratios[k]):.1e}")
         if not family.shared:
             few = own_rows < FEW * needed
             k = int(torch.where(few, ratios, 1.0).argmin())
             if bool(few[k]) and float(ratios[k]) < FLAT_ON_FEW:
                 on = f"on {_rows(own_rows[k])} of weight"
-                return Flaw(k, f"component {k} is nearly flat {on}: eigenvalue ratio {float(ratios[k]):.1e}")
+                reason = f"component {k} is nearly flat {on}: eigenvalue ratio {float(ratios[k]):.1e}"
+                return Flaw("flat on few rows", k, reason)
     return None
 
 

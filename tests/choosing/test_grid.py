@@ -16,11 +16,11 @@ from torch import Tensor
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import grid as grids
 from gmmcli.choosing import random_starts
-from gmmcli.choosing.cells import Cell, best
+from gmmcli.choosing.cells import Cause, Cell, best
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions, parse_components, parse_families
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.errors import InputError, NumericalError, UsageError
+from gmmcli.errors import InputError, UsageError
 from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE, contained, get_family
 from gmmcli.fitting.options import FitOptions
 from tests.fitting.test_reference_cells import CELLS
@@ -133,7 +133,7 @@ def test_cells_that_fail_do_not_end_the_grid() -> None:
     assert grid.cells[2].failed
     assert "9 components for 4 distinct rows" in str(grid.cells[2].reason)
     assert math.isnan(grid.cells[2].number("bic"))
-    with pytest.raises(NumericalError, match="every cell of the grid failed, the first with: 8 components for 4"):
+    with pytest.raises(InputError, match="every cell of the grid failed, the first with: 8 components for 4"):
         fitted(x, [8, 9], ["isotropic"])
 
 
@@ -212,7 +212,13 @@ def test_a_watcher_is_told_of_every_fit_and_every_cell() -> None:
 
 def test_of_unsound_cells_the_best_is_chosen_only_where_none_is_sound() -> None:
     def cell(bic: float, reason: str | None, parameters: int = 1) -> Cell:
-        return Cell("full", 1, None, {"bic": bic, "parameters": parameters}, reason=reason)
+        return Cell(
+            "full",
+            1,
+            None,
+            {"bic": bic, "parameters": parameters},
+            cause=None if reason is None else Cause(reason, reason),
+        )
 
     assert best([cell(1, "flat"), cell(2, None)], "bic") == cell(2, None)
     assert best([cell(1, "flat"), cell(0, "flat")], "bic") == cell(0, "flat")

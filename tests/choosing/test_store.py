@@ -11,6 +11,7 @@ import torch
 from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import random_starts
 from gmmcli.choosing import store as stores
+from gmmcli.choosing.cells import Cause, distrusted
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.store import FolderStore
@@ -43,8 +44,10 @@ def run(folder: Path, key: Any = "", shift: float = 0.0, **options: Any) -> Grid
 def test_finished_cells_are_not_fitted_again(tmp_path: Path, fits: list[tuple[str, int]]) -> None:
     first = run(tmp_path)
     assert len(fits) == 4
-    (tmp_path / "cells" / "full-1.pt").unlink()
-    (tmp_path / "cells" / "isotropic-2.pt").write_bytes(b"cut")
+    (path,) = tmp_path.glob("cells/full-1-*.pt")
+    path.unlink()
+    (path,) = tmp_path.glob("cells/isotropic-2-*.pt")
+    path.write_bytes(b"cut")
     again = run(tmp_path)
     assert fits[4:] == [("isotropic", 2), ("full", 1)]
     rows = [[{**cell.row(), "seconds": None} for cell in grid.cells] for grid in (first, again)]
@@ -57,7 +60,11 @@ def test_cells_of_other_data_or_options_are_fitted_anew(
     other: dict[str, Any], tmp_path: Path, fits: list[tuple[str, int]]
 ) -> None:
     run(tmp_path)
-    run(tmp_path, **other)
+    grid = run(tmp_path, **other)
+    assert len(fits) == 8
+    assert grid.store is not None
+    assert grid.store.remove() == str(tmp_path / "cells")
+    run(tmp_path)
     assert len(fits) == 8
 
 
@@ -84,17 +91,27 @@ def test_held_out_log_likelihoods_are_kept_too(tmp_path: Path, fits: list[tuple[
     assert [cell.holdout for cell in again.cells] == [cell.holdout for cell in first.cells]
 
 
+def test_why_a_cell_is_not_to_be_trusted_is_kept_too(tmp_path: Path) -> None:
+    grid = run(tmp_path)
+    cell, options = grid.cells[0], FitOptions(restarts=2, family="isotropic", components=1)
+    store = FolderStore(str(tmp_path / "cells"), "")
+    store.put(options, distrusted(cell, Cause("flat", "component 0 is nearly flat")))
+    kept = store.get(options, cell.metadata["data"]["fingerprint"])
+    assert kept is not None
+    assert kept.cause == Cause("flat", "component 0 is nearly flat")
+
+
 def test_what_is_not_of_the_grid_stays(tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "notes.txt").write_text("mine")
     grid = run(tmp_path)
     assert grid.store is not None
-    grid.store.remove()
+    assert grid.store.remove() == str(tmp_path / "cells")
     assert [path.name for path in (tmp_path / "cells").iterdir()] == ["notes.txt"]
 
 
 def test_removed_the_folder_is_gone(tmp_path: Path) -> None:
     grid = run(tmp_path)
     assert grid.store is not None
-    grid.store.remove()
+    assert grid.store.remove() is None
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gmmcli.choosing.cells import Cause, Cell
+from gmmcli.cli.grid_report import _by_cause
 from gmmcli.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, gmm, ok, process
 
@@ -55,6 +57,14 @@ def test_cells_of_one_cause_are_told_together(here: Path) -> None:
         assert sum("distinct rows" in row["reason"] for row in csv.DictReader(file)) == 3
 
 
+def test_causes_of_different_kinds_are_told_apart() -> None:
+    def cell(components: int, kind: str, share: float) -> Cell:
+        return Cell("full", components, None, {}, cause=Cause(kind, f"component {components} at {share}"))
+
+    cells = [cell(3, "flat", 1e-9), cell(4, "few rows", 0.5), cell(5, "flat", 2e-9)]
+    assert [[one.components for one in alike] for alike in _by_cause(cells)] == [[3, 5], [4]]
+
+
 def test_other_criteria_and_outputs(here: Path) -> None:
     told = ok("fit", FAITHFUL, "-k", "1:2", "--criterion", "holdout", "--folds", "3", *QUICK, "-o", "m.pt").stderr
     assert "held-out log-likelihood per row by number of components and family, more is better" in told
@@ -73,14 +83,20 @@ def test_an_interrupted_grid_goes_on_with_resume(here: Path) -> None:
     with subprocess.Popen(
         [*EXECUTABLE, *command],
         env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
     ) as running:
-        while not Path("m.pt.cells/full-3.pt").exists():
+        while not any(Path().glob("m.pt.cells/full-3-*.pt")):
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        last = running.stderr.read().splitlines()[-1]
     assert running.returncode == 130
     kept = {path.name for path in Path("m.pt.cells").iterdir()}
+    assert last == (
+        f"gmm: interrupted: {len(kept)} of 12 fits are kept in m.pt.cells: the same command goes on from them"
+    )
     assert not Path("m.pt").exists()
     told = process(*command).stderr
     assert told.count("\nfit ") <= 13 - len(kept)
@@ -88,9 +104,54 @@ def test_an_interrupted_grid_goes_on_with_resume(here: Path) -> None:
     assert len(load_model("m.pt")[1]["selection"]["cells"]) == 12
 
 
+def test_what_is_kept_of_another_grid_stays(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ("fit", FAITHFUL, "-k", "1:2", *QUICK, "--resume", "-o", "m.pt")
+    with monkeypatch.context() as patched:
+        patched.setattr("gmmcli.cli.fit_work.grid_metadata", interrupt)
+        assert gmm(*first).code == 130
+    kept = {path.name for path in Path("m.pt.cells").iterdir()}
+    assert len(kept) == 2
+    Path("other.csv").write_text(Path(FAITHFUL).read_text().replace("3.6", "3.7"))  # of the same columns
+    told = ok("fit", "other.csv", *first[2:]).stderr
+    assert "m.pt.cells: stays, as there is more in it, such as fits of another grid\n" in told
+    assert {path.name for path in Path("m.pt.cells").iterdir()} == kept
+    told = ok(*first, "--log-every", "100000").stderr
+    assert "\nfit " not in told
+    assert "stays" not in told
+    assert not Path("m.pt.cells").exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "nothing of the fit is kept: --checkpoint FILE would keep it"),
+        (("--checkpoint", "c"), "nothing is kept in c yet"),
+        (
+            ("--checkpoint", "c", "--checkpoint-every", "1"),
+            "the fit is kept in c as far as it came: --resume goes on from it",
+        ),
+        (("-f", "full,tied"), "none of the fits is kept: --resume would keep those that are done"),
+        (("-f", "full,tied", "--resume"), "no fit is kept, as none of 2 was done"),
+    ],
+)
+def test_an_interrupt_tells_what_is_kept(
+    options: tuple[str, ...], told: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gmmcli.fitting.fit._closing_pass", interrupt)
+    outcome = gmm("fit", FAITHFUL, "-k", "2", *QUICK, *options, "-o", "m.pt")
+    assert (outcome.code, outcome.stderr) == (130, f"gmm: interrupted: {told}\n")
+    assert Path("c").exists() == ("--checkpoint-every" in options)
+    assert gmm("fit", FAITHFUL, "-k", "2", *QUICK, *options, "-q", "-o", "m.pt").stderr == ""
+
+
 def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
     told = ok("fit", FAITHFUL, "-k", "1", "--bootstrap", "4", *QUICK, "-o", "m.pt").stderr
     assert "likelihood-ratio test of 1 component against 2: 2 Δ log L = 319.07, p = 0.2 by 4 samples drawn" in told
+    assert "from the fit of 1, the least that p can be with so many: raise --bootstrap" in told
     assert "standard errors of weights" in told
     assert load_model("m.pt")[1]["bootstrap"]["ratio_test"]["replicates"] == 4
     assert "likelihood-ratio test" in ok("show", "m.pt").out
@@ -105,7 +166,7 @@ def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
         ("-k 1:3 --criterion holdout --folds 1", "--folds 1: give at least 2"),
         ("-k 1:3 --init faithful.pt", "--init faithful.pt: a file starts one fit"),
         ("-k 1:3 --table nowhere/g.csv", "nowhere/g.csv: there is no folder"),
-        ("-k 1:3 --table g.xyz", "g.xyz: no format by this suffix"),
+        ("-k 1:3 --table g.xyz", "--table g.xyz: no format by this suffix: give one of .csv, .tsv"),
         ("-k 1:3 --table - --json", "both write to standard output"),
         ("-k 1:3 --bootstrap 10 --weights waiting", "--bootstrap draws whole rows"),
         ("-k 1:3 --variance 2 -f full,tied", "--variance applies to --family constant"),

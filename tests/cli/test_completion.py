@@ -81,6 +81,8 @@ def test_choices(line: str, expected: list[str], complete: Complete) -> None:
         ("gmm impute penguins.pt --given ", MEASURED),
         (f"gmm impute penguins.pt {PENGUINS} --given body_mass_g,", [f"body_mass_g,{n}" for n in MEASURED[:3]]),
         ("gmm impute --given ", []),
+        (f"gmm plot penguins.pt {PENGUINS} --columns b", MEASURED[:2] + MEASURED[3:]),
+        ("gmm plot penguins.pt --columns body_mass_g,bill_d", ["body_mass_g,bill_depth_mm"]),
         ("gmm assign --compare ", []),
     ],
 )

@@ -64,3 +64,10 @@ def test_rows_below_a_quantile_are_marked(here: Path) -> None:
     error = gmm("score", "truth.pt", "d.csv", "--quantile", "0.1")
     assert error.code == 3
     assert "truth.pt: it does not say how its rows scored" in error.stderr
+
+
+def test_of_a_background_without_rows_no_overlap_is_told(here: Path) -> None:
+    said = ok("fit", "sample_data/faithful.csv", "--noise", "-k", "2", "--restarts", "2", "-o", "noisy.pt").stderr
+    overlaps = load_model("noisy.pt")[1]["certainty"]["overlaps"]
+    assert [pair[:2] for pair in overlaps] == [[2, 0], [2, 1]]  # 2 is the background
+    assert "overlap" not in said

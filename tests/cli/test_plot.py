@@ -21,6 +21,8 @@ full,3,-1119.2,17,2333.7,2360,2272.4,,30,0.2,0,component 2 on 3 rows
 full,4,,,,,,,,,0,singular
 tied,1,-1289.6,5,2607.2,2607.2,2589.2,,2,0.1,0,
 tied,2,-1135,8,2325,2326,2290,,12,0.1,0,
+tied,3,-1130,11,2331,2334,2290,,15,0.1,0,
+tied,4,-1128,14,2342,2347,2292,,21,0.1,0,
 """
 
 
@@ -139,7 +141,11 @@ def test_a_table_of_fits(here: Path) -> None:
     ("table", "arguments", "said"),
     [
         ("a,b\n1,2\n", [], "grid.csv: no column family, components, chosen, reason: a table of fits has"),
-        (GRID, ["--criterion", "holdout"], "no row has a value of holdout"),
+        (GRID, ["--criterion", "holdout"], "grid.csv: no row has a value of holdout: choose one of bic, icl, aic"),
+        (GRID[: GRID.index("tied,4,")], [], "grid.csv: family tied with components 4 is nowhere: give the table as"),
+        (GRID[: GRID.index("full,2,")], [], "grid.csv: no rows have 1 in chosen, not one: give the table as gmm fit"),
+        (GRID.replace("0,\ntied,4", "1,\ntied,4"), [], "grid.csv: 2 rows have 1 in chosen, not one"),
+        (GRID + GRID.partition("\n")[2], [], "grid.csv: family full with components 1 is more than once"),
         (GRID.replace("full,2,", "full,2.5,"), [], "grid.csv: row 2: family full with components 2.5"),
         (GRID.replace("full,2,", "full,,"), [], "row 2: family full with components missing"),
         (GRID.replace("full,2,", "full,two,"), [], "column components is not numeric"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import Any
 
@@ -66,6 +67,17 @@ def test_the_picture_tells_every_state(width: int) -> None:
         if each.history:
             expected += ["-4.500000", *(["1.0e-03"] if width > 60 else []), "2.0e-03"]
         assert numbers.split() == expected
+
+
+def first(restart: int) -> Run:
+    """A run after one pass, which has no gain yet."""
+    return Run(restart, STATE, [PassRecord(1, -4.5, math.inf, math.inf)], passes=1)
+
+
+def test_a_gain_that_is_not_known_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert drawn([first(0)])[2].split() == ["0", "1", "-4.500000", "running"]
+    (line,) = lines_of([first(0)], 1, capsys)
+    assert line == "restart 0  pass 1  log-likelihood -4.500000 per row  elapsed 1.5 s"
 
 
 def test_nothing_yet() -> None:

@@ -87,6 +87,7 @@ def test_a_background_stays_in_every_frame() -> None:
         ("out.bmp", [], r"out\.bmp"),
         ("nowhere/out.png", [], "there is no folder"),
         ("{step}.gif", [], "a GIF has all steps in it"),
+        ("z{stp}.png", [], r"unknown \{stp\}: write \{step\} for the number of passes"),
         ("{step}.png", ["-k", "1:3"], "steps are those of one fit"),
         ("out.gif", ["-f", "full,tied"], "steps are those of one fit"),
     ],
