@@ -54,7 +54,8 @@ def plot_data_and_model(
     needed are left out. Of more than 20,000 rows (5,000 in a grid) a fixed sample is drawn; the caption says so.
     weights: (N,) row weights, such as those of the fit: histograms add them up, points are the more opaque the
     heavier they are against the heaviest, and rows of weight 0 are not there. ax: where to draw; without it on a
-    figure of its own, `Axes.figure`. columns: names of the model's columns to draw, in order (x1 to xD where it
+    figure of its own, `Axes.figure`, which pyplot does not know: `Axes.figure.savefig` writes it, and `ax=plt.gca()`
+    draws on one that `plt.show()` shows. columns: names of the model's columns to draw, in order (x1 to xD where it
     has none); by default all or, of more than six, those that tell the components apart best. projection: "pca"
     draws the first two principal components of the columns under the mixture, in units of their standard
     deviations.

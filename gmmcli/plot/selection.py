@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError, UsageError
+from gmmcli.families import FAMILIES
 from gmmcli.names import one_line
 from gmmcli.plot.axes import describe, widened
 from gmmcli.plot.beside import settle, write_beside
@@ -56,7 +57,8 @@ def plot_selection(
     """Draws a criterion against the number of components, a line for each family; returns the Axes.
 
     rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name or None where the
-    fit failed, `reason` it is not to be trusted or None, and `chosen`. criterion: bic, icl or aic, the lower the
+    fit failed, `reason` it is not to be trusted or None, and `chosen`. A family has the same colour and marker by
+    every criterion and in every table. criterion: bic, icl or aic, the lower the
     better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by which
     the chosen row is the best sound one. The best sound cell is ringed and named, unsound ones are hollow. The axis
     shows the values that are near the best; triangles at its end stand for those beyond, crosses for fits that
@@ -113,16 +115,18 @@ def _chart(rows: Sequence[Mapping[str, Any]], criterion: str) -> Chart:
     """The families, the one with the best value first, and the values that the axis shows."""
     sign = _sign(criterion)
     families = []
-    for name in dict.fromkeys(str(row["family"]) for row in rows):
+    names = dict.fromkeys(str(row["family"]) for row in rows)
+    known = [*FAMILIES, *(name for name in names if name not in FAMILIES)]
+    for name in names:
         own = sorted((row for row in rows if row["family"] == name), key=lambda row: row["components"])
         found = [_value(row, criterion) for row in own]
         values = [float("nan") if value is None else value for value in found]
-        components = [int(row["components"]) for row in own]
-        families.append(Family(one_line(name, 40), components, values, [not row.get("reason") for row in own]))
+        components, sound = [int(row["components"]) for row in own], [not row.get("reason") for row in own]
+        families.append(Family(one_line(name, 40), known.index(name), components, values, sound))
     families.sort(key=lambda family: min((sign * v for v in family.values if v == v), default=float("inf")))
     chart = Chart(tuple(families), 0.0, 0.0, rising=sign < 0)
-    sound, others = ([sign * value for value in chart.values(ok)] for ok in (True, False))
-    low, high = sorted(sign * end for end in telling_span(sound, others, LEAST_SPAN[criterion]))
+    trusted, others = ([sign * value for value in chart.values(ok)] for ok in (True, False))
+    low, high = sorted(sign * end for end in telling_span(trusted, others, LEAST_SPAN[criterion]))
     return replace(chart, low=low, high=high)
 
 
