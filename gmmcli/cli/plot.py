@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,10 +19,13 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from gmmcli.data import Source
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
+    from gmmcli.plot.room import Size
 
 PICTURE = "Picture"
 
@@ -98,11 +102,11 @@ def plot(
     ],
     width: Annotated[
         float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1, max=100, rich_help_panel=OUTPUT),
+        typer.Option(metavar="INCHES", help="Default: by the picture.", min=2, max=100, rich_help_panel=OUTPUT),
     ] = None,
     height: Annotated[
         float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1, max=100, rich_help_panel=OUTPUT),
+        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1.5, max=100, rich_help_panel=OUTPUT),
     ] = None,
     dpi: Annotated[
         int, typer.Option("--dpi", metavar="N", help="Pixels per inch.", min=20, max=1200, rich_help_panel=OUTPUT)
@@ -156,12 +160,18 @@ def plot(
     console = Console(common.quiet)
     if selection is not None:
         fits = read_selection(selection, options, criterion)
-        figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
+
+        def draw(size: Size) -> Figure:
+            return figure_of(plot_selection(fits, criterion, size=size))
     elif history:
         fit = _fit_of(str(model))
         with telling(str(model), "fit it anew for --history"):
             check_history(fit)
-            figure = figure_of(plot_history(brief(fit), size=(width, height)))
+
+        def draw(size: Size) -> Figure:
+            with telling(str(model), "fit it anew for --history"):
+                return figure_of(plot_history(brief(fit), size=size))
+
     else:
         mixture, metadata = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
@@ -175,7 +185,12 @@ def plot(
             console.note(rows.caption())
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
-        figure = data_figure(rows, mixture, coordinates=coordinates, size=(width, height))
+
+        def draw(size: Size) -> Figure:
+            return data_figure(rows, mixture, coordinates=coordinates, size=size)
+
+    figure = draw((width, height))
+    _check_room(figure, draw, (width, height), console)
     write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
 
@@ -193,6 +208,18 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
         raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
     if given["--weights"] and not given["DATA"]:
         raise UsageError("--weights applies only with DATA")
+
+
+def _check_room(figure: Figure, draw: Callable[[Size], Figure], size: Size, console: Console) -> None:
+    """Warns of a size asked for at which words are missing or meet, with one that does."""
+    from gmmcli.plot import crowded, roomy_size
+
+    if size == (None, None) or not crowded(figure):
+        return
+    asked = " ".join(f"--{name} {own:g}" for name, own in zip(("width", "height"), size, strict=True) if own)
+    roomy = roomy_size(draw, size)
+    remedy = f"--width {roomy[0]:g} --height {roomy[1]:g} has room for them" if roomy else "leave it out"
+    console.warn(f"{asked}: too small for the words of this picture, some of which are left out or meet: {remedy}")
 
 
 def _fit_of(path: str) -> dict[str, Any]:

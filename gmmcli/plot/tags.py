@@ -11,14 +11,15 @@ import numpy as np
 from gmmcli.plot.marginal import Marginal
 from gmmcli.plot.places import Taken, best_place
 from gmmcli.plot.style import SMALL, colour, figure_of
+from gmmcli.plot.text import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_CHARACTER = 0.8  # of the size of the letters: its width, with some room
-_LINE = 1.5
+_LINE = 1.5  # of the size of the letters
 _RINGS = (0.0, 1.0, 1.8, 2.6, 3.4, 4.4, 5.6)  # distances to try, in lines
 _DIRECTIONS = 12
+PAD = 2.0  # points beside a number
 LEADER_FROM = 2.0  # lines: a number farther from its mean gets a line to it
 
 
@@ -36,7 +37,8 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
     taken = Taken(np.array([box.x0, box.y0]) / per_point, np.array([box.x1, box.y1]) / per_point)
     halo = [Stroke(linewidth=2.6, foreground="white"), Normal()]
     for k in np.argsort(-marginal.weights, kind="stable"):
-        half = np.array([_CHARACTER * len(str(k)), _LINE]) * SMALL / 2
+        width = text_size(figure_of(ax), str(k), SMALL, fontweight="bold")[0]
+        half = np.array([width + PAD, _LINE * SMALL]) / 2
         found, covered = best_place(_around(places[k]), partial(taken.covered, half=half))
         if covered:
             continue

@@ -18,6 +18,7 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.mixture import GaussianMixture
 from gmmcli.plot import data_figure, plot_data_and_model
 from gmmcli.plot.coordinates import SHOWN_COLUMNS
+from gmmcli.plot.legends import CONTOUR, ELLIPSE
 from gmmcli.plot.panels import SUM, bin_edges
 from gmmcli.plot.style import BACKGROUND, PALETTE, colour, percent
 from tests.plot.conftest import (
@@ -232,7 +233,8 @@ def test_a_background_is_grey() -> None:
 def test_many_components_are_numbered_in_the_plane() -> None:
     model = mixture(2, components=30, radius=14.0)
     ax = finish(plot_data_and_model(rows_of(model, 1000), model))
-    assert ax.get_legend() is None
+    assert legend_texts(ax)[0] == f"0 · {percent(model.weights[0].item())}"
+    assert legend_texts(ax)[30:] == [ELLIPSE, CONTOUR]
     assert sorted(int(text.get_text()) for text in ax.texts) == list(range(30))
     boxes = [Text.get_window_extent(text) for text in ax.texts]
     hits = [(i, j) for i in range(30) for j in range(i) if boxes[i].overlaps(boxes[j])]

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from gmmcli.plot.axes import offset_and_power
-from gmmcli.plot.style import BACKGROUND, INK, PALETTE, colour, fold, label, percent
+from gmmcli.plot.style import BACKGROUND, INK, PALETTE, colour, label, percent
+from gmmcli.plot.text import fold
 
 # What is seen without the red and without the green cone, in linear RGB: Machado, Oliveira & Fernandes (2009).
 SIGHTS = {
@@ -76,7 +77,7 @@ def test_shares() -> None:
     ],
 )
 def test_long_names_are_folded(name: str, folded: str) -> None:
-    assert fold(name, width=11) == folded
+    assert fold(name, lambda text: len(text) <= 11) == folded
 
 
 @pytest.mark.parametrize(
