@@ -15,7 +15,7 @@ from gmmcli.mixture import GaussianMixture
 from gmmcli.plot.axes import density_axis, describe, widened
 from gmmcli.plot.coordinates import Coordinates
 from gmmcli.plot.legends import LONGEST, Key, key_of, many
-from gmmcli.plot.pairs import describe_pairs, draw_pairs
+from gmmcli.plot.pairs import describe_pairs, draw_pairs, tag_pairs
 from gmmcli.plot.panels import draw_line, draw_plane
 from gmmcli.plot.picture import Picture, picture
 from gmmcli.plot.room import LEAST, PANEL, make_room
@@ -155,9 +155,11 @@ def _draw(ax: Axes, shown: Picture, key: Key, limits: np.ndarray | None = None) 
 
 
 def _tag(ax: Axes, shown: Picture) -> None:
-    """Numbers the components of a plane, where they are many."""
+    """Numbers the components of a plane, or of those of a grid, where they are many."""
     if shown.dims == 2 and many(shown):
         tag_components(ax, shown.marginal)
+    elif shown.dims > 2 and many(shown):
+        tag_pairs(ax, shown)
 
 
 def natural_size(shown: Picture) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from gmmcli.plot.axes import describe, hide_density_axis, widened
 from gmmcli.plot.panels import draw_line, draw_plane
 from gmmcli.plot.picture import Picture
 from gmmcli.plot.style import SMALL, figure_of, tidy
+from gmmcli.plot.tags import tag_components
 from gmmcli.plot.text import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.09  # between panels, of a panel's side
+TAG = 6.0  # points, of the numbers of components
 TICKS = 3  # of an axis, at most
 LABEL_GAP = 15.0  # points between a panel and its label, besides the longest label of a tick
 
@@ -73,6 +75,15 @@ def describe_pairs(grid: list[list[Axes]], names: Sequence[str]) -> None:
             if column:
                 panel.set_ylabel("")
     _align([panels[0] for panels in grid[1:]])
+
+
+def tag_pairs(ax: Axes, picture: Picture) -> None:
+    """Numbers the components in the panels of pairs, as far as there is room."""
+    places = [(row, column) for row in range(picture.dims) for column in range(row + 1)]
+    panels: list[Any] = ax.child_axes
+    for (row, column), panel in zip(places, panels, strict=True):
+        if column < row:
+            tag_components(panel, picture.marginal.take(column, row), TAG)
 
 
 def _align(panels: list[Axes]) -> None:

@@ -23,11 +23,11 @@ PAD = 2.0  # points beside a number
 LEADER_FROM = 2.0  # lines: a number farther from its mean gets a line to it
 
 
-def tag_components(ax: Axes, marginal: Marginal) -> None:
+def tag_components(ax: Axes, marginal: Marginal, size: float = SMALL) -> None:
     """Writes each component's number at its mean or, where another number is, nearby.
 
     Heavy components come first; one for which there is no room is left out. A number far from its mean has a line to
-    it. To be called when the axes have their limits and their size.
+    it. size: of the letters. To be called when the axes have their limits and their size.
     """
     from matplotlib.patheffects import Normal, Stroke
 
@@ -37,13 +37,13 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
     taken = Taken(np.array([box.x0, box.y0]) / per_point, np.array([box.x1, box.y1]) / per_point)
     halo = [Stroke(linewidth=2.6, foreground="white"), Normal()]
     for k in np.argsort(-marginal.weights, kind="stable"):
-        width = text_size(figure_of(ax), str(k), SMALL, fontweight="bold")[0]
-        half = np.array([width + PAD, _LINE * SMALL]) / 2
-        found, covered = best_place(_around(places[k]), partial(taken.covered, half=half))
+        width = text_size(figure_of(ax), str(k), size, fontweight="bold")[0]
+        half = np.array([width + PAD, _LINE * size]) / 2
+        found, covered = best_place(_around(places[k], size), partial(taken.covered, half=half))
         if covered:
             continue
         taken.add_box(found, half)
-        away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * SMALL
+        away = np.linalg.norm(found - places[k]) > LEADER_FROM * _LINE * size
         ax.annotate(
             str(k),
             xy=tuple(marginal.means[k]),
@@ -51,7 +51,7 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
             textcoords="offset points",
             ha="center",
             va="center",
-            fontsize=SMALL,
+            fontsize=size,
             fontweight="bold",
             color=colour(int(k)),
             path_effects=halo,
@@ -62,9 +62,10 @@ def tag_components(ax: Axes, marginal: Marginal) -> None:
 
 def _around(
     middle: np.ndarray,  # (2,)
+    size: float,
 ) -> Iterator[np.ndarray]:
     """Places to try, the nearest first."""
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     for ring in _RINGS:
         for angle in angles if ring else angles[:1]:
-            yield middle + ring * _LINE * SMALL * np.array([np.cos(angle), np.sin(angle)])
+            yield middle + ring * _LINE * size * np.array([np.cos(angle), np.sin(angle)])
