@@ -14,7 +14,7 @@ from gmmcli.cli.inputs import column_names, open_model
 from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Memory, Reading
 from gmmcli.cli.selection_table import read_selection
 from gmmcli.cli.told import brief, check_history, telling
-from gmmcli.cli.visualize import rows_to_draw
+from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
@@ -160,6 +160,7 @@ def plot(
     console = Console(common.quiet)
     if selection is not None:
         fits = read_selection(selection, options, criterion)
+        warn_of_letters(console, (row["family"] for row in fits))
 
         def draw(size: Size) -> Figure:
             return figure_of(plot_selection(fits, criterion, size=size))
@@ -177,6 +178,7 @@ def plot(
         coordinates = _coordinates(mixture, columns, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
+        warn_of_letters(console, coordinates.labels)
         rows = None
         if data:
             source = Source(data, options, scratch=memory.scratch())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gmmcli.addresses import suffix_of
@@ -10,7 +10,7 @@ from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.errors import UsageError
-from gmmcli.names import printable
+from gmmcli.names import one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Source
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STEP = "{step}"  # in a name: the number of passes
 EVERY = 10  # passes between pictures, unless --log-every says otherwise
+LETTERS = 20  # without a font that a warning names
 FRAMES = 400  # of a restart that are kept; where there are more, every second one is let go
 
 
@@ -69,6 +70,7 @@ class Visualizer:
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         coordinates = choose_coordinates(model)
+        warn_of_letters(console, coordinates.labels)
         rows = rows_to_draw(source, model, coordinates, "drop", weights)
         steps = [(passes, level, _ordered(seen, order)) for passes, level, seen in self._seen.get(restart, [])]
         if self._animated:
@@ -88,6 +90,16 @@ class Visualizer:
         else:
             write_picture(self._target, rows, model)
             console.note(f"{printable(self._target)}: written")
+
+
+def warn_of_letters(console: Console, names: Iterable[str]) -> None:
+    """Warns of names with letters that a picture cannot show."""
+    from gmmcli.plot import undrawable
+
+    letters = undrawable(names)
+    if letters:
+        shown = one_line(letters, LETTERS)
+        console.warn(f"pictures have no font for the letters {shown} and draw boxes: give other names")
 
 
 def rows_to_draw(

@@ -5,6 +5,7 @@
 - `write_picture`, `write_animation`: a mixture, or several one after the other, to a file; `check_picture` and
   `check_animation` say beforehand whether it could be written. `write_figure` writes any figure.
 - `crowded`, `roomy_size`: whether words of a figure are missing or meet, and the size at which none are.
+- `undrawable`: the letters of some words that no picture can show.
 - `RowSampler`, `sample_rows`: the rows that a picture shows, from blocks of any number or from a table.
 
 What its modules hold: `coordinates`, which columns or projections; `rows`, which rows; `marginal`, the mixture in
@@ -22,6 +23,7 @@ from gmmcli.plot.room import crowded, roomy_size
 from gmmcli.plot.rows import RowSample, RowSampler, sample_rows
 from gmmcli.plot.selection import CRITERIA, plot_selection
 from gmmcli.plot.style import figure_of
+from gmmcli.plot.text import undrawable
 
 __all__ = [
     "CRITERIA",
@@ -39,6 +41,7 @@ __all__ = [
     "plot_selection",
     "roomy_size",
     "sample_rows",
+    "undrawable",
     "write_animation",
     "write_figure",
     "write_picture",

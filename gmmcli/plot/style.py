@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.names import one_line
-from gmmcli.plot.text import plain, within, wrapped
+from gmmcli.plot.text import FONT, plain, within, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ SMALL = 8.0
 LEGEND_ENTRIES = 12  # in one column
 HANDLE, BETWEEN_LINES, BETWEEN_COLUMNS = 1.4, 0.55, 1.4  # of a legend, of the size of its letters
 STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+    "font.family": [FONT],
     "font.size": TEXT,
     "text.color": INK,
     "figure.facecolor": "white",

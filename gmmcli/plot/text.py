@@ -2,13 +2,13 @@
 
 - `text_size`: of a text as the renderer of its figure sets it; all that needs the room of words asks it.
 - `wrapped`: sentences on several lines. `fold`: a name on a few, cut if too long. Both by a function that says what
-  fits, such as `within` makes. `plain`: text that is no formula.
+  fits, such as `within` makes. `plain`: text that is no formula. `undrawable`: letters without a font.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from gmmcli.names import one_line
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
+FONT = "DejaVu Sans"  # comes with matplotlib: the same letters on every machine
 
 
 def text_size(figure: Figure, text: str, size: float, **more: Any) -> np.ndarray:
@@ -32,6 +34,15 @@ def text_size(figure: Figure, text: str, size: float, **more: Any) -> np.ndarray
 def within(figure: Figure, points: float, size: float) -> Callable[[str], bool]:
     """Whether a text of this size of letters is no wider than so many points."""
     return lambda text: bool(text_size(figure, text, size)[0] <= points)
+
+
+def undrawable(texts: Iterable[str]) -> str:
+    """The letters, each once, that pictures have no font for and draw as boxes."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties(family=FONT)))
+    letters = dict.fromkeys(one_line("".join(texts)))
+    return "".join(letter for letter in letters if not font.get_char_index(ord(letter)))
 
 
 def plain(text: Text) -> Text:

@@ -39,6 +39,19 @@ def test_a_model_and_its_data(here: Path) -> None:
     assert not ok("plot", "faithful.pt", FAITHFUL, "-o", "out.png", "--dpi", "40", "-q").stderr
 
 
+def test_letters_without_a_font_are_told_in_one_line(here: Path) -> None:
+    text = Path(FAITHFUL).read_text().replace("eruptions", "時間").replace("waiting", "待ち")
+    Path("jp.csv").write_text(text)
+    warning = "gmm: warning: pictures have no font for the letters 時間待ち and draw boxes"
+    fitted = ok("fit", "jp.csv", "-k", "2", "--restarts", "1", "--visualize", "fit.png", "-o", "jp.pt")
+    assert fitted.stderr.count(warning) == 1
+    assert ok("plot", "jp.pt", "-o", "a.png").stderr.startswith(warning)
+    Path("grid.csv").write_text(GRID.replace("tied", "共通"))
+    selected = ok("plot", "--selection", "grid.csv", "-o", "a.png").stderr
+    assert "letters 共通 and" in selected
+    assert "warning" not in ok("plot", "faithful.pt", "-o", "a.png").stderr
+
+
 def test_a_size_without_room_is_told_with_one_that_has_it(here: Path) -> None:
     small = ok("plot", "penguins.pt", "-o", "a.png", "--width", "3", "--height", "3")
     said = re.fullmatch(

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 
 from gmmcli.plot.axes import offset_and_power
 from gmmcli.plot.style import BACKGROUND, INK, PALETTE, colour, label, percent
-from gmmcli.plot.text import fold
+from gmmcli.plot.text import fold, undrawable
 
 # What is seen without the red and without the green cone, in linear RGB: Machado, Oliveira & Fernandes (2009).
 SIGHTS = {
@@ -46,6 +46,11 @@ def test_components_are_told_apart(count: int, apart: float, sight: str) -> None
     seen = oklab([*PALETTE[:count], *others], SIGHTS[sight])
     distances = np.linalg.norm(seen[:, None] - seen, axis=-1) + np.eye(len(seen))
     assert distances.min() > apart, divmod(int(distances.argmin()), len(seen))
+
+
+def test_letters_without_a_font() -> None:
+    assert undrawable(["身長 (cm)", "体重 μ², é"]) == "身長体重"
+    assert not undrawable(["mass_g", "µ ± σ², naïve", "a\nb"])
 
 
 def test_colours_by_number() -> None:
