@@ -19,8 +19,6 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from gmmcli.data import Source
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
@@ -162,14 +160,14 @@ def plot(
         fits = read_selection(selection, options, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
 
-        def draw(size: Size) -> Figure:
+        def draw(size: Size) -> Any:
             return figure_of(plot_selection(fits, criterion, size=size))
     elif history:
         fit = _fit_of(str(model))
         with telling(str(model), "fit it anew for --history"):
             check_history(fit)
 
-        def draw(size: Size) -> Figure:
+        def draw(size: Size) -> Any:
             with telling(str(model), "fit it anew for --history"):
                 return figure_of(plot_history(brief(fit), size=size))
 
@@ -188,7 +186,7 @@ def plot(
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
 
-        def draw(size: Size) -> Figure:
+        def draw(size: Size) -> Any:
             return data_figure(rows, mixture, coordinates=coordinates, size=size)
 
     figure = draw((width, height))
@@ -212,7 +210,7 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
         raise UsageError("--weights applies only with DATA")
 
 
-def _check_room(figure: Figure, draw: Callable[[Size], Figure], size: Size, console: Console) -> None:
+def _check_room(figure: Any, draw: Callable[[Size], Any], size: Size, console: Console) -> None:
     """Warns of a size asked for at which words are missing or meet, with one that does."""
     from gmmcli.plot import crowded, roomy_size
 
