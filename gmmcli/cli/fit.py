@@ -174,7 +174,7 @@ def fit(
         "reading": asdict(reading),
     }
     others = _save(fitted, metadata, targets)
-    drawn = None if visualizer is None else visualizer.draw(source, fitted, metadata["restart"], weights)
+    drawn = None if visualizer is None else visualizer.draw(console, source, fitted, metadata["restart"], weights)
 
     if not console.live:
         columns_report(console, selection, weights)

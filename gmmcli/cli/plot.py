@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,7 +15,7 @@ from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Memory, Re
 from gmmcli.cli.selection_table import read_selection
 from gmmcli.cli.targets import not_over
 from gmmcli.cli.told import brief, check_history, telling
-from gmmcli.cli.visualize import rows_to_draw
+from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
 from gmmcli.errors import InputError, UsageError
 from gmmcli.names import listing, printable
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gmmcli.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
+    from gmmcli.plot.room import Size
 
 PICTURE = "Picture"
 
@@ -100,11 +102,11 @@ def plot(
     ],
     width: Annotated[
         float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1, max=100, rich_help_panel=OUTPUT),
+        typer.Option(metavar="INCHES", help="Default: by the picture.", min=2, max=100, rich_help_panel=OUTPUT),
     ] = None,
     height: Annotated[
         float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1, max=100, rich_help_panel=OUTPUT),
+        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1.5, max=100, rich_help_panel=OUTPUT),
     ] = None,
     dpi: Annotated[
         int, typer.Option("--dpi", metavar="N", help="Pixels per inch.", min=20, max=1200, rich_help_panel=OUTPUT)
@@ -160,17 +162,25 @@ def plot(
     not_over({"--output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
         fits = read_selection(selection, options, criterion)
-        figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
+        warn_of_letters(console, (row["family"] for row in fits))
+
+        def draw(size: Size) -> Any:
+            return figure_of(plot_selection(fits, criterion, size=size))
     elif history:
         fit = _fit_of(str(model))
         with telling(str(model), "fit it anew for --history"):
             check_history(fit)
-            figure = figure_of(plot_history(brief(fit), size=(width, height)))
+
+        def draw(size: Size) -> Any:
+            with telling(str(model), "fit it anew for --history"):
+                return figure_of(plot_history(brief(fit), size=size))
+
     else:
         mixture, metadata = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
+        warn_of_letters(console, coordinates.labels)
         rows = None
         if data:
             source = Source(data, options, scratch=memory.scratch())
@@ -180,7 +190,12 @@ def plot(
             console.note(rows.caption())
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
-        figure = data_figure(rows, mixture, coordinates=coordinates, size=(width, height))
+
+        def draw(size: Size) -> Any:
+            return data_figure(rows, mixture, coordinates=coordinates, size=size)
+
+    figure = draw((width, height))
+    _check_room(figure, draw, (width, height), console)
     write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
 
@@ -198,6 +213,18 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
         raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
     if given["--weights"] and not given["DATA"]:
         raise UsageError("--weights applies only with DATA")
+
+
+def _check_room(figure: Any, draw: Callable[[Size], Any], size: Size, console: Console) -> None:
+    """Warns of a size asked for at which words are missing or meet, with one that does."""
+    from gmmcli.plot import crowded, roomy_size
+
+    if size == (None, None) or not crowded(figure):
+        return
+    asked = " ".join(f"--{name} {own:g}" for name, own in zip(("width", "height"), size, strict=True) if own)
+    roomy = roomy_size(draw, size)
+    remedy = f"--width {roomy[0]:g} --height {roomy[1]:g} has room for them" if roomy else "leave it out"
+    console.warn(f"{asked}: too small for the words of this picture, some of which are left out or meet: {remedy}")
 
 
 def _fit_of(path: str) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gmmcli.addresses import suffix_of
+from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.errors import UsageError
-from gmmcli.names import printable
+from gmmcli.names import one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.cli.fit_work import Fitted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 STEP = "{step}"  # in a name: the number of passes
 EVERY = 10  # passes between pictures, unless --log-every says otherwise
+LETTERS = 20  # without a font that a warning names
 FRAMES = 400  # of a restart that are kept; where there are more, every second one is let go
 
 
@@ -61,13 +63,14 @@ class Visualizer:
         if len(seen) > FRAMES:
             del seen[1::2]
 
-    def draw(self, source: Source, fitted: Fitted, restart: int, weights: str | None) -> str:
-        """Writes what was asked for, and says so in a line. restart: the one that was kept; weights: the column of
-        row weights."""
+    def draw(self, console: Console, source: Source, fitted: Fitted, restart: int, weights: str | None) -> str:
+        """Writes what was asked for, and returns the line that says so. console: for a warning; restart: the one that
+        was kept; weights: the column of row weights."""
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         model, shown = fitted.model, printable(self._target)
         coordinates = choose_coordinates(model)
+        warn_of_letters(console, coordinates.labels)
         rows = rows_to_draw(source, model, coordinates, "drop", weights)
         steps = [(passes, level, _ordered(seen, fitted.order)) for passes, level, seen in self._seen.get(restart, [])]
         if self._animated:
@@ -85,6 +88,16 @@ class Visualizer:
             name = self._target.replace(STEP, f"{passes:0{width}d}")
             write_picture(name, rows, seen, title=_caption(passes, level))
         return f"{shown}: {len(due)} pictures, a step being a pass"
+
+
+def warn_of_letters(console: Console, names: Iterable[str]) -> None:
+    """Warns of names with letters that a picture cannot show."""
+    from gmmcli.plot import undrawable
+
+    letters = undrawable(names)
+    if letters:
+        shown = one_line(letters, LETTERS)
+        console.warn(f"pictures have no font for the letters {shown} and draw boxes: give other names")
 
 
 def rows_to_draw(

@@ -14,7 +14,6 @@ import numpy as np
 from gmmcli.errors import UsageError
 from gmmcli.mixture import GaussianMixture
 from gmmcli.names import one_line
-from gmmcli.plot.beside import settle
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure, natural_size
 from gmmcli.plot.files import ANIMATED, DPI, check_picture, picture_format, pixels, write_figure, write_whole
@@ -86,10 +85,7 @@ def write_animation(
 
     def images() -> Iterator[Any]:
         for one, (_, title) in zip(shown, chosen, strict=True):
-            frame = draw_figure(one, size, limits=limits, title=title)
-            frame.set_layout_engine("none")  # which would move the axes with the width of the legend
-            frame.axes[0].set_position(place)
-            yield pixels(frame, dpi)
+            yield pixels(draw_figure(one, size, limits=limits, title=title, place=place), dpi)
 
     def write(stream: Any) -> None:
         drawn = images()
@@ -103,8 +99,7 @@ def write_animation(
 
 
 def _place(figure: Figure) -> Bbox:
-    """Where the layout puts the axes."""
-    settle(figure.axes[0])
+    """Where the layout puts the axes, which else would move with the width of the legend."""
     return figure.axes[0].get_position()
 
 

@@ -1,6 +1,6 @@
 """The name of a point of a picture of lines, beside it: `write_beside` finds a place where it covers none of them.
 
-`settle` is to be called before, since places on the paper are known only when the layout is.
+The figure is to be laid out before, since places on the paper are known only then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmmcli.plot.places import OUTSIDE, Taken, best_place
-from gmmcli.plot.style import INK, SMALL, figure_of, plain
+from gmmcli.plot.style import INK, SMALL, figure_of
+from gmmcli.plot.text import plain, text_size, within, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,27 +24,18 @@ DIRECTIONS = 16
 LEADER_FROM = 11.0  # points between a point and its name from which a line leads to it
 
 
-def settle(ax: Axes) -> None:
-    """Lays out the figure, where it has a way to, so that its axes are where they will be."""
-    figure = figure_of(ax)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-
-
 def write_beside(ax: Axes, text: str, point: tuple[float, float], *, clear: float, above: bool) -> Annotation:
     """Writes a text near a point of the data where it covers no line and no marker, with a line to it if it is away.
 
     clear: points around the point that stay free. above: on which side it is best. Where everything is covered it
-    has a white rim.
+    has a white rim; where the axes are too small for it, it is invisible.
     """
     from matplotlib.patheffects import Normal, Stroke
 
     per_point = figure_of(ax).dpi / 72
-    probe = plain(ax.text(0, 0, text, fontsize=SMALL))
-    extent = probe.get_window_extent()
-    probe.remove()
-    half = np.array([extent.width, extent.height]) / per_point / 2 + PAD
+    room = np.array(ax.get_window_extent().size) / per_point
+    text = wrapped(text, within(figure_of(ax), room[0] - 2 * PAD, SMALL))
+    half = text_size(figure_of(ax), text, SMALL) / 2 + PAD
     middle = ax.transData.transform(point) / per_point
     taken = Taken.of(ax)
 
@@ -71,7 +63,7 @@ def write_beside(ax: Axes, text: str, point: tuple[float, float], *, clear: floa
         arrowprops=line if np.linalg.norm(end - begin) > LEADER_FROM else None,
         zorder=5,
     )
-    plain(shown)
+    plain(shown).set_visible(bool((2 * half <= room).all()))
     return shown
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
 from gmmcli.names import printable
-from gmmcli.plot.axes import describe, widened
+from gmmcli.plot.axes import ROUND, describe, widened
+from gmmcli.plot.room import make_room
 from gmmcli.plot.style import PALETTE, caption, house_style, legend, new_figure, tidy
 
 if TYPE_CHECKING:
@@ -32,10 +34,18 @@ def plot_history(
     history = [r for r in metadata.get("history") or () if r.get("log_likelihood") is not None]
     if not history:
         raise InputError("the model has no history of its fit: gmm fit writes one")
-    if ax is None:
-        with house_style():
-            axes = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
-            return plot_history(metadata, ax=axes)
+    if ax is not None:
+        caption(ax, _caption(metadata))
+        _draw(ax, history, metadata)()
+        return ax
+    with house_style():
+        ax = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
+        make_room(ax, _caption(metadata), _draw(ax, history, metadata))
+    return ax
+
+
+def _draw(ax: Axes, history: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> Callable[[], None]:
+    """Draws the line, the ends of other restarts and a legend; returns what sets both axes by their size."""
     passes = [record["passes"] for record in history]
     levels = [record["log_likelihood"] for record in history]
     tidy(ax)
@@ -45,21 +55,27 @@ def plot_history(
     for level, sound in others:
         ax.plot([1.0], [level], marker="<", markersize=6, color=PALETTE[1], transform=ax.get_yaxis_transform(),
                 markerfacecolor=PALETTE[1] if sound else "white", clip_on=False, zorder=4, gid="restart")  # fmt: skip
-    describe(ax, "x", *widened(passes[0], passes[-1], 0.03), name="passes over the data")
-    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
     low, high = widened(
         min(levels + [level for level, _ in others]), max(levels + [level for level, _ in others]), 0.06
     )
-    describe(ax, "y", low, high, "log-likelihood per row, nats")
-    ended = "converged" if metadata.get("converged") else "not converged"
-    method = f"{metadata.get('method', '')}{' with ' + a if (a := metadata.get('acceleration')) else ''}"
-    caption(
-        ax,
-        f"{printable(str(metadata.get('family', '')))}, {metadata.get('components')} components, {method}, {ended}",
-    )
     if others:
         legend(ax, _restart_entries(others))
-    return ax
+
+    def describe_axes() -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        whole = partial(MaxNLocator, steps=ROUND, integer=True)
+        describe(ax, "x", *widened(passes[0], passes[-1], 0.03), name="passes over the data", locate=whole)
+        describe(ax, "y", low, high, "log-likelihood per row, nats")
+
+    return describe_axes
+
+
+def _caption(metadata: Mapping[str, Any]) -> str:
+    """What was fitted, how, and whether it converged."""
+    ended = "converged" if metadata.get("converged") else "not converged"
+    method = f"{metadata.get('method', '')}{' with ' + a if (a := metadata.get('acceleration')) else ''}"
+    return f"{printable(str(metadata.get('family', '')))}, {metadata.get('components')} components, {method}, {ended}"
 
 
 def _ends(metadata: Mapping[str, Any]) -> list[tuple[float, bool]]:

@@ -11,14 +11,28 @@ import numpy as np
 from gmmcli.plot.pairs import GAP
 from gmmcli.plot.panels import SUM
 from gmmcli.plot.picture import Picture
-from gmmcli.plot.style import BARS, INK, LEGEND_ENTRIES, QUIET, colour, label, legend
+from gmmcli.plot.style import (
+    BARS,
+    BETWEEN_COLUMNS,
+    BETWEEN_LINES,
+    HANDLE,
+    INK,
+    LEGEND_ENTRIES,
+    QUIET,
+    SMALL,
+    colour,
+    label,
+    legend,
+)
+from gmmcli.plot.text import text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST = 54  # components, heaviest first, that are named
 LONGEST = 18  # entries of a column beside the axes
-LINE, LETTER, SIGN, BETWEEN = 0.18, 0.058, 0.25, 0.16  # inches: of an entry; and from one column to the next
+SIGN = HANDLE + 0.8  # of the size of the letters: what an entry has before its name
 DATA, DATA_WEIGHTED = "data", "data, weighted"
 ELLIPSE = "1 and 2 std. deviations"
 CONTOUR = "density: 10, 30, … 90 % inside"
@@ -27,17 +41,16 @@ ONE_DENSITY, SUM_DENSITY = "density of a component", "density of all"
 
 @dataclass(frozen=True)
 class Key:
-    """Entries in columns of `longest`, within the axes or, where they have no room for it, beside them."""
+    """Entries in columns of `longest`, within the axes or, where they have no room for it, beside them.
+
+    width: how wide it is, in inches.
+    """
 
     handles: Sequence[Any]
     title: str
     longest: int
     inside: bool
-
-    @property
-    def width(self) -> float:
-        """About how wide it is, in inches."""
-        return _width(self.handles, -(-len(self.handles) // self.longest))
+    width: float
 
     def draw(self, ax: Axes) -> None:
         """Puts it on the axes."""
@@ -52,23 +65,29 @@ def many(shown: Picture) -> bool:
 def key_of(
     shown: Picture,
     side: float,
+    figure: Figure,
 ) -> Key:
-    """The legend of a picture. side: inches, of the square that the panels of a grid fill.
+    """The legend of a picture on a figure. side: inches, of the square that the panels of a grid fill.
 
     A grid has it above its diagonal, if need be without what is on the diagonal.
     """
     title = "component" if many(shown) else ""
     components = list(_components(shown))
     others = list(_others(shown))
-    if shown.dims > 2:
-        diagonal = list(_diagonal(shown))
-        for handles in ([*components, *others, *diagonal], [*components, *others]):
-            for columns in range(1, len(handles) + 1):
-                longest = -(-len(handles) // columns)
-                if _has_room(shown.dims, side, _width(handles, columns), LINE * (longest + bool(title))):
-                    return Key(handles, title, longest, inside=True)
-        return Key([*components, *others, *diagonal], title, max(LEGEND_ENTRIES, int(side / LINE) - 1), inside=False)
-    return Key([*components, *others], title, LONGEST, inside=False)
+    if shown.dims <= 2:
+        handles = [*components, *others]
+        return Key(handles, title, LONGEST, inside=False, width=_width(figure, handles, -(-len(handles) // LONGEST)))
+    diagonal = list(_diagonal(shown))
+    line = (text_size(figure, "lp", SMALL)[1] + BETWEEN_LINES * SMALL) / 72
+    for handles in ([*components, *others, *diagonal], [*components, *others]):
+        for columns in range(1, len(handles) + 1):
+            longest, width = -(-len(handles) // columns), _width(figure, handles, columns)
+            if _has_room(shown.dims, side, width, line * (longest + bool(title))):
+                return Key(handles, title, longest, inside=True, width=width)
+    handles = [*components, *others, *diagonal]
+    longest = max(LEGEND_ENTRIES, int(side / line) - 1)
+    width = _width(figure, handles, -(-len(handles) // longest))
+    return Key(handles, title, longest, inside=False, width=width)
 
 
 def _has_room(dims: int, side: float, width: float, height: float) -> bool:
@@ -78,10 +97,11 @@ def _has_room(dims: int, side: float, width: float, height: float) -> bool:
     return width <= (dims - rows) * step - 0.05
 
 
-def _width(handles: Sequence[Any], columns: int) -> float:
-    """Inches, about, of entries in columns, of which the first are the longer ones."""
-    parts = np.array_split([len(handle.get_label()) for handle in handles], columns)
-    return sum(SIGN + LETTER * max(part, default=0) for part in parts) + BETWEEN * (columns - 1)
+def _width(figure: Figure, handles: Sequence[Any], columns: int) -> float:
+    """Inches of entries in columns, of which the first are the longer ones."""
+    names = [text_size(figure, handle.get_label(), SMALL)[0] for handle in handles]
+    parts = [SIGN * SMALL + max(part, default=0.0) for part in np.array_split(names, columns)]
+    return float(sum(parts) + BETWEEN_COLUMNS * SMALL * (columns - 1)) / 72
 
 
 def _components(shown: Picture) -> Iterator[Any]:
@@ -110,9 +130,8 @@ def _others(shown: Picture) -> Iterator[Any]:
             yield Line2D([], [], color=INK, linewidth=1.2, label=SUM)
         yield from _bars(shown)
         return
-    if not many(shown):
-        yield Line2D([], [], linestyle="none", marker="o", markersize=7, color=INK, markerfacecolor="none",
-                     markeredgewidth=1.1, label=ELLIPSE)  # fmt: skip
+    yield Line2D([], [], linestyle="none", marker="o", markersize=7, color=INK, markerfacecolor="none",
+                 markeredgewidth=1.1, label=ELLIPSE)  # fmt: skip
     if shown.dims == 2:
         yield Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR)
 

@@ -26,9 +26,13 @@ AHEAD, BEHIND = 34.0, 10.0  # points beyond what is shown: where the best is, fo
 
 @dataclass(frozen=True)
 class Family:
-    """Fits of one family by rising number of components; a value is NaN where the fit failed."""
+    """Fits of one family by rising number of components; a value is NaN where the fit failed.
+
+    place: among all families, which says its colour and marker.
+    """
 
     name: str
+    place: int
     components: Sequence[int]
     values: Sequence[float]
     sound: Sequence[bool]
@@ -66,7 +70,7 @@ class Chart:
 
 def draw_family(ax: Axes, chart: Chart, family: Family) -> None:
     """Draws the line of a family and its markers."""
-    shade, marker = _look(chart, family)
+    shade, marker = _look(family)
     cells = list(zip(family.components, family.values, family.sound, strict=True))
     ax.plot(family.components, family.values, color=shade, linewidth=1.4, zorder=2, label=family.name,
             gid=f"family {family.name}")  # fmt: skip
@@ -112,7 +116,7 @@ def legend_entries(chart: Chart) -> list[Any]:
 
     found = []
     for family in chart.families:
-        shade, marker = _look(chart, family)
+        shade, marker = _look(family)
         found.append(Line2D([], [], color=shade, marker=marker, markersize=SIZE, linewidth=1.4, label=family.name))
     unsound = chart.values(sound=False)
     if unsound:
@@ -125,10 +129,9 @@ def legend_entries(chart: Chart) -> list[Any]:
     return found
 
 
-def _look(chart: Chart, family: Family) -> tuple[str, str]:
+def _look(family: Family) -> tuple[str, str]:
     """Colour and marker."""
-    place = chart.families.index(family)
-    return PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
+    return PALETTE[family.place % len(PALETTE)], MARKERS[family.place % len(MARKERS)]
 
 
 def _markers(
@@ -156,5 +159,5 @@ def _at_edge(
         return
     inwards = EDGE_ROW * (chart.at(side).index(family) + 0.6) / 72
     shift = ScaledTranslation(0, -inwards if side == "above" else inwards, figure_of(ax).dpi_scale_trans)
-    _markers(ax, [(x, float(side == "above")) for x, _ in there], marker, _look(chart, family)[0], face, EDGE_SIZE,
+    _markers(ax, [(x, float(side == "above")) for x, _ in there], marker, _look(family)[0], face, EDGE_SIZE,
              transform=ax.get_xaxis_transform() + shift, gid=gid)  # fmt: skip

@@ -20,6 +20,9 @@ MESH = 240  # cells along each side under the contours
 CURVE = 600  # points of a density along the axis, and
 PEAK = np.linspace(-6, 6, 91)  # standard deviations from each mean where it has more
 BINS = (8, 30, 80)  # of a histogram: fewest of few rows, fewest of many, most
+ROWS_SEEN = 20  # of a component for which bars are narrow enough
+RIM, RIM_CROWDED = 0.55, 0.95  # opacity of the white beside an ellipse, and where it stands on very many points
+RIM_WIDTH = 0.7  # points, at least, on either side
 FAINTEST = 0.15  # opacity of a row next to which the heaviest weighs any number of times more
 VECTOR_POINTS = 2_000  # more are pixels in an SVG or PDF too
 SUM = "all components"
@@ -39,7 +42,8 @@ def draw_line(
     there = np.isfinite(values)
     if there.any():
         values, weights = values[there], weights[there]
-        heights, edges = np.histogram(values, bins=bin_edges(values, weights), weights=weights, density=True)
+        bins = bin_edges(values, weights, widest_bar(marginal, np.square(weights.sum()) / np.square(weights).sum()))
+        heights, edges = np.histogram(values, bins=bins, weights=weights, density=True)
         ax.stairs(heights, edges, fill=True, color=BARS, zorder=1, label="data")
         ax.stairs(heights, edges, color="white", linewidth=0.4, zorder=1.1)
         highest = float(heights.max())
@@ -103,16 +107,19 @@ def draw_plane(
                 linewidth=0.8 * size, gid="background",
             )
         )  # fmt: skip
-    halo = [Stroke(linewidth=2.6 * size, foreground="white", alpha=0.55), Normal()]
+    crowd = crowding(int(there.sum()))
     for radius in ELLIPSES:
         inner = radius == min(ELLIPSES)
+        line = (1.7 if inner else 1.1) * size
+        rim = max(2.6 * size, line + 2 * RIM_WIDTH * crowd)
+        halo = [Stroke(linewidth=rim, foreground="white", alpha=RIM + (RIM_CROWDED - RIM) * crowd), Normal()]
         for k, (curve, opacity) in enumerate(
             zip(marginal.ellipses(radius), opacities(marginal.weights), strict=True)
         ):
             if inner:
                 ax.add_patch(Polygon(curve, facecolor=colour(k), alpha=opacity, linewidth=0, zorder=3.9))
             outline = Polygon(curve, fill=False, edgecolor=colour(k), path_effects=halo, zorder=4)
-            outline.set(linewidth=(1.7 if inner else 1.1) * size, gid=f"component {k}, {radius:g} std")
+            outline.set(linewidth=line, gid=f"component {k}, {radius:g} std")
             ax.add_patch(outline)
 
 
@@ -125,7 +132,7 @@ def draw_points(
 ) -> None:
     """The rows, in the colours of their components: smaller and fainter the more there are, fainter the lighter."""
     colours = np.array([colour(-1), *(colour(k) for k in range(int(components.max(initial=0)) + 1))])
-    crowd = np.clip(np.log10(len(points) / 150) / np.log10(20_000 / 150), 0, 1)
+    crowd = crowding(len(points))
     opacity = 0.75 * (1 - crowd) + 0.3 * crowd
     ax.scatter(
         points[:, 0],
@@ -139,6 +146,11 @@ def draw_points(
     )
 
 
+def crowding(rows: int) -> float:
+    """How crowded a plane of so many rows is, 0 to 1."""
+    return float(np.clip(np.log10(max(rows, 1) / 150) / np.log10(20_000 / 150), 0, 1))
+
+
 def opacities(weights: np.ndarray) -> np.ndarray:
     """How opaque components are filled, (K,): by their weight against the heaviest."""
     return 0.06 + 0.26 * weights / weights.max()
@@ -147,10 +159,12 @@ def opacities(weights: np.ndarray) -> np.ndarray:
 def bin_edges(
     values: np.ndarray,  # (B,)
     weights: np.ndarray,  # (B,) above 0
+    widest: float = np.inf,
 ) -> np.ndarray:
     """Edges of a histogram's bars, for whole numbers such that each bar holds as many of them.
 
     By Freedman and Diaconis, but not fewer than about √N: the quartiles of a mixture are those of no one component.
+    widest: of a bar, as far as no more than the most are needed for it.
     N is Kish's effective number of rows, (Σw)²/Σw²: a few heavy rows fill no more bars than as many alike.
     """
     low, high = float(values.min()), float(values.max())
@@ -162,12 +176,20 @@ def bin_edges(
     width = 2 * (quartiles[1] - quartiles[0]) / effective ** (1 / 3)
     least, enough, most = BINS
     fewest = int(np.clip(1.3 * effective**0.5, least, enough))
-    width = float(np.clip(width, (high - low) / most, (high - low) / fewest))
+    width = float(np.clip(min(width, widest), (high - low) / most, (high - low) / fewest))
     if high - low >= fewest and (values == np.round(values)).all():
         width = max(1.0, round(width))
         return np.arange(low - 0.5, high + 0.5 + width, width)
     count = int(np.ceil((high - low) / width))
     return np.linspace(low, high, count + 1)
+
+
+def widest_bar(marginal: Marginal, rows: float) -> float:
+    """The widest bar that shows the peak of each component of one coordinate that ROWS_SEEN of the rows belong to.
+
+    That is a standard deviation of the narrowest of them. Infinite where all components are lighter.
+    """
+    return float(min(marginal.std[marginal.weights * rows >= ROWS_SEEN, 0], default=np.inf))
 
 
 def quantiles(

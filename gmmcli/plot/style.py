@@ -2,18 +2,17 @@
 
 - `colour`: of a component, the same in every picture. `label`: what a legend calls it.
 - `new_figure`: a figure without a window, in the house style whatever the user's own settings are.
-- `tidy`, `caption`, `legend`, `plain`: the parts that all axes share; they set nothing global.
+- `tidy`, `caption`, `legend`: the parts that all axes share; they set nothing global.
 """
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.names import one_line
+from gmmcli.plot.text import FONT, plain, within, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +36,10 @@ BARS = "#dfe3e8"  # of histograms
 
 TEXT = 9.0  # points
 SMALL = 8.0
-CAPTION_LETTER = 4.3  # points, about, of its width in a caption
 LEGEND_ENTRIES = 12  # in one column
+HANDLE, BETWEEN_LINES, BETWEEN_COLUMNS = 1.4, 0.55, 1.4  # of a legend, of the size of its letters
 STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+    "font.family": [FONT],
     "font.size": TEXT,
     "text.color": INK,
     "figure.facecolor": "white",
@@ -106,29 +105,13 @@ def tidy(ax: Axes, *, left: bool = True) -> None:
     ax.set_axisbelow(True)
 
 
-def caption(ax: Axes, text: str) -> None:
-    """A small line above the axes, on the left, or as many as it needs to be no wider than they are."""
-    characters = max(30, int(ax.get_window_extent().width / figure_of(ax).dpi * 72 / CAPTION_LETTER))
-    lines = textwrap.wrap(one_line(text), characters)
-    plain(ax.set_title("\n".join(lines), loc="left", fontsize=SMALL, color=QUIET, pad=9, linespacing=1.4))
-
-
-def plain(text: Text) -> Text:
-    """Text in which a dollar sign is a dollar sign, not the beginning of a formula."""
-    text.set_parse_math(False)
-    return text
-
-
-def fold(name: str, width: int = 24, lines: int = 2) -> str:
-    """A name on a few short lines, broken after spaces and underscores where there are any, cut if too long."""
-    parts = [""]
-    for piece in re.findall(r"[^ _]+[ _]*|[ _]+", one_line(name)):
-        if parts[-1] and len(parts[-1] + piece.rstrip()) > width:
-            parts.append("")
-        parts[-1] += piece
-    if len(parts) > lines:
-        parts = [*parts[: lines - 1], "".join(parts[lines - 1 :])]
-    return "\n".join(part if len(part) <= width else part[: width - 1] + "…" for part in map(str.strip, parts))
+def caption(ax: Axes, text: str, room: float | None = None) -> Text:
+    """A small line above the axes, on the left, or as many as it needs to be no wider than `room` points, or they."""
+    figure = figure_of(ax)
+    if room is None:
+        room = ax.get_window_extent().width * 72 / figure.dpi
+    lines = wrapped(one_line(text), within(figure, room, SMALL))
+    return plain(ax.set_title(lines, loc="left", fontsize=SMALL, color=QUIET, pad=9, linespacing=1.4))
 
 
 def legend(ax: Axes, handles: Sequence[Any], *, title: str = "", inside: bool = False, longest: int = 20) -> Legend:
@@ -142,9 +125,9 @@ def legend(ax: Axes, handles: Sequence[Any], *, title: str = "", inside: bool = 
         fontsize=SMALL,
         frameon=False,
         borderaxespad=0,
-        handlelength=1.4,
-        labelspacing=0.55,
-        columnspacing=1.4,
+        handlelength=HANDLE,
+        labelspacing=BETWEEN_LINES,
+        columnspacing=BETWEEN_COLUMNS,
         labelcolor=INK,
         title=title,
         title_fontsize=SMALL,

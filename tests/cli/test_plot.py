@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,33 @@ def test_a_model_and_its_data(here: Path) -> None:
     assert size("out.png") == (200, 160)
     assert new_files(here) == {"out.png"}
     assert not ok("plot", "faithful.pt", FAITHFUL, "-o", "out.png", "--dpi", "40", "-q").stderr
+
+
+def test_letters_without_a_font_are_told_in_one_line(here: Path) -> None:
+    text = Path(FAITHFUL).read_text().replace("eruptions", "時間").replace("waiting", "待ち")
+    Path("jp.csv").write_text(text)
+    warning = "gmm: warning: pictures have no font for the letters 時間待ち and draw boxes"
+    fitted = ok("fit", "jp.csv", "-k", "2", "--restarts", "1", "--visualize", "fit.png", "-o", "jp.pt")
+    assert fitted.stderr.count(warning) == 1
+    assert ok("plot", "jp.pt", "-o", "a.png").stderr.startswith(warning)
+    Path("grid.csv").write_text(GRID.replace("tied", "共通"))
+    selected = ok("plot", "--selection", "grid.csv", "-o", "a.png").stderr
+    assert "letters 共通 and" in selected
+    assert "warning" not in ok("plot", "faithful.pt", "-o", "a.png").stderr
+
+
+def test_a_size_without_room_is_told_with_one_that_has_it(here: Path) -> None:
+    small = ok("plot", "penguins.pt", "-o", "a.png", "--width", "3", "--height", "3")
+    said = re.fullmatch(
+        r"gmm: warning: --width 3 --height 3: too small for the words of this picture, some of which are left out or "
+        r"meet: --width (\S+) --height (\S+) has room for them\na.png: written\n",
+        small.stderr,
+    )
+    assert said is not None
+    roomy = ok("plot", "penguins.pt", "-o", "a.png", "--width", said[1], "--height", said[2])
+    assert roomy.stderr == "a.png: written\n"
+    for arguments in (["penguins.pt"], ["faithful.pt"], ["faithful.pt", "--history"]):
+        assert ok("plot", *arguments, "-o", "a.png").stderr == "a.png: written\n"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +210,8 @@ def test_what_is_no_table_of_fits(table: str, arguments: list[str], said: str, h
         ),
         (["faithful.pt", PENGUINS, "-o", "a.png"], 3, "columns eruptions, waiting not found"),
         (["faithful.pt", "--dpi", "0", "-o", "a.png"], 2, "--dpi 0: must be at least 20"),
+        (["faithful.pt", "--width", "1", "-o", "a.png"], 2, "--width 1: must be at least 2"),
+        (["faithful.pt", "--height", "1", "-o", "a.png"], 2, "--height 1: must be at least 1.5"),
         (["faithful.pt", "--width", "100", "--height", "100", "--dpi", "1200", "-o", "a.png"], 2, "too large"),
         (["absent.pt", "-o", "a.png"], 3, "absent.pt"),
         ([FAITHFUL, "-o", "a.png"], 3, "faithful.csv"),

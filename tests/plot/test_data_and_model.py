@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from gmmcli.errors import InputError, UsageError
 from gmmcli.mixture import GaussianMixture
 from gmmcli.plot import data_figure, plot_data_and_model
 from gmmcli.plot.coordinates import SHOWN_COLUMNS
+from gmmcli.plot.legends import CONTOUR, ELLIPSE
 from gmmcli.plot.panels import SUM, bin_edges
 from gmmcli.plot.style import BACKGROUND, PALETTE, colour, percent
 from tests.plot.conftest import (
@@ -232,11 +235,58 @@ def test_a_background_is_grey() -> None:
 def test_many_components_are_numbered_in_the_plane() -> None:
     model = mixture(2, components=30, radius=14.0)
     ax = finish(plot_data_and_model(rows_of(model, 1000), model))
-    assert ax.get_legend() is None
+    assert legend_texts(ax)[0] == f"0 · {percent(model.weights[0].item())}"
+    assert legend_texts(ax)[30:] == [ELLIPSE, CONTOUR]
     assert sorted(int(text.get_text()) for text in ax.texts) == list(range(30))
     boxes = [Text.get_window_extent(text) for text in ax.texts]
     hits = [(i, j) for i in range(30) for j in range(i) if boxes[i].overlaps(boxes[j])]
     assert not hits
+
+
+def test_many_components_are_numbered_in_the_panels_of_a_grid() -> None:
+    model = mixture(3, components=30, radius=14.0)
+    grid = panels(finish(plot_data_and_model(rows_of(model, 1000), model)))
+    for row in grid:
+        assert not row[-1].texts  # of one column
+        for panel in row[:-1]:
+            numbers = [int(text.get_text()) for text in panel.texts]
+            assert len(set(numbers)) == len(numbers) >= 20
+            assert set(range(5)) <= set(numbers)  # the heaviest first
+            assert all(to_hex(text.get_color()) == colour(k) for k, text in zip(numbers, panel.texts, strict=True))
+            boxes = [Text.get_window_extent(text) for text in panel.texts]
+            assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    few = panels(plot_data_and_model(None, mixture(3, components=12)))
+    assert not any(panel.texts for row in few for panel in row)
+
+
+def test_bars_are_no_wider_than_a_component_of_many_rows() -> None:
+    model = GaussianMixture([0.8, 0.2], [[0.0], [9.0]], [[16.0], [0.01]], family="diagonal")
+    light = GaussianMixture([0.98, 0.02], [[0.0], [9.0]], [[16.0], [0.01]], family="diagonal")
+    widths = []
+    for one in (model, light):
+        x = rows_of(one, 200)
+        edges = finish(plot_data_and_model(x, one)).patches[0].get_data().edges  # type: ignore[attr-defined]
+        plain = bin_edges(x[:, 0].numpy(), np.ones(200))
+        widths.append((np.diff(edges)[0], np.diff(plain)[0], (x.max() - x.min()).item()))
+    assert widths[0][0] == pytest.approx(max(0.1, widths[0][2] / 80), rel=0.05)
+    assert widths[0][0] < widths[0][1] / 2
+    assert widths[1][0] == widths[1][1]  # of 4 rows
+
+
+def test_ellipses_stand_out_from_the_more_points_the_more() -> None:
+    model = mixture(3)
+    seen = []
+    for count in (50, 4000):
+        panel = panels(plot_data_and_model(rows_of(model, count), model))[1][0]
+        rims = []
+        for outline in outlines(panel):
+            (rim, _) = outline.get_path_effects()
+            look = rim._gc  # type: ignore[attr-defined]
+            rims.append((look["linewidth"] - outline.get_linewidth(), look["alpha"]))
+        seen.append(np.array(rims).min(0))
+    assert (seen[1] > seen[0]).all()
+    assert seen[1][0] >= 0.9
+    assert seen[1][1] > 0.75
 
 
 def test_of_very_many_components_the_heaviest_are_named() -> None:

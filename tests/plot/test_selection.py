@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from gmmcli.errors import InputError, UsageError
+from gmmcli.families import FAMILIES
 from gmmcli.plot import plot_selection
 from gmmcli.plot.beside import write_beside
 from gmmcli.plot.span import telling_span
@@ -72,6 +74,22 @@ def test_a_line_for_each_family_the_best_ringed() -> None:
     assert ax.get_title(loc="left") == "the lower the better · the best sound fit ringed, 40 ahead"
 
 
+def test_a_family_has_one_colour_and_marker_whatever_is_best() -> None:
+    others = [cell("mine", 1, 100.0, 290.0), cell("mine", 2, 90.0, 280.0)]
+    looks = []
+    for rows, criterion in ((GRID, "bic"), (GRID, "icl"), (GRID[::-1], "bic"), ([*others, *GRID], "bic")):
+        ax = finish(plot_selection(rows, criterion))
+        legend = ax.get_legend()
+        assert legend is not None
+        keys = {str(key.get_label()): key for key in legend.legend_handles if isinstance(key, Line2D)}
+        looks.append({name: (to_hex(key.get_color()), key.get_marker()) for name, key in keys.items()})
+        for name in ("full", "tied"):
+            assert to_hex(lines(ax, f"family {name}")[0].get_color()) == looks[-1][name][0]
+    first = {name: looks[0][name] for name in ("full", "tied")}
+    assert all(look[name] == first[name] for look in looks for name in first)
+    assert len({looks[-1][name] for name in ("full", "tied", "mine")}) == 3
+
+
 def test_unsound_cells_are_hollow_and_failed_ones_crosses() -> None:
     ax = finish(plot_selection(GRID, "bic"))
     hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
@@ -113,7 +131,7 @@ def test_values_far_beyond_are_left_off_the_axis_and_marked() -> None:
         "beyond full": 1,
         "beyond tied": 1,
     }
-    shades: dict[str, str] = dict(zip(["tied", "full", "isotropic"], PALETTE, strict=False))
+    shades = {name: PALETTE[list(FAMILIES).index(name)] for name in ("tied", "full", "isotropic")}
     area = ax.get_window_extent()
     heights = []
     for name, line in arrows.items():

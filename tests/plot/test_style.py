@@ -7,7 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from gmmcli.plot.axes import offset_and_power
-from gmmcli.plot.style import BACKGROUND, INK, PALETTE, colour, fold, label, percent
+from gmmcli.plot.style import BACKGROUND, INK, PALETTE, colour, label, percent
+from gmmcli.plot.text import fold, undrawable
 
 # What is seen without the red and without the green cone, in linear RGB: Machado, Oliveira & Fernandes (2009).
 SIGHTS = {
@@ -47,6 +48,11 @@ def test_components_are_told_apart(count: int, apart: float, sight: str) -> None
     assert distances.min() > apart, divmod(int(distances.argmin()), len(seen))
 
 
+def test_letters_without_a_font() -> None:
+    assert undrawable(["身長 (cm)", "体重 μ², é"]) == "身長体重"
+    assert not undrawable(["mass_g", "µ ± σ², naïve", "a\nb"])
+
+
 def test_colours_by_number() -> None:
     assert colour(-1) == BACKGROUND
     assert [colour(k) for k in (0, len(PALETTE) - 1)] == [PALETTE[0], PALETTE[-1]]
@@ -76,7 +82,7 @@ def test_shares() -> None:
     ],
 )
 def test_long_names_are_folded(name: str, folded: str) -> None:
-    assert fold(name, width=11) == folded
+    assert fold(name, lambda text: len(text) <= 11) == folded
 
 
 @pytest.mark.parametrize(
