@@ -178,7 +178,7 @@ def restart_lines(metadata: Metadata) -> list[str]:
         near = sum(abs(r["log_likelihood"] - level) <= SAME_OPTIMUM * weight for r in ended)
         unsound = sum(r["unsound"] is not None for r in ended) if metadata["unsound"] is None else 0
         lines.append(
-            f"restarts: {len(restarts)}; run to the end: {len(ended)}; to this log-likelihood: {near}"
+            f"restarts: {len(restarts)}{_followed(len(ended), len(restarts), near)}"
             + (f"; set aside as unsound: {unsound}" if unsound else "")
         )
     done = "was dropped" if metadata["options"]["on_collapse"] == "drop" else "began again elsewhere"
@@ -186,6 +186,14 @@ def restart_lines(metadata: Metadata) -> list[str]:
         f"after {count(reset['passes'], 'pass', 'passes')} {reset['reason']}: it {done}" for reset in kept["resets"]
     ]
     return lines
+
+
+def _followed(ended: int, restarts: int, near: int) -> str:
+    """Which of the restarts were run to the end, and how many of these came to the kept one's log-likelihood."""
+    if ended == 1:
+        return "; the most promising was run to the end"
+    which = "all were" if ended == restarts else f"the {ended} most promising were"
+    return f"; {which} run to the end, {near} of them to this log-likelihood"
 
 
 def stop_line(metadata: Metadata) -> str:
