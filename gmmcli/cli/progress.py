@@ -130,9 +130,9 @@ class _Lines:
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
             gains = {"gain": record.gain, "remaining": record.remaining}
             parts += [f"{name} {value:.2e}" for name, value in gains.items() if math.isfinite(value)]
-        parts.append(f"elapsed {elapsed:.1f} s")
         if self._rate is not None:
             parts.append(rate_of(self._rate))
+        parts.append(f"elapsed {elapsed:.1f} s")
         if run.failure is not None:
             parts.append(f"failed: {run.failure}")
         elif run.stop is not None:

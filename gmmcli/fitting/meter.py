@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from gmmcli.blocks import Block
 
-LONG = 1.0  # seconds
+SHORT, LONG = 0.05, 1.0  # seconds
 
 T = TypeVar("T")
 
@@ -48,9 +48,9 @@ class Meter:
 
     @property
     def rows_per_second(self) -> float | None:
-        """Of all processes, in the last pass that ended, else in the first one; None before there is a time."""
+        """Of all processes, in the last pass that ended, else in the first; None where that took next to no time."""
         seconds, share = (self._elapsed, self.share) if self._last is None else (self._last, 1.0)
-        return share * self.total / seconds if seconds > 0 and share > 0 else None
+        return share * self.total / seconds if seconds >= SHORT and share > 0 else None
 
     @property
     def left(self) -> float | None:
