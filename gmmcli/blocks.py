@@ -23,21 +23,30 @@ class Block:
 
     index: number of the block, from 0, in the order of the data.
     first_row: global row number of the first row; row numbers of different blocks never coincide.
-    x: (B, D) float64, the cells in original units; NaN where a cell is not observed. Of a file a view of (D, B).
+    cells: (B, D) in original units, float64, or float32 where a file has them so; NaN where a cell is not observed.
+    Of a file a view of (D, B).
     weights: (B,) float64 row weights, or None when every row weighs 1.
     observed: (B, D) bool, or None when every cell is observed.
     """
 
     index: int
     first_row: int
-    x: Tensor  # (B, D)
+    cells: Tensor  # (B, D)
     weights: Tensor | None = None  # (B,)
     observed: Tensor | None = None  # (B, D)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def x(self) -> Tensor:
+        """(B, D) float64, the cells: themselves, where they are such."""
+        return self.cells.double()
 
     @property
     def rows(self) -> Tensor:
         """(B,) int64 global row numbers."""
-        return torch.arange(self.first_row, self.first_row + len(self.x))
+        return torch.arange(self.first_row, self.first_row + len(self))
 
     def weighted(
         self,

@@ -18,9 +18,10 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.layout import PreparedBlock
 from gmmcli.fitting.loop import Limits, Listener, Run, run_all
 from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData, prepare
+from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.survey import survey
 from gmmcli.threads import single_intra_op_thread

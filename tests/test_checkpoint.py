@@ -54,7 +54,7 @@ def rows_of(case: Case) -> list[Block]:
     """The case's, nearer to each other, so that a fit takes its time."""
     draw = torch.Generator().manual_seed(0)
     return [
-        replace(block, x=block.x * 0.3 + torch.randn(block.x.shape, generator=draw, dtype=torch.float64))
+        replace(block, cells=block.x * 0.3 + torch.randn(block.x.shape, generator=draw, dtype=torch.float64))
         for block in case.blocks()
     ]
 

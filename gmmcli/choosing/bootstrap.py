@@ -106,7 +106,7 @@ class Drawn:
         for block in self.blocks:
             draw = generator(self.seed, f"ratio test {self.replicate}", block.index)
             with single_intra_op_thread():
-                yield Block(block.index, block.first_row, self.model.sample(len(block.x), generator=draw))
+                yield Block(block.index, block.first_row, self.model.sample(len(block), generator=draw))
 
 
 def standard_errors(

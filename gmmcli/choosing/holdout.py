@@ -42,7 +42,7 @@ def log_likelihood(
     """Σ w log p(x), nats, and Σ w over the blocks of all processes, of rows complete or with missing cells."""
 
     def part(block: Block) -> Tensor:
-        w = torch.ones(len(block.x), dtype=torch.float64) if block.weights is None else block.weights
+        w = torch.ones(len(block), dtype=torch.float64) if block.weights is None else block.weights
         some = w > 0
         x = block.x[some]
         if block.observed is not None:

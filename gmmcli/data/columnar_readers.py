@@ -50,7 +50,8 @@ class ColumnarReader(Reader):
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """The columns in the types they have, text parsed."""
-        return (self._parsed(table, columns) for table in self.tables(list(columns), pieces))
+        tables, text = self.tables(list(columns), pieces), self._text(columns)
+        return (self._parsed(table, columns, text) for table in tables) if text else tables
 
     def pair_pieces(self) -> list[int]:
         """Those of `numbers`, with all columns."""
@@ -58,13 +59,16 @@ class ColumnarReader(Reader):
 
     def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
         """The whole tables, and the columns of them."""
+        text = self._text(columns)
         for table in self.tables(list(self.names), pieces):
-            yield table, self._parsed(table, columns)
+            yield table, self._parsed(table, columns, text)
 
-    def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
-        cells = [table.column(name) for name in columns]
-        cells = [parse(c, self._options) if kind_of(c.type) is ColumnKind.TEXT else c for c in cells]
+    def _parsed(self, table: pa.Table, columns: Sequence[str], text: set[str]) -> pa.Table:
+        cells = [parse(table.column(name), self._options) if name in text else table.column(name) for name in columns]
         return pa.Table.from_arrays(cells, names=list(columns))
+
+    def _text(self, columns: Sequence[str]) -> set[str]:
+        return {name for name, kind in self.kinds(columns).items() if kind is ColumnKind.TEXT}
 
     @abstractmethod
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
@@ -117,9 +121,8 @@ class ParquetReader(ColumnarReader):
             ahead = 0 if self.remote else _COLUMN_BYTES
             file = pq.ParquetFile(stream, metadata=self._metadata, buffer_size=ahead, pre_buffer=self.remote)
             for group in groups:
-                batches = file.iter_batches(self._block_rows, row_groups=[group], columns=columns)
-                # a column called "a.b" may bring another's parts along
-                yield from recut((b.select(schema.names) for b in batches), schema, self._block_rows)
+                batches = file.iter_batches(self._block_rows, row_groups=[group], columns=columns, use_threads=False)
+                yield from recut(batches, schema, self._block_rows)
 
 
 class ArrowReader(ColumnarReader):
@@ -154,7 +157,7 @@ class ArrowReader(ColumnarReader):
             return
         with reading(self.label, "arrow"), self._source.open() as stream:
             batches = self._batches(self._open(stream, fields), first, last)
-            yield from recut((b.select(schema.names) for b in batches), schema, self._block_rows)
+            yield from recut(batches, schema, self._block_rows)
 
     def _open(
         self, stream: pa.NativeFile, fields: list[int] | None

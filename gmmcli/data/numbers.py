@@ -290,17 +290,21 @@ def float_table(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (N, D
 
 
 def float_columns(table: pa.Table, columns: Sequence[str]) -> np.ndarray:  # (D, N)
-    """The named columns as float64, one row of the result for each column, C-contiguous, NaN where missing."""
-    cells = np.empty((len(columns), table.num_rows))
-    for d, name in enumerate(columns):
-        column = table.column(name)
-        if pa.types.is_float32(column.type) and column.null_count == 0:
+    """The named columns, one row of the result for each column, C-contiguous, NaN where missing.
+
+    In float64; in float32, which takes half the memory, where all of them are that and no cell is missing.
+    """
+    found = [table.column(name) for name in columns]
+    plain = [pa.types.is_float32(column.type) and column.null_count == 0 for column in found]
+    cells = np.empty((len(columns), table.num_rows), np.float32 if all(plain) else np.float64)
+    for values, column, is_plain in zip(cells, found, plain, strict=True):
+        if is_plain:
             first = 0
-            for chunk in column.chunks:  # converted as they are copied
-                cells[d, first : first + len(chunk)] = _plain_values(chunk, np.float32)
+            for chunk in column.chunks:  # converted, where they must be, as they are copied
+                values[first : first + len(chunk)] = _plain_values(chunk, np.float32)
                 first += len(chunk)
         else:
-            cells[d] = float_column(column)
+            values[:] = float_column(column)
     return cells
 
 

@@ -99,10 +99,18 @@ class Reader(ABC):
 
 
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The rows of the batches, in order, in tables of `rows` rows; the last may be shorter, none is empty."""
+    """The rows of the batches, in order, in tables of `rows` rows; the last may be shorter, none is empty.
+
+    schema: of the tables; the batches have its columns, in any order, and perhaps others.
+    """
     held: list[pa.RecordBatch] = []
-    count = 0
+    count, names = 0, schema.names
     for batch in batches:
+        if batch.schema.names != names:  # a column called "a.b" may bring another's parts along
+            batch = batch.select(names)
+        if not count and batch.num_rows == rows:
+            yield pa.Table.from_batches([batch], schema)
+            continue
         while batch.num_rows:
             taken = batch.slice(0, rows - count)
             batch = batch.slice(taken.num_rows)

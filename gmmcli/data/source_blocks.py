@@ -66,6 +66,8 @@ class SourceBlocks:
         self._names = (*columns, weights) if weights is not None else columns
         self.rows_read = 0
         self.rows_dropped = 0
+        self._lacking = False  # whether a cell that is not finite was met in the reading under way
+        self._complete = False  # whether a reading has found that there is none: then no other looks for one
 
     @property
     def rows(self) -> int:
@@ -90,17 +92,18 @@ class SourceBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
-        total_weight = 0.0
+        total_weight, self._lacking = 0.0, False
         runs = [partial(self._numbered, run) for run in self._runs]
         for index, first_row, table in in_turn(runs, self._at_a_time):
             block = self._block(index, first_row, float_columns(table, self._names))
             read += table.num_rows
-            if len(block.x):
-                kept += len(block.x)
-                total_weight += len(block.x) if block.weights is None else block.weights.sum().item()
+            if len(block):
+                kept += len(block)
+                total_weight += len(block) if block.weights is None else block.weights.sum().item()
                 yield block
         self.rows_read = read
         self.rows_dropped = read - kept
+        self._complete = not self._lacking
         if self._share.is_all:  # else what is missing here may be elsewhere
             self.check_rows(read, kept, total_weight)
 
@@ -152,9 +155,12 @@ class SourceBlocks:
         first_row: int,
         cells: np.ndarray,  # (D, B) or, with weights, (D+1, B)
     ) -> Block:
-        finite, dims = np.isfinite(cells), len(self.columns)
+        dims = len(self.columns)
         observed = None
-        if not finite.all():
+        # a cell that is not finite spoils the sum, which takes a fraction of the time of looking at each
+        suspect = not self._complete and not bool(torch.from_numpy(cells).sum().isfinite())
+        if suspect and not (finite := np.isfinite(cells)).all():
+            self._lacking = True
             if self._missing == "drop":
                 cells = cells[:, finite.all(axis=0)]
             elif self._missing == "keep" and not np.isinf(cells).any() and finite[dims:].all():
@@ -165,7 +171,7 @@ class SourceBlocks:
         if self.weights is not None:
             if (cells[dims] < 0).any():
                 raise self._complaint()
-            weights = torch.from_numpy(cells[dims])
+            weights = torch.from_numpy(cells[dims]).double()
         return Block(index, first_row, torch.from_numpy(cells[:dims]).mT, weights, observed)
 
     def _complaint(self) -> InputError:

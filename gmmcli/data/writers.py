@@ -17,6 +17,8 @@ from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 ROW_GROUP_ROWS = 8 * BLOCK_ROWS  # read about as fast as larger ones, of which a writer holds more
 ROW_GROUP_BYTES = 1 << 26  # about, of a group, of which a writer holds two
 SAMPLE_ROWS = 1 << 12
+CODEC = "snappy"
+LEAST_GAIN = 0.9  # of its size, what a column must become for compression to be worth its time
 
 
 class Encoded(NamedTuple):
@@ -107,8 +109,10 @@ class _ParquetWriter:
 
     def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
-            chosen: Any = _repetitive(table)  # names too, which pyarrow's annotation leaves out
-            self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen)
+            head = table.slice(0, SAMPLE_ROWS)
+            chosen: Any = _repetitive(head)  # names too, which pyarrow's annotation leaves out
+            codecs: Any = _codecs(head)
+            self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen, compression=codecs)
         if table.num_rows:
             self._writer.write_table(table, row_group_size=table.num_rows)
 
@@ -119,15 +123,41 @@ def _group_rows(table: pa.Table) -> int:
     return rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows
 
 
-def _repetitive(table: pa.Table) -> list[str] | bool:
+def _repetitive(head: pa.Table) -> list[str] | bool:
     """The columns that are worth a dictionary of their values: those whose first cells repeat.
 
     To build a dictionary and then give it up takes ten times as long as writing the cells as they are.
     """
-    if any(pa.types.is_nested(field.type) for field in table.schema):
-        return True  # names of columns do not tell the parts of a nested one
-    head = table.slice(0, SAMPLE_ROWS)
+    if _nested(head):
+        return True
     return [name for name, column in zip(head.column_names, head.columns, strict=True) if _repeats(column)]
+
+
+def _codecs(head: pa.Table) -> dict[str, str] | str:
+    """How each column is compressed: not at all where the first cells do not become smaller.
+
+    The digits of measured numbers seldom do, and then every reading would copy them once more for nothing.
+    """
+    if _nested(head):
+        return CODEC
+    columns = zip(head.column_names, head.columns, strict=True)
+    return {name: CODEC if _shrinks(column) else "none" for name, column in columns}
+
+
+def _shrinks(column: pa.ChunkedArray) -> bool:
+    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if isinstance(cells, pa.ExtensionArray | pa.DictionaryArray) or not pa.types.is_floating(cells.type):
+        return True
+    values, width = cells.buffers()[1], cells.type.bit_width // 8
+    if values is None:
+        return True
+    plain = values.slice(cells.offset * width, len(cells) * width)
+    return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size
+
+
+def _nested(table: pa.Table) -> bool:
+    """Whether names of columns do not tell all parts, as those of a nested one."""
+    return any(pa.types.is_nested(field.type) for field in table.schema)
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:

@@ -33,33 +33,22 @@ class Affine:
 
     def inner(self, x: Tensor) -> Tensor:
         """Inner coordinates z = factor⁻¹ (x − shift) of rows x (..., D)."""
-        return self.inner_columns(x.reshape(-1, len(self.shift)).mT).mT.reshape(x.shape)
-
-    def inner_columns(
-        self,
-        x: Tensor,  # (D, B)
-        out: Tensor | None = None,  # (D, B)
-    ) -> Tensor:
-        """The same of rows that are held as columns, (D, B). out: where they are put, of the same precision."""
-        if out is not None:
-            if self.factor.ndim == 2 and self._multiplies:
-                return torch.mm(self._inverse_factor, x - self.shift[:, None], out=out)
-            return out.copy_(self.inner_columns(x))
-        centred = x - self.shift[:, None]
+        centred = (x - self.shift).reshape(-1, len(self.shift)).mT
         if self.factor.ndim < 2:
-            return centred / (self.factor if self.factor.ndim == 0 else self.factor[:, None])
-        if self._multiplies:
-            return self._inverse_factor @ centred
-        return torch.linalg.solve_triangular(self.factor, centred, upper=False)
+            z = centred / (self.factor if self.factor.ndim == 0 else self.factor[:, None])
+        elif self.inverse_factor is not None:
+            z = self.inverse_factor @ centred
+        else:
+            z = torch.linalg.solve_triangular(self.factor, centred, upper=False)
+        return z.mT.reshape(x.shape)
 
     @cached_property
-    def _inverse_factor(self) -> Tensor:
-        return inverse_tril(self.factor)
-
-    @cached_property
-    def _multiplies(self) -> bool:
-        """Whether a product with the inverse is as good as solving, which takes ten times as long."""
-        return float(self.factor.norm() * self._inverse_factor.norm()) <= WELL_CONDITIONED
+    def inverse_factor(self) -> Tensor | None:
+        """factor⁻¹, (D, D), where a product with it is as good as solving and ten times as fast; else None."""
+        if self.factor.ndim < 2:
+            return None
+        inverse = inverse_tril(self.factor)
+        return inverse if float(self.factor.norm() * inverse.norm()) <= WELL_CONDITIONED else None
 
     def outer(self, z: Tensor) -> Tensor:
         """Outer coordinates x = shift + factor z of rows z (..., D)."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.layout import PreparedBlock
+from gmmcli.fitting.prepared import PreparedData
 
 SURE = 0.9  # a row whose most probable component has at least this probability is surely of it
 ROWS = 1 << 17  # that are looked at
@@ -52,7 +53,7 @@ def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, thre
             total[:, many + 1] += w.new_zeros(many).index_add_(0, component, w * (highest >= SURE))
         return total
 
-    total = torch.stack(list(data.each(counted, threads))).sum(0)
+    total = torch.stack(data.each(counted, threads)).sum(0)
     shared, assigned, sure = total[:, :many], total[:, many], total[:, many + 1]
     weight = assigned.sum()
     claimed = shared / shared.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)

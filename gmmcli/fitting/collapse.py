@@ -16,7 +16,8 @@ from torch import Tensor
 from gmmcli import incomplete
 from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.layout import PreparedBlock
+from gmmcli.fitting.prepared import PreparedData
 
 MOST_CANDIDATES = 10_000  # rows
 
@@ -60,9 +61,8 @@ def worst_explained(
     """
     log_joint = family.log_joint_by_row(p)
 
-    def worst(block: PreparedBlock) -> _Explained:
-        parts = [explained(part) for part in block.cut(1 << 15)]
-        return _least(parts, count)
+    def worst(found: _Explained, block: PreparedBlock) -> _Explained:
+        return _least([found, *(explained(part) for part in block.cut(1 << 15))], count)
 
     def explained(block: PreparedBlock) -> _Explained:
         z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
@@ -77,19 +77,19 @@ def worst_explained(
         return densities, z.mT, block.rows.cpu()
 
     none = torch.empty(0, dtype=torch.float64)
-    found: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
-    for part in data.each(worst, threads):
-        found = _least([found, part], count)
+    empty: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
+    found = _least([empty, *data.folded(lambda: empty, worst, threads)], count)
     densities, z, rows = (data.group.joined(part) for part in found)
-    first = densities.argsort(stable=True)[:count]
-    return z[first], rows[first]
+    _, z, rows = _least([(densities, z, rows)], count)
+    return z, rows
 
 
 _Explained = tuple[Tensor, Tensor, Tensor]  # log densities (B,), rows (B, D) and their numbers (B,)
 
 
 def _least(parts: Sequence[_Explained], count: int) -> _Explained:
-    """The rows of least density of parts in the order of the data."""
+    """The rows of least density of all parts, that first; ties by number."""
     densities, z, rows = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    first = densities.argsort(stable=True)[:count].sort().values
+    by_number = rows.argsort()
+    first = by_number[densities[by_number].argsort(stable=True)[:count]]
     return densities[first], z[first], rows[first]

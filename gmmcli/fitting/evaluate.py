@@ -13,9 +13,10 @@ from gmmcli.draws import row_uniforms
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Batch, Request
+from gmmcli.fitting.layout import PreparedBlock
 from gmmcli.fitting.missing import Patterns, by_pattern, pass_by_pattern
 from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedBlock, PreparedData
+from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.statistics import SufficientStatistics
 
 Answer = SufficientStatistics | NumericalError

@@ -72,4 +72,4 @@ class Metered:
     meter: Meter
 
     def __iter__(self) -> Iterator[Block]:
-        return self.meter.over(self.blocks, lambda block: len(block.x))
+        return self.meter.over(self.blocks, len)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
+from gmmcli.fitting.layout import LateBlock, PreparedBlock
 from gmmcli.fitting.one_pass import PlannedPass, Worker
-from gmmcli.fitting.prepared import LateBlock, PreparedBlock, PreparedData
+from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics
 from gmmcli.fitting.workers import fold_blocks
 from gmmcli.incomplete import patterns
@@ -163,13 +164,13 @@ class _PatternWorker:
     def __init__(self, workers: Sequence[Worker], places: Mapping[tuple[int, ...], int], dims: int):
         self.workers, self._places, self._dims = workers, places, dims
 
-    def __call__(self, work: tuple[int, PreparedBlock] | LateBlock) -> None:
-        if isinstance(work, LateBlock):
-            for columns, part in _parts(work.laid_out(), self._dims):
-                self.workers[self._places[columns]](part)
-        else:
+    def __call__(self, work: tuple[int, PreparedBlock] | LateBlock | PreparedBlock) -> None:
+        if isinstance(work, tuple):
             place, unit = work
             self.workers[place](unit)
+        else:
+            for columns, part in _parts(work.laid_out(), self._dims):
+                self.workers[self._places[columns]](part)
 
 
 def _completed(

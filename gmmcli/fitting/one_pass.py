@@ -25,7 +25,8 @@ from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
 from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, runs_of_mixtures, typical_terms
 from gmmcli.fitting.kernels.chunk import Loop, loop_of
-from gmmcli.fitting.prepared import LateBlock, PreparedBlock, PreparedData
+from gmmcli.fitting.layout import LateBlock, PreparedBlock
+from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.statistics import FixedPoint, SufficientStatistics, require_finite
 from gmmcli.fitting.workers import fold_blocks
 
@@ -139,10 +140,10 @@ class Worker:
 
     def __call__(self, block: PreparedBlock | LateBlock) -> None:
         """Passes one more block."""
-        for unit in block.laid_out().cut(self._unit_rows):
+        for unit in block.units(self._unit_rows):
             for sums, add, total in zip(self.sums, self._adds, self._totals, strict=True):
                 total.zero_()
-                add(unit.z, unit.weights)
+                add(unit)
                 sums.add_(total)
 
 

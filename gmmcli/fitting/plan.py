@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from gmmcli.fitting.layout import row_bytes
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import fits, largest_sample, row_bytes
+from gmmcli.fitting.prepared import fits, largest_sample
 from gmmcli.fitting.race import sample_sizes
 from gmmcli.fitting.rows import LAYING_OUT, SURVEY
 

@@ -8,162 +8,44 @@ the worker that passes over them. Both give the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from functools import reduce
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from gmmcli.blocks import BLOCK_ROWS, Block
-from gmmcli.draws import row_uniforms
 from gmmcli.errors import UsageError
 from gmmcli.families.base import Family
 from gmmcli.families.coordinates import Affine
 from gmmcli.fitting.group import ALONE, Group
+from gmmcli.fitting.layout import LateBlock, Layout, PreparedBlock, Reread, gathered, joined
 from gmmcli.fitting.meter import Meter
+from gmmcli.fitting.sample import Kept, Look, chosen, farthest, kept_of
 from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import fold_blocks, map_blocks
 
 R = TypeVar("R")
 T = TypeVar("T")
-W = TypeVar("W", bound=Callable[[Any], None])
 
 SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample: every process holds one of its own
 SAMPLE_ROWS = 40_000  # that it has at least, however many features
 
 
-@dataclass(frozen=True)
-class PreparedBlock:
-    """Rows of one block in the coordinates of the fit.
-
-    z: (1 + D, B), a row of ones first; of data with missing cells (1 + 2 D, B), the columns with 0 for a missing
-    cell, then for each whether it is observed, 1 or 0. weights: (B,) in the survey's weight_unit, or None; rows: (B,)
-    int64 global row numbers.
-    """
-
-    z: Tensor  # (1+D, B) or (1+2D, B)
-    weights: Tensor | None  # (B,)
-    rows: Tensor  # (B,)
-
-    def laid_out(self) -> PreparedBlock:
-        """Itself."""
-        return self
-
-    def take(self, index: Tensor) -> PreparedBlock:
-        """The rows at these places of the block."""
-        weights = None if self.weights is None else self.weights[index]
-        return PreparedBlock(self.z[:, index], weights, self.rows[index])
-
-    def split(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block as views of so many rows each, the last of what is left."""
-        for first in range(0, len(self.rows), rows):
-            part = slice(first, first + rows)
-            weights = None if self.weights is None else self.weights[part]
-            yield PreparedBlock(self.z[:, part], weights, self.rows[part])
-
-    def cut(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block as views of about so many rows each, as even as multiples of 64 rows can be.
-
-        What has been cut is not cut again by the same number of rows.
-        """
-        count = self.z.shape[1]
-        parts = max(1, round(count / rows))
-        return self.split(max(1, -(-count // (64 * parts)) * 64))
-
-
-@dataclass(frozen=True)
-class LateBlock:
-    """A block that was read and is still to be laid out."""
-
-    block: Block
-    layout: Layout
-
-    def laid_out(self) -> PreparedBlock:
-        """In the coordinates of the fit; perhaps without a row."""
-        return self.layout(self.block)
-
-
-@dataclass(frozen=True)
-class Reread:
-    """Blocks that are read anew whenever they are iterated."""
-
-    blocks: Iterable[Block]
-    layout: Layout
-
-    def __iter__(self) -> Iterator[LateBlock]:
-        return (LateBlock(block, self.layout) for block in self.blocks)
-
-    def fold(self, new: Callable[[], W], threads: int) -> list[W]:
-        """Workers made by `new`, when each block has been given to one of them; see `fold_blocks`."""
-        return fold_blocks(new, self, threads)
-
-
 @dataclass
-class _Found(Generic[R]):
-    """A worker that keeps what a function makes of its blocks, with the number of their first row."""
+class _Folding(Generic[R]):
+    """A worker with a value that `add` goes on with, block by block."""
 
-    function: Callable[[PreparedBlock], R]
-    found: list[tuple[int, R]] = field(default_factory=list)
+    add: Callable[[R, PreparedBlock], R]
+    value: R
 
-    def __call__(self, block: LateBlock) -> None:
+    def __call__(self, block: PreparedBlock | LateBlock) -> None:
         rows = block.laid_out()
         if len(rows.rows):
-            self.found.append((int(rows.rows[0]), self.function(rows)))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a block is laid out: the coordinates of the fit, precision, device."""
-
-    summary: Survey
-    affine: Affine
-    dtype: torch.dtype
-    device: torch.device
-
-    @property
-    def features(self) -> int:
-        """Numbers of a row in z."""
-        return 1 + len(self.summary.mean) * (1 if self.summary.cells is None else 2)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row that is kept."""
-        return row_bytes(self.features, self.summary.weighted, self.dtype)
-
-    def __call__(self, block: Block) -> PreparedBlock:
-        """The block's rows that have a cell, and a weight that is something beside the heaviest."""
-        x, observed, numbers, weights = block.x, block.observed, block.rows, None
-        keep = None if observed is None else observed.any(1)
-        if block.weights is not None:
-            weights = (block.weights / self.summary.weight_unit).to(self.dtype)
-            keep = weights > 0 if keep is None else keep & (weights > 0)
-        if keep is not None and not bool(keep.all()):
-            x, numbers = x[keep], numbers[keep]
-            weights, observed = (None if t is None else t[keep] for t in (weights, observed))
-        dims = x.shape[1]
-        z = torch.empty(self.features, len(x), dtype=self.dtype)
-        z[0] = 1
-        held = x.mT.contiguous()  # the same bits however the block is held
-        if observed is None and self.dtype == torch.float64:
-            self.affine.inner_columns(held, out=z[1 : 1 + dims])
-        else:
-            inner = self.affine.inner_columns(held)
-            z[1 : 1 + dims] = inner if observed is None else torch.where(observed.mT, inner, 0)
-        if self.summary.cells is not None:
-            z[1 + dims :] = 1 if observed is None else observed.mT.to(self.dtype)
-        weights = None if weights is None else weights.to(self.device)
-        return PreparedBlock(z.to(self.device), weights, numbers.to(self.device))
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The rows whose hash for this seed is below `share`, of all processes, in the order of the data."""
-
-    seed: int
-    share: float
-    rows: PreparedBlock
+            self.value = self.add(self.value, rows)
 
 
 @dataclass
@@ -221,14 +103,26 @@ class PreparedData:
         """The log volume of the box of the data: that of the density of a uniform background is its negative."""
         return float(self.log_ranges.sum())
 
-    def each(self, function: Callable[[PreparedBlock], R], threads: int) -> Iterator[R]:
-        """What `function` makes of every block of this process that has rows, in order, by `threads` workers."""
+    def folded(self, new: Callable[[], R], add: Callable[[R, PreparedBlock], R], threads: int) -> list[R]:
+        """What `add` makes, block by block, of a value that `new` begins: the values of up to `threads` workers.
 
+        A worker is given some of the blocks of this process that have rows, which ones depends on timing.
+        """
         if self.reread is None:
-            return map_blocks(function, self.blocks, threads)
-        workers = self.reread.fold(lambda: _Found(function), threads)
-        found = sorted((one for worker in workers for one in worker.found), key=lambda one: one[0])
-        return (answer for _, answer in found)
+            workers = fold_blocks(lambda: _Folding(add, new()), self.blocks, threads)
+        else:
+            workers = self.reread.fold(lambda: _Folding(add, new()), threads)
+        return [worker.value for worker in workers]
+
+    def each(self, function: Callable[[PreparedBlock], R], threads: int) -> list[R]:
+        """What `function` makes of every block of this process that has rows, in order; all of it is kept."""
+
+        def add(found: list[tuple[int, R]], block: PreparedBlock) -> list[tuple[int, R]]:
+            found.append((int(block.rows[0]), function(block)))
+            return found
+
+        some: list[list[tuple[int, R]]] = self.folded(list, add, threads)
+        return [answer for _, answer in sorted((one for found in some for one in found), key=lambda one: one[0])]
 
     def metered(self, work: Sequence[T], rows: Callable[[T], int]) -> Iterable[T]:
         """The parts of kept rows for one pass over all of them, of so many rows each, seen by the meter if any."""
@@ -270,11 +164,11 @@ class PreparedData:
         They are chosen by a hash of their numbers: a larger sample holds all smaller ones.
         """
         if self.reread is None:
-            return gathered(_chosen(self.blocks, seed, share), self.group, self.empty_block())
+            return gathered(chosen(self.blocks, seed, share), self.group, self.empty_block())
         assert self.kept is not None
         assert self.kept.seed == seed
         assert share <= self.kept.share
-        return joined(_chosen([self.kept.rows], seed, share))
+        return joined(chosen([self.kept.rows], seed, share))
 
     def empty_block(self) -> PreparedBlock:
         """A block without rows."""
@@ -288,8 +182,10 @@ class PreparedData:
         """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
             total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound[: 1 + self.dims]))
-            for part in self.each(lambda block: _block_quads(block, family, self.dims), threads):
-                total.add_(part)
+            parts = self.folded(
+                total.empty, lambda part, block: part.add_(_block_quads(block, family, self.dims)), threads
+            )
+            total = reduce(FixedPoint.merge, parts, total)
             self._quads[family.name] = total.reduced(self.group.sum).decode()[None]
         return self._quads[family.name]
 
@@ -322,22 +218,16 @@ def prepare(
     if not bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         kept = (block for block in map_blocks(layout, blocks, threads) if len(block.rows))
         data.blocks = sorted(kept, key=lambda block: int(block.rows[0]))
-        farthest = max(data.each(lambda block: _farthest(block, data.dims), threads), default=0.0)
+        far = max(data.folded(lambda: 0.0, lambda far, block: max(far, farthest(block, data.dims)), threads))
         if device.type != "cpu" and data.blocks:
             data.blocks = [joined(data.blocks)]  # few large launches in place of many small ones
     else:
         data.reread = Reread(blocks, layout)
         share = min(1.0, data.largest_sample / summary.rows)
-        looked = data.each(lambda block: (_farthest(block, data.dims), next(_chosen([block], seed, share))), threads)
-        far, chosen = zip(*looked, strict=True) if summary.own_rows else ((0.0,), ())
-        farthest, data.kept = max(far), Kept(seed, share, gathered(chosen, group, data.empty_block()))
-    data.radius = math.sqrt(float(group.greatest(torch.tensor([farthest], dtype=torch.float64)))) * (1 + 1e-6)
+        looks = data.reread.fold(lambda: Look(seed, share, data.dims), threads)
+        far, data.kept = max(look.farthest for look in looks), kept_of(looks, seed, share, group, data.empty_block())
+    data.radius = math.sqrt(float(group.greatest(torch.tensor([far], dtype=torch.float64)))) * (1 + 1e-6)
     return data
-
-
-def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:
-    """Bytes of a row that is kept."""
-    return (features + weighted) * dtype.itemsize + torch.int64.itemsize
 
 
 def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
@@ -348,38 +238,6 @@ def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
 def largest_sample(features: int) -> int:
     """Rows, about, that a sample of so many features may be asked to have."""
     return max(SAMPLE_ROWS, SAMPLE_NUMBERS // features)
-
-
-def joined(blocks: Iterable[PreparedBlock]) -> PreparedBlock:
-    """The rows of one block or more as one block."""
-    parts = list(blocks)
-    weights = [part.weights for part in parts if part.weights is not None]
-    return PreparedBlock(
-        torch.cat([part.z for part in parts], 1),
-        torch.cat(weights) if weights else None,
-        torch.cat([part.rows for part in parts]),
-    )
-
-
-def gathered(blocks: Iterable[PreparedBlock], group: Group, empty: PreparedBlock) -> PreparedBlock:
-    """The rows of the blocks of all processes, in order, as one block."""
-    own = joined([empty, *blocks])
-    if group.size == 1:
-        return own
-    weights = None if own.weights is None else group.joined(own.weights)
-    return PreparedBlock(group.joined(own.z.mT.contiguous()).mT.contiguous(), weights, group.joined(own.rows))
-
-
-def _chosen(blocks: Iterable[PreparedBlock], seed: int, share: float) -> Iterator[PreparedBlock]:
-    """Of each block the rows whose hash is below the share."""
-    for block in blocks:
-        chosen = row_uniforms(seed, "sample", block.rows.cpu()) < share
-        yield block.take(chosen.nonzero()[:, 0].to(block.z.device))
-
-
-def _farthest(block: PreparedBlock, dims: int) -> float:
-    """The greatest ‖z‖², of the D columns."""
-    return float(block.z[1 : 1 + dims].square().sum(0).max())
 
 
 def _block_quads(block: PreparedBlock, family: Family, dims: int) -> Tensor:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 from gmmcli.blocks import Block
 from gmmcli.errors import GmmError
 from gmmcli.fitting.coroutine import as_generator
-from gmmcli.fitting.prepared import LateBlock, Layout, PreparedBlock, Reread
+from gmmcli.fitting.layout import LateBlock, Layout, PreparedBlock, Reread
 from gmmcli.fitting.workers import fold_blocks
 from gmmcli.threads import single_intra_op_thread
 
@@ -85,19 +84,9 @@ class _Together:
         self._layouts = [question.layout for question in questions]
 
     def __call__(self, block: Block) -> None:
-        late = {id(layout): _LaidOutOnce(block, layout) for layout in self._layouts}
+        rows: dict[int, LateBlock | PreparedBlock] = {}
         for worker, layout in zip(self.workers, self._layouts, strict=True):
-            worker(late[id(layout)])
-
-
-@dataclass(frozen=True)
-class _LaidOutOnce(LateBlock):
-    """A block that several workers are given."""
-
-    def laid_out(self) -> PreparedBlock:
-        """In the coordinates of the fit; perhaps without a row."""
-        return self._rows
-
-    @cached_property
-    def _rows(self) -> PreparedBlock:
-        return self.layout(self.block)
+            if id(layout) not in rows:
+                alone = sum(other is layout for other in self._layouts) == 1
+                rows[id(layout)] = LateBlock(block, layout) if alone else layout(block)
+            worker(rows[id(layout)])

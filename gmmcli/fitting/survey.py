@@ -90,7 +90,7 @@ def counted_rows(block: Block) -> Block:
     if keep is None or bool(keep.all()):
         return block
     weights, observed = (None if t is None else t[keep] for t in (block.weights, block.observed))
-    return replace(block, x=block.x[keep], weights=weights, observed=observed)
+    return replace(block, cells=block.cells[keep], weights=weights, observed=observed)
 
 
 def survey(

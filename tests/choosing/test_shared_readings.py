@@ -98,7 +98,7 @@ def test_processes_share_readings_in_step() -> None:
 @pytest.mark.usefixtures("small")
 def test_a_cell_that_fails_does_not_end_those_beside_it() -> None:
     blocks = Case({}).blocks()
-    few = [replace(block, x=(block.x > block.x.mean(0)).double()) for block in blocks]  # at most 8 distinct rows
+    few = [replace(block, cells=(block.x > block.x.mean(0)).double()) for block in blocks]  # at most 8 distinct rows
     options = FitOptions(restarts=1, threads=1)
     grid = fit_grid(few, options, GridOptions([2, 9], ["diagonal"], "bic"), columns=NAMES, execution=LITTLE)
     assert [cell.failed for cell in grid.cells] == [False, True]

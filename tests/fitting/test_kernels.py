@@ -16,7 +16,7 @@ from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES, Kernel
 from gmmcli.fitting.kernels.centred import CentredKernel
-from gmmcli.fitting.kernels.chunk import Loop, loop_of
+from gmmcli.fitting.kernels.chunk import Loop, Unit, loop_of
 from gmmcli.fitting.kernels.features import FeatureKernel
 from gmmcli.fitting.kernels.triangular import BLOCK, TriangularKernel
 from tests import reference
@@ -48,7 +48,7 @@ def run_kernel(
     z = z.to(kernel.dtype)
     for first in range(0, z.shape[1], chunk or z.shape[1]):
         part = slice(first, first + (chunk or z.shape[1]))
-        add(z[:, part], None if weights is None else weights[part].to(kernel.dtype))
+        add(Unit(z[:, part], None if weights is None else weights[part].to(kernel.dtype)))
     return total
 
 

@@ -23,10 +23,10 @@ from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.group import Group
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES
+from gmmcli.fitting.layout import Layout, Reread
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import Layout, Reread
 from gmmcli.fitting.statistics import SufficientStatistics
 from tests import reference
 from tests.conftest import assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax
+from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax, Unit
 from gmmcli.fitting.kernels.room import Room, Views
+from gmmcli.fitting.laying import Laying
 
 CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
 
-Add = Callable[[Tensor, Tensor | None], None]  # adds rows (1 + D, N) with weights (N,) or None
+Add = Callable[[Unit], None]  # adds rows to the sums
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Kernel(ABC):
     def chunk(self, room: Room, rows: int) -> Any:
         """What `chunk_sums` needs for chunks of so many rows, at most `chunk_rows`: a NamedTuple."""
 
+    def place(self, chunk: Any) -> Tensor | None:
+        """Where `chunk_sums` copies its rows to, which may be laid out there at once; None where it does not."""
+        return None
+
     @abstractmethod
     def moments(self, values: Tensor) -> list[Moments]:
         """The moments of each mixture from the sums, (size,) float64 on the host."""
@@ -129,24 +134,32 @@ class Kernel(ABC):
     ) -> Add:
         """A function, with a buffer of its own, that adds the sums of any number of rows to `total`.
 
-        loop: of `chunk_sums`.
+        loop: of `chunk_sums`. The rows that it adds are all laid out in one way, if not before.
         """
         most = self.chunk_rows
         room = Room(self.numbers_a_row, total, self.dtype, self.device)
         chunks: dict[int, Any] = {}
+        layings: dict[int, tuple[Laying, bool]] = {}
 
-        def add_chunks(z: Tensor, weights: Tensor | None, rows: int) -> None:
+        def add_chunks(unit: Unit, rows: int) -> None:
             if rows not in chunks:
                 chunks[rows] = self.chunk(room, rows)
-            loop(z, weights, chunks[rows], rows)
+            laying, in_place = None, False
+            if unit.lay is not None:
+                if rows not in layings:
+                    place = self.place(chunks[rows])
+                    laying = unit.lay(rows, place)
+                    layings[rows] = laying, place is not None and laying.z.data_ptr() == place.data_ptr()
+                laying, in_place = layings[rows]
+            loop(unit.z, unit.weights, unit.observed, chunks[rows], rows, laying, in_place)
 
-        def add(z: Tensor, weights: Tensor | None) -> None:
-            rows = even(z.shape[1], most)
-            rest = z.shape[1] % rows
-            whole = z.shape[1] - rest
-            add_chunks(z[:, :whole], None if weights is None else weights[:whole], rows)
+        def add(unit: Unit) -> None:
+            rows = even(unit.rows, most)
+            rest = unit.rows % rows
+            whole = unit.rows - rest
+            add_chunks(unit.part(slice(0, whole)), rows)
             if rest:
-                add_chunks(z[:, whole:], None if weights is None else weights[whole:], rest)
+                add_chunks(unit.part(slice(whole, None)), rest)
 
         return add
 
@@ -178,7 +191,11 @@ class Kernel(ABC):
 
 
 def even(rows: int, most: int) -> int:
-    """Rows of a chunk when so many are cut evenly, a multiple of 64 but where there are fewer: a small one at the end
-    would be dear."""
+    """Rows of a chunk when so many are cut evenly, a multiple of 64 but where there are fewer.
+
+    A small one at the end would be dear, and so is one of another size, which has buffers of its own: a few chunks
+    more that leave no rest are cheaper.
+    """
     parts = -(-rows // most)
-    return min(rows, -(-rows // (64 * parts)) * 64)
+    exact = (more for more in range(parts, parts + parts // 4 + 1) if rows % (64 * more) == 0)
+    return min(rows, -(-rows // (64 * next(exact, parts))) * 64)

@@ -82,7 +82,8 @@ class CentredKernel(Kernel):
         return found
 
 
-def _sums(z: Tensor, weights: Tensor | None, chunk: CentredChunk) -> None:
+def _sums(z: Tensor | None, weights: Tensor | None, chunk: CentredChunk) -> None:
+    assert z is not None
     u, other, r = chunk.u, chunk.other, chunk.r
     if weights is not None:
         weights = weights.to(u)

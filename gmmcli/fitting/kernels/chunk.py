@@ -9,12 +9,13 @@ as long as the arithmetic.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
+from gmmcli.fitting.laying import Laying, lay_out
 
 
 class Softmax(NamedTuple):
@@ -44,10 +45,42 @@ class Product(NamedTuple):
     wide: Tensor
 
 
-# Adds the sums of rows (1 + D, B) with weights (B,) or None, given what the kernel has laid out for chunks of so many
-# rows: a NamedTuple of the kernel's own, which the annotation of the argument `chunk` names.
-ChunkSums = Callable[[Tensor, Tensor | None, Any], None]
-Loop = Callable[[Tensor, Tensor | None, Any, int], None]  # adds those of several chunks, each of so many rows
+# Where to lay out so many rows: in the place that is given, if that is right for them.
+Lay = Callable[[int, Optional[Tensor]], Laying]  # noqa: UP045
+
+
+class Unit(NamedTuple):
+    """Rows to add to the sums. z: (1 + D, B), or with `lay` their cells, (D, B), to be laid out chunk by chunk where
+    `lay` says for so many rows; then observed: which of them are, (D, B), or None. weights: (B,) or None."""
+
+    z: Tensor
+    weights: Optional[Tensor] = None  # noqa: UP045
+    observed: Optional[Tensor] = None  # noqa: UP045
+    lay: Optional[Lay] = None  # noqa: UP045
+
+    @property
+    def rows(self) -> int:
+        """Their number."""
+        return self.z.shape[1]
+
+    def part(self, rows: slice) -> "Unit":
+        """Some of the rows."""
+        weights, observed = self.weights, self.observed
+        return Unit(
+            self.z[:, rows],
+            None if weights is None else weights[rows],
+            None if observed is None else observed[:, rows],
+            self.lay,
+        )
+
+
+# Adds the sums of rows (1 + D, B), None where they lie in the chunk's own place already, with weights (B,) or None,
+# given what the kernel has laid out for chunks of so many rows: a NamedTuple of the kernel's own, which the
+# annotation of the argument `chunk` names.
+ChunkSums = Callable[[Tensor | None, Tensor | None, Any], None]
+# Adds those of several chunks, each of so many rows: of z, weights and observed cells as a Unit has them. Last,
+# whether what is laid out lies in the chunk's own place.
+Loop = Callable[[Tensor, Tensor | None, Tensor | None, Any, int, Laying | None, bool], None]
 
 
 @cache
@@ -55,11 +88,23 @@ def loop_of(work: ChunkSums) -> Loop:
     """The loop of `work` over the chunks of many rows."""
     kind = work.__annotations__["chunk"]
 
-    def loop(z: Tensor, weights: Tensor | None, chunk: kind, rows: int) -> None:  # pyright: ignore
+    def loop(
+        z: Tensor,
+        weights: Tensor | None,
+        observed: Tensor | None,
+        chunk: kind,  # pyright: ignore
+        rows: int,
+        laying: Laying | None,
+        in_place: bool,
+    ) -> None:
         assert isinstance(chunk, kind)  # TorchScript finds the annotation only by a name that the body uses
         for first in range(0, z.shape[1], rows):
-            part = None if weights is None else weights[first : first + rows]
-            work(z[:, first : first + rows], part, chunk)
+            part: Tensor | None = z[:, first : first + rows]
+            if laying is not None:
+                assert part is not None
+                lay_out(part, None if observed is None else observed[:, first : first + rows], laying)
+                part = None if in_place else laying.z
+            work(part, None if weights is None else weights[first : first + rows], chunk)
 
     return loop
 

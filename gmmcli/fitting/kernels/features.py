@@ -101,6 +101,9 @@ class FeatureKernel(Kernel):
         product = room.product(0, (outputs, width) if self._narrow else (width, outputs))
         return FeatureChunk(features, features[1:inner], fill, self._eta, r, scaled, softmax, product)
 
+    def place(self, chunk: FeatureChunk) -> Tensor | None:
+        return None if self.constant_quads else chunk.features[: self._inner]
+
     def moments(self, values: Tensor) -> list[Moments]:
         inner, outputs = self._inner, len(self._eta)
         flat = values[: self.statistics_size]
@@ -111,16 +114,18 @@ class FeatureKernel(Kernel):
 
 @cache
 def _sums_with(fill: QuadFiller) -> ChunkSums:
-    def sums(z: Tensor, weights: Tensor | None, chunk: FeatureChunk) -> None:
-        chunk.columns.copy_(z[1:])
+    def sums(z: Tensor | None, weights: Tensor | None, chunk: FeatureChunk) -> None:
+        if z is not None:
+            chunk.columns.copy_(z[1:])
         fill(chunk.fill)
         _linear_sums(chunk.features, weights, chunk)
 
     return sums
 
 
-def _linear_sums(z: Tensor, weights: Tensor | None, chunk: FeatureChunk, narrow: int = NARROW) -> None:
+def _linear_sums(z: Tensor | None, weights: Tensor | None, chunk: FeatureChunk, narrow: int = NARROW) -> None:
     """The sums where z holds all the features, (P, B)."""
+    assert z is not None
     r, scaled = chunk.r, chunk.scaled
     torch.mm(chunk.eta, z, out=r)
     scale = soften(weights, chunk.softmax)

@@ -89,6 +89,9 @@ class TriangularKernel(Kernel):
         softmax = self.softmax(room, views, r)
         return TriangularChunk(near, bands, self._constants, r, squares, softmax, room.total[:outputs])
 
+    def place(self, chunk: TriangularChunk) -> Tensor | None:
+        return chunk.near
+
     def moments(self, values: Tensor) -> list[Moments]:
         outputs, dims = len(self._constants), self.dims
         counts = values[:outputs]
@@ -106,9 +109,10 @@ class TriangularKernel(Kernel):
         return [Moments(*part) for part in parts]
 
 
-def _sums(z: Tensor, weights: Tensor | None, chunk: TriangularChunk) -> None:
+def _sums(z: Tensor | None, weights: Tensor | None, chunk: TriangularChunk) -> None:
     r = chunk.r
-    chunk.near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
+    if z is not None:
+        chunk.near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
     r.zero_()
     for band in chunk.bands:
         torch.mm(band.factor, band.upto, out=band.flat)
