@@ -128,16 +128,17 @@ def remove(path: str) -> None:
 class PendingFile:
     """A file under a temporary name in the target's folder, which `commit` renames and `abort` removes.
 
-    A link stays a link, to the new content; an existing file's mode is kept. stream: what is written to. durable:
-    whether `commit` waits until the disk has it, so that it is there after a power failure.
+    A link stays a link, to the new content; an existing file's mode is kept. stream: what is written to; temporary:
+    its name meanwhile. durable: whether `commit` waits until the disk has it, so that it is there after a power
+    failure.
     """
 
     def __init__(self, target: str, durable: bool = True) -> None:
         self._durable = durable
         self._path = os.path.realpath(target)
         # Short, since the target's own name may already be as long as a name may be.
-        self._temporary = os.path.join(os.path.dirname(self._path), f".gmm-{secrets.token_hex(8)}.tmp")
-        self.stream: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
+        self.temporary = os.path.join(os.path.dirname(self._path), f".gmm-{secrets.token_hex(8)}.tmp")
+        self.stream: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115
 
     def commit(self) -> None:
         """Gives what was written its name."""
@@ -147,8 +148,8 @@ class PendingFile:
                 os.fsync(self.stream.fileno())
             self.stream.close()
             if os.path.exists(self._path):
-                shutil.copymode(self._path, self._temporary)
-            os.replace(self._temporary, self._path)
+                shutil.copymode(self._path, self.temporary)
+            os.replace(self.temporary, self._path)
         except BaseException:
             self.abort()
             raise
@@ -158,4 +159,4 @@ class PendingFile:
         with contextlib.suppress(OSError):
             self.stream.close()
         with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+            os.unlink(self.temporary)

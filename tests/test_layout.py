@@ -21,9 +21,10 @@ LAYERS = (
     ("fitting", "data", "model_file", "model_inspection", "metadata", "plot", "synthetic", "distributed", "files"),
     ("starts", "contrasts"),
     ("mixture",),
-    ("frames", "incomplete"),
+    ("frames", "densities"),
+    ("incomplete",),
     ("families",),
-    ("addresses", "agreement", "blocks", "draws", "errors", "names", "scores", "threads", "version"),
+    ("addresses", "agreement", "blocks", "compiled", "draws", "errors", "names", "scores", "threads", "version"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -32,7 +33,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 FORBIDDEN = {
     "fitting": {"data", "distributed", "files"},
     "data": {"fitting", "mixture", "families", "model_file", "model_inspection", "metadata"},
-    "families": {"addresses", "agreement", "blocks", "draws", "scores", "threads", "version"},
+    "families": {"addresses", "agreement", "blocks", "compiled", "draws", "scores", "threads", "version"},
 }
 
 # Third-party modules and the only parts that may import them.

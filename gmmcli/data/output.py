@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.files import STDOUT, is_direct, pending_file
+from gmmcli.files import STDOUT, PendingFile, is_direct, pending_file
 
 if TYPE_CHECKING:
     from gmmcli.data.remote_output import RemoteFile
-    from gmmcli.files import PendingFile
 
 
 class Output(io.RawIOBase):
@@ -32,8 +31,13 @@ class Output(io.RawIOBase):
         self._stdout = self._raw is sys.stdout.buffer
 
     def stream(self, compression: str | None) -> Any:
-        """The stream for a writer, which compresses what goes through it."""
-        file = pa.PythonFile(self, mode="w")
+        """The stream for a writer, which compresses what goes through it; to be asked for once.
+
+        A file of this machine is written past Python: a stream of Python's has every write copied, and takes turns
+        with the threads that make what is written.
+        """
+        local = self._pending if isinstance(self._pending, PendingFile) else None
+        file = pa.PythonFile(self, mode="w") if local is None else pa.OSFile(local.temporary, mode="wb")
         return file if compression is None else pa.CompressedOutputStream(file, compression)
 
     def writable(self) -> bool:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -164,7 +165,7 @@ class Sink:
     def _named(self, error: OSError) -> OSError:
         if isinstance(error, BrokenPipeError) or error.filename is not None or error.errno is None:
             return error
-        return type(error)(error.errno, error.strerror, self._name())
+        return type(error)(error.errno, os.strerror(error.errno), self._name())
 
 
 def _compression_of(target: str) -> str | None:

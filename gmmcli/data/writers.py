@@ -124,7 +124,7 @@ def _group_rows(table: pa.Table) -> int:
 
 
 def _repetitive(head: pa.Table) -> list[str] | bool:
-    """The columns that are worth a dictionary of their values: those whose first cells repeat.
+    """The columns that are worth a dictionary of their values: those whose first cells repeat, measures much so.
 
     To build a dictionary and then give it up takes ten times as long as writing the cells as they are.
     """
@@ -162,7 +162,8 @@ def _nested(table: pa.Table) -> bool:
 
 def _repeats(column: pa.ChunkedArray) -> bool:
     try:
-        return 2 * pc.count_distinct(column).as_py() <= len(column)
+        least = 16 if pa.types.is_floating(column.type) else 2
+        return least * pc.count_distinct(column).as_py() <= len(column)
     except pa.ArrowNotImplementedError:  # of dictionaries, which it suits, and of rare types
         return True
 

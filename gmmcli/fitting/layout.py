@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gmmcli.blocks import Block
 from gmmcli.families.coordinates import Affine
+from gmmcli.families.laying import LEAST_COLUMNS, Laying, lay_out, laying
 from gmmcli.fitting.group import Group
 from gmmcli.fitting.kernels.chunk import Unit
-from gmmcli.fitting.laying import LEAST_COLUMNS, Laying, lay_out, laying
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import fold_blocks
 

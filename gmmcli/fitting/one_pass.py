@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmmcli.compiled import compiled
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
 from gmmcli.families.variances import VarianceFamily
-from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
 from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, runs_of_mixtures, typical_terms

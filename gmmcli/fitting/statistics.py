@@ -14,8 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gmmcli.compiled import compiled
 from gmmcli.errors import NumericalError
-from gmmcli.fitting.compiled import compiled
 
 HIGH_BITS = 62  # the high limb holds the sum's magnitude, at most 2^HIGH_BITS units
 SMALLEST_BOUND = 1e-280  # its factor is a normal number, and so is that of the largest bound

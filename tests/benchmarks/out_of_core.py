@@ -106,10 +106,15 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _write_again(file: Path, target: Path) -> float:
-    """Seconds of writing alone, of a file's rows in row groups as large as its own."""
+    """Seconds of writing alone, of a file's rows in row groups as large as its own and encoded as they are."""
     opened, seconds = pq.ParquetFile(str(file)), 0.0
-    dictionary: Any = ["component"]  # pyarrow's annotation has no names
-    with pq.ParquetWriter(str(target), opened.schema_arrow, use_dictionary=dictionary) as writer:
+    first, names = opened.metadata.row_group(0), opened.schema_arrow.names
+    columns = dict(zip(names, (first.column(d) for d in range(first.num_columns)), strict=True))
+    dictionary: Any = [name for name, column in columns.items() if column.has_dictionary_page]
+    plain = "UNCOMPRESSED"
+    codecs: Any = {name: "none" if c.compression == plain else c.compression for name, c in columns.items()}
+    how = {"use_dictionary": dictionary, "compression": codecs}
+    with pq.ParquetWriter(str(target), opened.schema_arrow, **how) as writer:
         for group in range(opened.metadata.num_row_groups):
             table = opened.read_row_group(group)
             begin = time.perf_counter()

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from gmmcli.compiled import compiled
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.families.coordinates import Affine
-from gmmcli.fitting.compiled import compiled
 from gmmcli.mixture import GaussianMixture
 from tests import reference
 from tests.conftest import assert_near, to_moments, to_parameters

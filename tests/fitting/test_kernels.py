@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gmmcli.compiled import compiled
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.compiled import compiled
 from gmmcli.fitting.kernels import choice
 from gmmcli.fitting.kernels.base import CHUNK_BYTES, Kernel
 from gmmcli.fitting.kernels.centred import CentredKernel

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.laying import Laying
 from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax, Unit
 from gmmcli.fitting.kernels.room import Room, Views
-from gmmcli.fitting.laying import Laying
 
 CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}

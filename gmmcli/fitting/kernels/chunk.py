@@ -1,6 +1,6 @@
 """What is done with a chunk of rows: the parts that kernels share, and the loop over chunks.
 
-All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.fitting.compiled). Where they read
+All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.compiled). Where they read
 and write is laid out once for all chunks of so many rows: at few columns, making the views anew for each chunk takes
 as long as the arithmetic.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
-from gmmcli.fitting.laying import Laying, lay_out
+from gmmcli.families.laying import Laying, lay_out
 
 
 class Softmax(NamedTuple):

@@ -1,0 +1,156 @@
+"""Densities in inference mode, by one product: as those from differences, whatever lies beside a row or far away."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gmmcli import densities
+from gmmcli.compiled import compiled
+from gmmcli.densities import LEAST_ROWS, ROUNDING, loop_of, most_probable
+from gmmcli.families.base import Family
+from gmmcli.mixture import GaussianMixture
+from tests import reference
+from tests.conftest import to_parameters
+
+DIMS, COMPONENTS = 3, 9  # for which a product is cheaper than differences in every family
+
+
+def build(family: Family, spread: float = 1.0, shift: float = 0.0) -> GaussianMixture:
+    p = to_parameters(family, reference.random_moments(family.name, COMPONENTS, DIMS, 3, spread=spread))
+    return GaussianMixture(p.weights, p.means + shift, p.scale, family.name)
+
+
+def rows_of(model: GaussianMixture, count: int) -> Tensor:
+    """Rows of the mixture, every seventh ten thousand times as far away, and one ever so far."""
+    x = model.sample(count, generator=torch.Generator().manual_seed(1))
+    x[::7] *= 1e4
+    x[1] = 1e12
+    return x
+
+
+def answers(model: GaussianMixture, x: Tensor) -> list[Tensor]:
+    log_prob, entropy = model.log_prob_and_entropy(x)
+    component, probability = model.most_probable(x)
+    return [t.detach() for t in (log_prob, entropy, model.responsibilities(x), component, probability)]
+
+
+def fast(model: GaussianMixture, x: Tensor) -> list[Tensor]:
+    with torch.inference_mode():
+        return answers(model, x)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+@pytest.mark.parametrize("spread", [0.5, 30.0])
+def test_they_are_those_from_differences(family: Family, spread: float, shift: float):
+    model = build(family, spread, shift)
+    x = rows_of(model, 1200)
+    actual, expected = fast(model, x), answers(model, x)
+    assert model._densities is not None
+    assert model._densities._product is not None, "the product was not used"
+    allowed = ROUNDING * max(1.0, float(shift > 0) * 100)  # of cells of 1e6 the last digit is 1e-10
+    close = expected[0].abs() < 1e6
+    assert 500 < int(close.sum()) < len(x)
+    assert float((actual[0] - expected[0])[close].abs().max()) <= allowed
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-9)
+    for place in (1, 2, 4):
+        assert float((actual[place] - expected[place]).abs().max()) <= allowed
+    assert torch.equal(actual[3], expected[3])
+
+
+def test_a_narrow_component_far_from_the_others_takes_no_product():
+    means = torch.tensor([[0.0, 0.0], [1e7, 0.0], [0.0, 3.0], [1.0, 1.0]])
+    model = GaussianMixture([0.25] * 4, means, torch.full((4,), 1e-4), "isotropic")
+    x = model.sample(700, generator=torch.Generator().manual_seed(2))
+    actual, expected = fast(model, x), answers(model, x)
+    assert model._densities is not None
+    assert model._densities._product is None
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_neither_chunks_nor_the_rows_beside_it_show_in_a_row(family: Family, monkeypatch: pytest.MonkeyPatch):
+    model = build(family)
+    x = rows_of(model, 3000)
+    whole = fast(model, x)
+    for part in (slice(0, 1), slice(1, 2), slice(7, 20), slice(333, 2900)):
+        for held in (x[part], x.mT.contiguous().mT[part]):
+            for a, b in zip(fast(model, held), whole, strict=True):
+                assert torch.equal(a, b[part])
+    monkeypatch.setattr(densities, "MOST_ROWS", LEAST_ROWS)
+    for a, b in zip(fast(build(family), x), whole, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_float32_rows_are_those_of_float64(family: Family):
+    model = build(family)
+    x = rows_of(model, 1000).float()
+    for a, b in zip(fast(model, x), fast(model, x.double()), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_compiled_loop_gives_the_same_bits(family: Family, monkeypatch: pytest.MonkeyPatch):
+    model = build(family)
+    x = rows_of(model, 1500)
+    plain = fast(model, x)
+    monkeypatch.setattr(densities, "COMPILED_ROWS", 0)
+    for a, b in zip(fast(model, x), plain, strict=True):
+        assert torch.equal(a, b)
+    loop = loop_of(family.quad_filler, most_probable)
+    assert compiled(loop) is not loop, "TorchScript does not know a part of it"
+
+
+def test_what_is_had_together_is_what_is_had_one_by_one(family: Family):
+    model = build(family)
+    x = rows_of(model, 900)
+    log_prob, _, shares, component, probability = fast(model, x)
+    with torch.inference_mode():
+        assert torch.equal(model.log_prob(x), log_prob)
+    assert torch.equal(shares.max(1).values, probability)
+    assert torch.equal(shares.gather(1, component[:, None])[:, 0], probability)
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-14)
+    assert float(shares[0].min()) == 0.0, "a share too small for a number is 0"
+
+
+def test_of_equals_the_first_is_the_most_probable():
+    joint = torch.tensor([[-3.0, 0.0, -1e9], [-1.0, 0.0, -1e9], [-1.0, 0.0, -1e9 + 2e-7]], dtype=torch.float64)
+    probability, component = most_probable(joint.clone())
+    assert component.tolist() == [1, 0, 2]
+    np.testing.assert_allclose(probability, joint.softmax(0).amax(0), rtol=1e-15)
+
+
+def test_parameters_that_were_changed_in_place_are_those_that_count(family: Family):
+    model = build(family)
+    x = rows_of(model, 100)
+    before = fast(model, x)
+    model.inner_means.data += 0.5
+    changed = GaussianMixture(model.weights, model.inner_means, model.inner_scale, family.name)
+    assert not torch.equal(fast(model, x)[0], before[0])
+    assert torch.equal(fast(model, x)[0], fast(changed, x)[0])
+
+
+def test_missing_cells_of_other_rows_do_not_show_in_a_row(family: Family):
+    model = build(family)
+    x = rows_of(model, 40)
+    with torch.inference_mode():
+        whole = model.log_prob(x, marginal=True)
+        lacking = x.clone()
+        lacking[::2, 1] = torch.nan
+        found = model.log_prob(lacking, marginal=True)
+        assert torch.equal(found[1::2], whole[1::2])
+        assert bool(found.isfinite().all())
+        assert bool(model.log_prob(lacking)[::2].isnan().all())
+    np.testing.assert_allclose(found, model.log_prob(lacking, marginal=True).detach(), rtol=1e-9)
+
+
+def test_a_model_in_use_can_be_copied(family: Family):
+    model = build(family)
+    x = rows_of(model, 50)
+    expected = fast(model, x)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(fast(copied, x)[0], expected[0])
