@@ -15,6 +15,13 @@ import torch
 from torch import Tensor
 
 BLOCK_ROWS = 1 << 16  # rows of a full block
+BLOCK_NUMBERS = 1 << 23  # that it has at most, 64 MiB of float64, and so fewer rows of more than 128 columns
+LEAST_ROWS = 1 << 10  # that it has all the same
+
+
+def rows_of_block(columns: int, most: int = BLOCK_ROWS) -> int:
+    """Rows of a full block of data of so many columns: a power of 2 where it is fewer than `most`."""
+    return min(most, max(LEAST_ROWS, 1 << (BLOCK_NUMBERS // max(1, columns)).bit_length() >> 1))
 
 
 @dataclass(frozen=True)
@@ -108,15 +115,19 @@ class TableBlocks:
 
     x: Tensor  # (N, D)
     weights: Tensor | None = None  # (N,)
-    block_rows: int = BLOCK_ROWS
+    block_rows: int = 0  # 0: as a file of these columns has it
     incomplete: bool = False
 
     def __len__(self) -> int:
-        return -(-len(self.x) // self.block_rows)
+        return -(-len(self.x) // self._rows)
+
+    @property
+    def _rows(self) -> int:
+        return self.block_rows or rows_of_block(self.x.shape[1])
 
     def __iter__(self) -> Iterator[Block]:
-        for index, first in enumerate(range(0, len(self.x), self.block_rows)):
-            rows = slice(first, first + self.block_rows)
+        for index, first in enumerate(range(0, len(self.x), self._rows)):
+            rows = slice(first, first + self._rows)
             x, weights = self.x[rows], None if self.weights is None else self.weights[rows]
             observed = ~x.isnan() if self.incomplete else None
             yield Block(index, first, x, weights, None if observed is None or bool(observed.all()) else observed)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gmmcli.blocks import rows_of_block
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.csv_header import refuse_duplicates
 from gmmcli.data.formats import ReadOptions
@@ -74,9 +75,10 @@ class ColumnarReader(Reader):
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """The named columns, of these of the `pieces` or of all, one table for each block, none empty."""
 
-    def _settle(self, label: str, schema: pa.Schema, has_rows: bool) -> None:
+    def _settle(self, label: str, schema: pa.Schema, has_rows: bool, most_rows: int) -> None:
         self.label = label
         self.names = tuple(schema.names)
+        self.block_rows = rows_of_block(len(self.names), most_rows)
         refuse_duplicates(label, self.names)
         self._schema = schema
         self.has_rows = has_rows
@@ -94,11 +96,10 @@ class ParquetReader(ColumnarReader):
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
         self._source = source
         self._options = options
-        self._block_rows = block_rows
         with reading(source.label, "parquet"), source.open() as stream:
             file = pq.ParquetFile(stream)
             self._metadata = file.metadata
-            self._settle(source.label, file.schema_arrow, file.metadata.num_rows > 0)
+            self._settle(source.label, file.schema_arrow, file.metadata.num_rows > 0, block_rows)
         groups = map(self._metadata.row_group, range(self._metadata.num_row_groups))
         self.held = max((group.total_byte_size for group in groups), default=0)
         self.remote = source.remote
@@ -121,8 +122,8 @@ class ParquetReader(ColumnarReader):
             ahead = 0 if self.remote else _COLUMN_BYTES
             file = pq.ParquetFile(stream, metadata=self._metadata, buffer_size=ahead, pre_buffer=self.remote)
             for group in groups:
-                batches = file.iter_batches(self._block_rows, row_groups=[group], columns=columns, use_threads=False)
-                yield from recut(batches, schema, self._block_rows)
+                batches = file.iter_batches(self.block_rows, row_groups=[group], columns=columns, use_threads=False)
+                yield from recut(batches, schema, self.block_rows)
 
 
 class ArrowReader(ColumnarReader):
@@ -131,18 +132,17 @@ class ArrowReader(ColumnarReader):
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
         self._source = source
         self._options = options
-        self._block_rows = block_rows
         with reading(source.label, "arrow"), source.open() as stream:
             schema = self._open(stream, None).schema
             sizes = batch_sizes(stream)
             self._batch_rows = [size.rows for size in sizes]
-            self._settle(source.label, schema, any(self._batch_rows))
+            self._settle(source.label, schema, any(self._batch_rows), block_rows)
         self.held = max((max(size.bytes, CELL_BYTES * size.rows * len(schema)) for size in sizes), default=0)
         self.remote = source.remote
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """The blocks."""
-        return pieces_of(sum(self._batch_rows), self._block_rows, len(columns))
+        return pieces_of(sum(self._batch_rows), self.block_rows, len(columns))
 
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
@@ -152,12 +152,12 @@ class ArrowReader(ColumnarReader):
         last = sum(self._batch_rows)
         first = 0
         if pieces is not None:
-            first, last = (min(piece * self._block_rows, last) for piece in (pieces.start, pieces.stop))
+            first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))
         if first == last:
             return
         with reading(self.label, "arrow"), self._source.open() as stream:
             batches = self._batches(self._open(stream, fields), first, last)
-            yield from recut(batches, schema, self._block_rows)
+            yield from recut(batches, schema, self.block_rows)
 
     def _open(
         self, stream: pa.NativeFile, fields: list[int] | None

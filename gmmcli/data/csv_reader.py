@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from gmmcli.blocks import rows_of_block
 from gmmcli.data.ahead import ahead
 from gmmcli.data.column_survey import ColumnSurvey
 from gmmcli.data.columns import ColumnKind
@@ -39,10 +40,10 @@ class CsvReader(Reader):
         self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes, scratch: Scratch
     ) -> None:
         self._options = options
-        self._block_rows = block_rows
         self._settled = settled
         self._scratch = scratch
         head = read_head(source, options, options.delimiter_of(source.format))
+        self.block_rows = rows_of_block(len(head.names), block_rows)
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
         self._stored: list[StoredNumbers] = []
@@ -52,7 +53,7 @@ class CsvReader(Reader):
         self.has_rows = head.has_rows
         self.remote = source.remote
         self._bytes = source.stored_bytes
-        self.held = _STREAM_BYTES + _BLOCKS_HELD * block_rows * head.row_characters
+        self.held = _STREAM_BYTES + _BLOCKS_HELD * self.block_rows * head.row_characters
         if source.size is not None:
             self.held = min(self.held, _BLOCKS_HELD * source.size)
         settled.add(self._facts)
@@ -81,17 +82,17 @@ class CsvReader(Reader):
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """The blocks, as many as the text was found to have."""
         self._survey(columns)
-        return pieces_of(self._rows, self._block_rows, len(columns))
+        return pieces_of(self._rows, self.block_rows, len(columns))
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """The parsed columns, which are stored on their way if they are not yet."""
         self._survey(columns)
-        blocks = range(-(-self._rows // self._block_rows)) if pieces is None else pieces
+        blocks = range(-(-self._rows // self.block_rows)) if pieces is None else pieces
         stored = next((one for one in self._stored if one.has(columns, blocks)), None)
         if stored is not None:
             return stored.tables(columns, blocks)
         names = [name for name in self.names if name in set(columns)]
-        rows = min(blocks.stop * self._block_rows, self._rows) - blocks.start * self._block_rows
+        rows = min(blocks.stop * self.block_rows, self._rows) - blocks.start * self.block_rows
         made = storing(names, blocks, rows, self._parsed(names, blocks), self._scratch, self._stored.append)
         return (table.select(list(columns)) for table in made)
 
@@ -140,7 +141,7 @@ class CsvReader(Reader):
         self._rows = rows
         self._surveys |= surveys
         if kept is not None and (table := kept.table()) is not None:
-            tables = list(slices(table, self._block_rows))
+            tables = list(slices(table, self.block_rows))
             self._stored.append(StoredNumbers(table.column_names, range(len(tables)), tables))
 
     def _parsed(self, columns: Sequence[str], blocks: range) -> Iterator[pa.Table]:
@@ -152,13 +153,13 @@ class CsvReader(Reader):
             rows += table.num_rows
             if place in blocks:
                 yield self._floats(table)
-        if rows != min(self._rows, blocks.stop * self._block_rows):
+        if rows != min(self._rows, blocks.stop * self.block_rows):
             raise InputError(f"{self.label}: it has changed while it was read: start again")
 
     def _cut(self, batches: Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows, of columns in the order of the file, as one table for each block, read ahead of their use."""
         schema = pa.schema([(name, pa.string()) for name in columns])
-        return ahead(recut(batches, schema, self._block_rows))
+        return ahead(recut(batches, schema, self.block_rows))
 
     def _floats(self, table: pa.Table) -> pa.Table:
         """Strings that are all numbers, null where missing, as float64. Raises NotNumbersError where some are not."""

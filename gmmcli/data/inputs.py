@@ -48,6 +48,7 @@ class Input:
     label: its name for messages. format: one of FORMATS. place: where it lies, or None when `content` holds it
     (a pipe cannot be read twice, a compressed Parquet file not be sought in). compression: of the content. partition:
     columns that the names of its folders tell. path: its name as a file, credentials hidden; None for standard input.
+    stamp: of a file of this machine, what tells whether it is still the same.
     """
 
     label: str
@@ -57,6 +58,7 @@ class Input:
     compression: str | None = None
     partition: Partition = ()
     path: str | None = None
+    stamp: tuple[int, ...] = ()
 
     @property
     def remote(self) -> bool:
@@ -83,7 +85,10 @@ class Input:
         """The decompressed content from its start; seekable but for text that is remote or compressed.
 
         whole: whether text is to be read to its end, which a remote file is then asked for in large pieces.
+        Raises InputError for a file of this machine that is another than at first: what is known of it is not so now.
         """
+        if self.stamp and isinstance(self.place, str) and _stamp(self.place) != self.stamp:
+            raise InputError(f"{self.label}: it has changed while it was read: start again")
         return _open(self.place, self.content, self.compression, seek=self.format not in TEXT, whole=whole)
 
 
@@ -135,6 +140,11 @@ def reading(label: str, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{label}: {reason}") from error
         raise InputError(f"{label}: cannot be read as {what}: {reason}") from error
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
 
 
 def _open(
@@ -222,6 +232,7 @@ def _describe_input(
     scratch: Scratch,
 ) -> Input:
     """Tell format and compression: the option wins, then the suffix of the name, then the first bytes."""
+    stamp = _stamp(place) if isinstance(place, str) and content is None else ()
     with _open(place, content, None) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -242,4 +253,4 @@ def _describe_input(
     if compression is not None and format not in TEXT:
         with reading(label, compression), _open(place, content, compression, whole=True) as stream:
             return Input(label, format, None, hold(stream, scratch))
-    return Input(label, format, place, content, compression)
+    return Input(label, format, place, content, compression, stamp=stamp)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.json as pajson
 
+from gmmcli.blocks import rows_of_block
 from gmmcli.data.ahead import ahead
 from gmmcli.data.columnar_readers import ArrowReader, ColumnarReader
 from gmmcli.data.compute import pc
@@ -37,7 +38,7 @@ class JsonReader(ColumnarReader):
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, scratch: Scratch) -> None:
         self._source = source
         self._options = options
-        self._block_rows = block_rows
+        self._most_rows = block_rows
         self._size = 0
         self._longest = max(_LEAST_LONGEST_BYTES, scratch.free // _LONGEST_SHARE)
         self._stored: ArrowReader | None = None
@@ -55,10 +56,10 @@ class JsonReader(ColumnarReader):
                 if scratch.take(_COPIES * self._size):
                     self._table = self._sound(self._read())
                     scratch.give_back(_COPIES * self._size - self._table.nbytes)
-                    self._settle(source.label, self._table.schema, self._table.num_rows > 0)
+                    self._settle(source.label, self._table.schema, self._table.num_rows > 0, block_rows)
                 else:
                     self._stored = self._converted(scratch)
-                    self._settle(source.label, self._stored.schema(False, ()), self._stored.has_rows)
+                    self._settle(source.label, self._stored.schema(False, ()), self._stored.has_rows, block_rows)
                     self.held = self._stored.held
             except (pa.ArrowInvalid, UnicodeError):
                 raise InputError(f"{source.label}: not UTF-8 text: convert it by iconv -f latin1") from None
@@ -67,13 +68,13 @@ class JsonReader(ColumnarReader):
         """The blocks."""
         if self._stored is not None:
             return self._stored.pieces(columns)
-        return pieces_of(self._table.num_rows, self._block_rows, len(columns))
+        return pieces_of(self._table.num_rows, self.block_rows, len(columns))
 
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Slices of the table in memory, or of the file."""
         if self._stored is not None:
             return self._stored.tables(columns, pieces)
-        return slices(self._table.select(columns), self._block_rows, pieces)
+        return slices(self._table.select(columns), self.block_rows, pieces)
 
     def _contents(self) -> Iterator[bytes]:
         self._size = 0
@@ -150,14 +151,14 @@ class JsonReader(ColumnarReader):
             try:
                 with pa.ipc.new_file(file.sink(), types) as writer:
                     batches = (batch for table in self._tables(types) for batch in table.to_batches())
-                    for table in recut(batches, types, self._block_rows):
+                    for table in recut(batches, types, rows_of_block(len(types), self._most_rows)):
                         writer.write_table(table.combine_chunks())
                 break
             except InputError:  # as in _read
                 if not wide:
                     raise
                 wide = set()
-        return ArrowReader(Input(self._source.label, "arrow", content=file), self._options, self._block_rows)
+        return ArrowReader(Input(self._source.label, "arrow", content=file), self._options, self._most_rows)
 
     def _settled(self) -> tuple[pa.Schema, set[str]]:
         """The types over all lines, and the columns of floats that uint64 may hold as they are written."""

@@ -83,13 +83,11 @@ def partition_types(partitions: Iterable[Partition]) -> dict[str, pa.DataType]:
     return types
 
 
-def with_partitions(
-    readers: Sequence[Reader], partitions: Sequence[Partition], options: ReadOptions, block_rows: int
-) -> list[Reader]:
+def with_partitions(readers: Sequence[Reader], partitions: Sequence[Partition], options: ReadOptions) -> list[Reader]:
     """The readers of files, each with the columns that its folders tell, if any."""
     types = partition_types(partitions)
     return [
-        PartitionedReader(reader, partition, types, options, block_rows) if partition else reader
+        PartitionedReader(reader, partition, types, options) if partition else reader
         for reader, partition in zip(readers, partitions, strict=True)
     ]
 
@@ -103,13 +101,12 @@ class PartitionedReader(Reader):
         partition: Partition,
         types: dict[str, pa.DataType],
         options: ReadOptions,
-        block_rows: int,
     ) -> None:
         self._reader = reader
         self._values = {name: value for name, value in partition if name not in reader.names}
         self._types = {name: types[name] for name in self._values}
         self._options = options
-        self._block_rows = block_rows
+        self.block_rows = reader.block_rows
         self.label = reader.label
         self.has_rows = reader.has_rows
         self.remote = reader.remote
@@ -164,8 +161,8 @@ class PartitionedReader(Reader):
         """Tables without a column, of as many rows as the file's blocks have."""
         sizes = self.pieces([])
         for piece in sizes if pieces is None else sizes[pieces.start : pieces.stop]:
-            for first in range(0, piece.rows, self._block_rows):
-                filler = pa.nulls(min(self._block_rows, piece.rows - first))
+            for first in range(0, piece.rows, self.block_rows):
+                filler = pa.nulls(min(self.block_rows, piece.rows - first))
                 yield pa.Table.from_arrays([filler], names=[""])
 
     def _inner(self, columns: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ class Reader(ABC):
 
     label: its name for messages. names: of its columns, each once. has_rows: False when it is known to have
     none. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside what
-    is kept of it. Every error of a file is an InputError that names it.
+    is kept of it. block_rows: rows of a full block. Every error of a file is an InputError that names it.
     """
 
     label: str
@@ -52,6 +52,7 @@ class Reader(ABC):
     has_rows: bool
     remote: bool = False
     held: int = 0
+    block_rows: int
 
     @abstractmethod
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:

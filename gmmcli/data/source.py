@@ -47,8 +47,8 @@ class Rows(NamedTuple):
 class Source:
     """The rows of all inputs, in order; all inputs have the same columns, in the order of the first.
 
-    paths: files, globs, folders and `-`; none is standard input. block_rows: rows of a full block. scratch: room for
-    what is kept for further readings, in memory and on the disk.
+    paths: files, globs, folders and `-`; none is standard input. block_rows: most rows of a full block. scratch: room
+    for what is kept for further readings, in memory and on the disk.
 
     names: of the columns. label: short, for messages. by_position: whether the names are made up (no header).
     paths: of all files, standard input aside.
@@ -65,7 +65,6 @@ class Source:
         scratch: Scratch | None = None,
     ) -> None:
         self._options = options or ReadOptions()
-        self._block_rows = block_rows
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
         self.paths = tuple(one.path for one in inputs if one.path is not None)
@@ -75,7 +74,7 @@ class Source:
         readers = each(
             lambda one: _open_reader(one, self._options, block_rows, settled, scratch), inputs, self._looks
         )
-        self._readers = with_partitions(readers, [one.partition for one in inputs], self._options, block_rows)
+        self._readers = with_partitions(readers, [one.partition for one in inputs], self._options)
         self._at_a_time = together(self._readers, scratch)
         first = self._readers[0]
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
@@ -141,9 +140,7 @@ class Source:
         if weights in columns:
             raise InputError(f"{self.label}: column {printable(str(weights))} has values, not weights: name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
-        return SourceBlocks(
-            self._readers, self.label, tuple(columns), weights, missing, share, self._block_rows, self._at_a_time
-        )
+        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._at_a_time)
 
     def tables(
         self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep", share: Share = Share()

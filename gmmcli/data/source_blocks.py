@@ -34,8 +34,8 @@ class _Run(NamedTuple):
 class SourceBlocks:
     """The numbers of a source as blocks; every iteration reads the source again and gives the same blocks.
 
-    A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows. With
-    missing="drop" it lacks the rows dropped; a block without rows is skipped, its number stays. Row numbers
+    A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows of its reader.
+    With missing="drop" it lacks the rows dropped; a block without rows is skipped, its number stays. Row numbers
     count all rows. share: the part of the data that is read here; its blocks are those that they are in all of it.
     at_a_time: how many files are read side by side, from the first of them on.
 
@@ -52,7 +52,6 @@ class SourceBlocks:
         weights: str | None,
         missing: Missing,
         share: Share,
-        block_rows: int,
         at_a_time: int = 1,
     ) -> None:
         self._readers = readers
@@ -61,7 +60,6 @@ class SourceBlocks:
         self.weights = weights
         self._missing = missing
         self._share = share
-        self._block_rows = block_rows
         self._at_a_time = at_a_time
         self._names = (*columns, weights) if weights is not None else columns
         self.rows_read = 0
@@ -138,16 +136,12 @@ class SourceBlocks:
         index = first_row = 0
         for file, (reader, pieces) in enumerate(zip(self._readers, self._pieces, strict=True)):
             if places := chosen.get(file):
-                rows, blocks = self._size(pieces[: places.start])
+                rows, blocks = _size(reader, pieces[: places.start])
                 read = pieces[places.start : places.stop]
                 runs.append(_Run(reader, places, read, index + blocks, first_row + rows))
-            rows, blocks = self._size(pieces)
+            rows, blocks = _size(reader, pieces)
             index, first_row = index + blocks, first_row + rows
         return runs
-
-    def _size(self, pieces: Sequence[Piece]) -> tuple[int, int]:
-        """Rows and blocks of the pieces."""
-        return sum(piece.rows for piece in pieces), sum(-(-piece.rows // self._block_rows) for piece in pieces)
 
     def _block(
         self,
@@ -189,6 +183,11 @@ class SourceBlocks:
             if weights.negative[0]:
                 parts.append(f"{weights.negative[0]} negative in weights column {printable(self.weights)}")
         return InputError(": ".join(filter(None, [self._label, ", ".join(parts), remedy])))
+
+
+def _size(reader: Reader, pieces: Sequence[Piece]) -> tuple[int, int]:
+    """Rows and blocks of some of its pieces."""
+    return sum(piece.rows for piece in pieces), sum(-(-piece.rows // reader.block_rows) for piece in pieces)
 
 
 def no_rows(label: str) -> InputError:

@@ -21,6 +21,7 @@ from gmmcli.fitting.statistics import FixedPoint
 from gmmcli.fitting.workers import map_blocks
 
 ORDINARY = 60  # bits by which the heaviest row may be off 1 for weights to be used as they are
+GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples have fractions that are all over the unit interval
 LARGEST_WEIGHT = 1e300  # of all rows together: times a log-likelihood it is still a number
 
 
@@ -34,7 +35,8 @@ class Survey:
     observed, or None where every cell is; what is said of a column is said of its observed cells; minimum, maximum,
     mean: (D,); covariance: (D, D) with divisor N, only its diagonal filled where the covariances were not asked for
     or cells are missing; different: rows no two of which are equal, up to the number that was asked for, missing
-    cells at their column's mean, in an order that the order of reading does not change.
+    cells at their column's mean, in an order that the order of reading does not change; order: a sum that changes
+    where rows change places.
     """
 
     rows: int
@@ -48,6 +50,7 @@ class Survey:
     mean: Tensor  # (D,)
     covariance: Tensor  # (D, D)
     different: Tensor  # (up to the limit, D)
+    order: float
 
     @property
     def distinct(self) -> int:
@@ -66,8 +69,8 @@ class Survey:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the data's sizes, ranges and moments: the same for the same rows however they were read."""
-        digest = hashlib.sha256(repr((self.rows, self.weight)).encode())
+        """A hash of sizes, ranges, moments and the order of rows: the same for the same data however it was read."""
+        digest = hashlib.sha256(repr((self.rows, self.weight, self.order)).encode())
         for tensor in (self.minimum, self.maximum, self.mean, self.variances):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
@@ -83,14 +86,23 @@ class Survey:
 
 def counted_rows(block: Block) -> Block:
     """The block's rows of positive weight that have a cell: the others are as if they were not there."""
+    return _taken(block, _counts(block))
+
+
+def _taken(block: Block, keep: Tensor | None) -> Block:
+    if keep is None:
+        return block
+    weights, observed = (None if t is None else t[keep] for t in (block.weights, block.observed))
+    return replace(block, cells=block.cells[keep], weights=weights, observed=observed)
+
+
+def _counts(block: Block) -> Tensor | None:
+    """Which rows do, (B,); None where all do."""
     keep = None if block.weights is None else block.weights > 0
     if block.observed is not None:
         some = block.observed.any(1)
         keep = some if keep is None else keep & some
-    if keep is None or bool(keep.all()):
-        return block
-    weights, observed = (None if t is None else t[keep] for t in (block.weights, block.observed))
-    return replace(block, cells=block.cells[keep], weights=weights, observed=observed)
+    return None if keep is None or bool(keep.all()) else keep
 
 
 def survey(
@@ -131,7 +143,7 @@ def survey(
     dims = len(low)
     exponent = math.frexp(heaviest)[1] - 1
     unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
-    size = 1 + 2 * dims + (dims * dims if covariances else dims)
+    size = 2 + 2 * dims + (dims * dims if covariances else dims)
     total = FixedPoint.zeros(torch.full((size,), rows * (heaviest / unit), dtype=torch.float64))
     for part in map_blocks(lambda block: _moments(block, unit, middle, half, covariances), blocks, threads):
         total.add_(part)
@@ -141,7 +153,7 @@ def survey(
         raise InputError("the row weights add up to more than a number can hold: divide them all by the same number")
     by = torch.where(cells > 0, cells, torch.ones_like(cells))
     mean = sums[dims + 1 : 2 * dims + 1] / by
-    second = sums[2 * dims + 1 :]
+    second = sums[2 * dims + 1 : -1]
     second = second.reshape(dims, dims) / weight if covariances else (second / by).diag_embed()
     covariance = second - (mean[:, None] * mean if covariances else mean.square().diag_embed())
     variances = torch.where(high > low, covariance.diagonal().clamp_min(0), torch.zeros_like(mean))
@@ -161,6 +173,7 @@ def survey(
         mean=mean,
         covariance=covariance,
         different=different,
+        order=float(sums[-1]),
     )
 
 
@@ -239,7 +252,9 @@ def _distinct(x: Tensor, limit: int) -> Tensor:
 
 
 def _moments(block: Block, unit: float, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:
-    block = counted_rows(block)
+    places, keep = (block.rows.double() * GOLDEN).frac_(), _counts(block)
+    places = places if keep is None else places[keep]
+    block = _taken(block, keep)
     u = (block.x - middle) / half
     w = u.new_ones(len(u)) if block.weights is None else block.weights / unit
     cells = w.sum().expand(len(middle))
@@ -247,4 +262,5 @@ def _moments(block: Block, unit: float, middle: Tensor, half: Tensor, covariance
         u, cells = torch.where(block.observed, u, 0), w @ block.observed.to(w)
     weighted = u * w[:, None]
     second = (weighted.mT @ u).flatten() if covariances else (weighted * u).sum(0)
-    return torch.cat([w.sum()[None], cells, weighted.sum(0), second])
+    order = (places @ weighted).sum() / len(middle)
+    return torch.cat([w.sum()[None], cells, weighted.sum(0), second, order[None]])

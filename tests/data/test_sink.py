@@ -401,3 +401,23 @@ def test_targets_that_cannot_be(tmp_path):
         check_target(str(tmp_path))
     with pytest.raises(UsageError, match="there is no folder"):
         open_sink(str(tmp_path / "absent" / "new.csv"))
+
+
+def test_only_columns_that_become_smaller_are_compressed(tmp_path):
+    draw = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "noise": draw.normal(size=5000),
+            "small": draw.normal(size=5000).astype(np.float32),
+            "mostly": np.where(draw.random(5000) < 0.8, 1.0, draw.random(5000)),
+            "number": draw.integers(0, 9, 5000),
+            "text": [f"row {i % 7}" for i in range(5000)],
+        }
+    )
+    with open_sink(str(tmp_path / "x.parquet")) as sink:
+        sink.write(table.slice(1, 4999))
+    file = pq.ParquetFile(tmp_path / "x.parquet")
+    columns = [file.metadata.row_group(0).column(d) for d in range(5)]
+    assert [c.compression for c in columns] == ["UNCOMPRESSED", "UNCOMPRESSED", "SNAPPY", "SNAPPY", "SNAPPY"]
+    assert [c.has_dictionary_page for c in columns] == [False, False, False, True, True]
+    assert file.read().equals(table.slice(1))

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gmmcli.blocks import TableBlocks
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.scratch import Scratch
@@ -660,3 +661,58 @@ def test_the_sample_data_agree():
     np.testing.assert_array_equal(cells(text, used, missing="keep"), cells(typed, used, missing="keep"))
     with pytest.raises(InputError, match=r"penguins\.csv: 2 missing cells in bill_length_mm, 2 in bill_depth_mm, "):
         cells(text, used)
+
+
+# ---- blocks of many columns, and files that change
+
+
+def test_blocks_of_many_columns_have_fewer_rows(tmp_path):
+    """As a table in memory has them, so that both are the same bits; and whatever the format."""
+    columns = {f"c{d}": np.arange(20_000, dtype=np.float32) + d for d in range(700)}
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "w.parquet", row_group_size=15_000)
+    with pa.ipc.new_file(tmp_path / "w.arrow", table.schema) as writer:
+        writer.write_table(table)
+    sizes = {"w.parquet": [8192, 6808, 5000], "w.arrow": [8192, 8192, 3616]}
+    for name, expected in sizes.items():
+        source = Source([str(tmp_path / name)])
+        blocks = list(source.blocks(["c0", "c699"]))
+        assert [len(block) for block in blocks] == expected
+        assert [block.index for block in blocks] == [0, 1, 2]
+        assert torch.cat([block.x for block in blocks])[:, 1].tolist() == columns["c699"].tolist()
+        assert [rows.table.num_rows for rows in source.tables(["c0"])] == expected
+    in_memory = TableBlocks(torch.zeros(20_000, 700, dtype=torch.float64))
+    assert [len(block) for block in in_memory] == sizes["w.arrow"]
+
+
+@pytest.mark.parametrize("how", ["replaced", "appended", "gone"])
+def test_a_file_that_changes_between_readings_is_refused(tmp_path, how):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1.0, 2.0, 3.0]}), path)
+    blocks = Source([str(path)]).blocks(["a"])
+    assert len(list(blocks)) == 1
+    if how == "replaced":
+        pq.write_table(pa.table({"a": [1.0, 2.0, math.nan, 4.0]}), path)
+    elif how == "appended":
+        path.write_bytes(path.read_bytes() + b"x")
+    else:
+        path.unlink()
+    reason = "No such file or directory" if how == "gone" else "it has changed while it was read: start again"
+    with pytest.raises(InputError, match=f"x.parquet: {reason}"):
+        list(blocks)
+
+
+def test_cells_are_looked_at_until_a_reading_has_found_none_bad(tmp_path):
+    """What later readings are spared must not let a bad cell through: of readings that were not ended, say."""
+    path = tmp_path / "x.parquet"
+    rows = np.zeros(200_000, dtype=np.float32)
+    rows[150_000] = np.nan
+    pq.write_table(pa.table({"a": rows}), path)
+    blocks = Source([str(path)]).blocks(["a"])
+    assert len(next(iter(blocks))) == 65536
+    for _ in range(2):
+        with pytest.raises(InputError, match="1 NaN cell in a"):
+            list(blocks)
+    dropping = Source([str(path)]).blocks(["a"], missing="drop")
+    for _ in range(2):
+        assert sum(len(block) for block in dropping) == 199_999

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.coordinates import Affine
+from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.group import Group
@@ -27,7 +29,9 @@ from gmmcli.fitting.layout import Layout, Reread
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.one_pass import one_pass
+from gmmcli.fitting.prepared import prepare
 from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.survey import survey
 from tests import reference
 from tests.conftest import assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
 
@@ -437,3 +441,32 @@ def test_float32_does_not_lose_what_cancels(family: Family):
     expected, actual = (run_pass(data, family, [p])[0] for data in (wide, narrow))
     assert actual.mean_log_likelihood == pytest.approx(expected.mean_log_likelihood, abs=1e-3)
     torch.testing.assert_close(actual.counts, expected.counts, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("cells", [torch.float64, torch.float32])
+def test_rows_that_are_laid_out_by_the_kernel_are_those_that_are_kept(
+    family: Family, cells: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    """To the bit: blocks of one row and of rows that leave a rest, weights of 0, and a sample of several slabs."""
+    monkeypatch.setattr("gmmcli.fitting.kernels.base.MOST_ROWS", {"cpu": 128})
+    monkeypatch.setattr("gmmcli.fitting.sample.SLAB_ROWS", 50)
+    monkeypatch.setattr("gmmcli.fitting.prepared.SAMPLE_NUMBERS", 0)
+    x, w = table(3).to(cells), row_weights(400)
+    w[::5] = 0
+    edges = [0, 1, 3, 260, 261, 400]
+    blocks = [Block(i, first, x[first:last], w[first:last]) for i, (first, last) in enumerate(pairwise(edges))]
+    summary = survey(blocks, distinct=2, covariances=True, threads=1)
+    affine = conditioning(summary, family, ["a", "b", "c"])
+    how: Any = {"dtype": torch.float64, "device": torch.device("cpu"), "threads": 2}
+    kept, late = (prepare(blocks, summary, affine, memory=memory, **how) for memory in (math.inf, 0))
+    assert late.reread is not None
+    for components in (2, 9):
+        p = inner_mixture(family, components, 3)
+        for left, right in zip(run_pass(late, family, [p], threads=2), run_pass(kept, family, [p]), strict=True):
+            assert_same_bits(left, right)
+    assert late.radius == kept.radius
+    for share in (0.3, 1.0):
+        some, same = late.chosen(0, share), kept.chosen(0, share)
+        assert torch.equal(some.z, same.z)
+        assert torch.equal(some.rows, same.rows)
+    assert len(some.rows) == 320

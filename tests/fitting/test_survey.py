@@ -225,3 +225,15 @@ def test_standardisation_is_by_the_divisor_n():
     affine = standardisation(look(x), "abc")
     assert_close(affine.shift, torch.from_numpy(x.mean(0)), rtol=1e-13, atol=1e-13)
     assert_close(affine.factor, torch.from_numpy(x.std(0)), rtol=1e-13, atol=0)
+
+
+def test_the_fingerprint_is_of_the_rows_in_their_order():
+    x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    swapped = x.clone()
+    swapped[[7, 260]] = x[[260, 7]]
+
+    def fingerprint(rows: torch.Tensor, block_rows: int) -> str:
+        return survey(TableBlocks(rows, None, block_rows), distinct=2, covariances=True, threads=2).fingerprint
+
+    assert fingerprint(x, 64) == fingerprint(x.clone(), 64)
+    assert fingerprint(swapped, 64) != fingerprint(x, 64)
