@@ -1,104 +1,41 @@
-"""Densities of many rows under a mixture that stays as it is: `Densities`, and the reductions that it serves.
+"""Densities of many rows under a mixture that stays as it is: `Densities`.
 
 log π_k + log N(x | μ_k, Σ_k) = η_k · φ(z) + constant: one matrix product for all components, in coordinates z in
 which the mixture as a whole has mean 0 and variance 1. Its terms cancel for rows far away and components that are
 narrow: for rows beyond a radius, which the mixture alone determines, it is evaluated from differences to the means.
 
-The loop over chunks of rows is a function that TorchScript compiles, and so is what reduces a chunk's log joint
-densities (K, B), which it may write over, to tensors (..., B): see gmmcli.compiled.
+The loop over chunks of rows is a function that TorchScript compiles, and so is what a chunk is reduced by: see
+gmmcli.compiled.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmmcli import incomplete
 from gmmcli.compiled import compiled
 from gmmcli.families.base import Family, Parameters, QuadFiller
 from gmmcli.families.coordinates import Affine
 from gmmcli.families.laying import Laying, lay_out, laying
+from gmmcli.reductions import LEAST_ROWS, Reduce, by_chunks, joined, own, padded, put, width
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
-LEAST_ROWS, MOST_ROWS = incomplete.LEAST_ROWS, 1 << 14  # of a chunk
+MOST_ROWS = 1 << 14  # of a chunk
 COMPILED_ROWS = 1 << 18  # from which on compiling takes less time than it saves
 ROUNDING = 1e-9  # nats, how far cancellation may move a density in a worst case that rows do not reach
 MOST_ENTRIES = 1 << 22  # of covariances, for which coordinates are looked for
-STEP = 1e-300  # no difference of two log densities is as small
-
-Reduce = Callable[[Tensor], list[Tensor]]
 
 
 def chunk_rows(device: torch.device, numbers: int) -> int:
     """Rows of a chunk whose largest table has so many numbers a row, a power of 2: a matter of model and device."""
     rows = CHUNK_NUMBERS.get(device.type, CHUNK_NUMBERS["cuda"]) // numbers
     return min(MOST_ROWS, max(LEAST_ROWS, 1 << rows.bit_length() >> 1))
-
-
-def padded(
-    columns: Tensor,  # (., B)
-) -> Tensor:
-    """With columns of zeros, so many that no number of a column depends on how many there are.
-
-    Products of narrow matrices round differently, and so do sums of what is beyond a multiple of 64 columns.
-    """
-    return torch.nn.functional.pad(columns, (0, _width(columns.shape[1]) - columns.shape[1])).contiguous()
-
-
-def reduced(joint: Tensor, reduce: Callable[[Tensor], Sequence[Tensor]], rows: int) -> list[Tensor]:
-    """What `reduce` makes of the first columns, so many, of padded log joint densities."""
-    return [answer[..., :rows] for answer in reduce(joint)]
-
-
-def _width(rows: int) -> int:
-    return max(LEAST_ROWS, -(-rows // 64) * 64)
-
-
-# ---- reductions of log joint densities (K, B), which they may write over
-
-
-def shares(joint: Tensor) -> list[Tensor]:
-    """p(k | x), (K, B)."""
-    joint.sub_(joint.amax(0))
-    nothing = joint <= _smallest(joint)
-    parts = joint.clamp_(min=_smallest(joint)).exp_()
-    return [(parts * parts.sum(0).reciprocal_()).masked_fill_(nothing, 0.0)]
-
-
-def most_probable(joint: Tensor, step: float = STEP) -> list[Tensor]:
-    """The greatest p(k | x), (B,), and the first k that has it.
-
-    The greatest of log p(k, x) − max − k · step is −k · step, so that two maxima tell k: torch's own search for it
-    takes as long as all the rest.
-    """
-    steps = torch.arange(joint.shape[0], dtype=torch.float64, device=joint.device)[:, None] * step
-    joint = joint.sub_(joint.amax(0)).double()
-    component = joint.sub_(steps).amax(0).mul_(-1 / step).round_().long()
-    return [joint.clamp_(min=_smallest(joint)).exp_().sum(0).reciprocal_(), component]
-
-
-def log_sum(joint: Tensor) -> list[Tensor]:
-    """log Σ_k p(k, x), (B,)."""
-    highest = joint.amax(0)
-    total = joint.sub_(highest).clamp_(min=_smallest(joint)).exp_().sum(0).log_().add_(highest)
-    return [torch.where(highest == -math.inf, highest, total)]
-
-
-def log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
-    """log Σ_k p(k, x), (B,), and −Σ_k p(k | x) log p(k | x), (B,)."""
-    share = shares(joint.clone())[0]
-    return [log_sum(joint)[0], torch.special.entr(share).sum(0)]
-
-
-def _smallest(joint: Tensor) -> float:
-    """What a difference to the greatest logit is taken as at least: exp of less underflows, and is slow."""
-    return -700.0 if joint.dtype == torch.float64 else -80.0
 
 
 # ---- the loop over chunks
@@ -139,7 +76,7 @@ def loop_of(filler: QuadFiller, reduce: Reduce) -> Loop:
             farthest = torch.maximum(-least, most) * math.sqrt(z.shape[0])
             if not bool(farthest <= radius):  # or where a cell is no number
                 far.append((z.square().sum(0) <= radius * radius).logical_not().nonzero()[:, 0] + first)
-            found.append(reduce(place.joint))
+            found.append(list(reduce(place.joint)))
         return found, far
 
     return loop
@@ -158,10 +95,10 @@ class Densities:
         self._outer = Affine(shift, std)
         self._exact = family.log_joint_by_row(self._p)
         self._product = _product(family, self._p, self._outer)
-        width = p.dims if self._product is None else self._product.eta.shape[1]
-        self._rows = chunk_rows(shift.device, max(p.components, width))
+        columns = p.dims if self._product is None else self._product.eta.shape[1]
+        self._rows = chunk_rows(shift.device, max(p.components, columns))
         self._seen = 0
-        self._rooms = threading.local()  # of each thread: its places, by the rows of a chunk
+        self._room = _Room()
 
     def suits(self, p: Parameters, shift: Tensor, std: Tensor) -> bool:
         """Whether these are still the parameters, to the bit, and where they were."""
@@ -173,29 +110,26 @@ class Densities:
         x: Tensor,  # (N, D)
         reduce: Reduce,
     ) -> list[Tensor]:
-        """What `reduce` makes of log p(k, x), in the units of `p`, of all rows: its tensors (..., N).
+        """What `reduce`, in place, makes of log p(k, x), in the units of `p`, of all rows: its tensors (..., N).
 
         A row's numbers do not depend on the rows beside it.
         """
         self._seen += len(x)
         if self._product is None or not len(x):
-            parts = [reduced(self._exact_joint(rows), reduce, len(rows)) for rows in x.split(self._rows)]
-            return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
+            return by_chunks(x, self._rows, self._exact_joint, reduce)
         loop = loop_of(self._family.quad_filler, reduce)
         loop = compiled(loop) if self._seen >= COMPILED_ROWS and x.device.type == "cpu" else loop
-        rest = len(x) % self._rows
+        whole = len(x) - len(x) % self._rows
         parts, far = [], []
-        for first, last, rows in ((0, len(x) - rest, self._rows), (len(x) - rest, len(x), rest)):
-            if first < last:
-                found, beyond = loop(x[first:last].mT, self._place(rows), rows, self._product.radius)
-                parts += [[answer[..., :rows] for answer in answers] for answers in found]
+        for first, some, rows in ((0, x[:whole], self._rows), (whole, x[whole:], len(x) - whole)):
+            if len(some):
+                found, beyond = loop(some.mT, self._place(rows), rows, self._product.radius)
+                parts += [own(answers, rows) for answers in found]
                 far += [places + first for places in beyond]
-        answers = [torch.cat(part, -1) for part in zip(*parts, strict=True)]
+        answers = joined(parts)
         if far:
             places = torch.cat(far)
-            exactly = reduced(self._exact_joint(x[places]), reduce, len(places))
-            for answer, exact in zip(answers, exactly, strict=True):
-                answer[..., places] = exact
+            put(answers, places, by_chunks(x[places], self._rows, self._exact_joint, reduce))
         return answers
 
     def _exact_joint(
@@ -206,18 +140,27 @@ class Densities:
         return self._exact(padded(self._outer.inner(rows.to(self._p.means.dtype)).mT))
 
     def _place(self, rows: int) -> Place:
-        """Room for chunks of so many rows."""
-        places: dict[int, Place] = self._rooms.__dict__.setdefault("places", {})
-        if rows not in places:
-            places = self._rooms.__dict__["places"] = {size: places[size] for size in places if size == self._rows}
-            assert self._product is not None
-            eta, affine = self._product.eta, self._product.affine
-            dims, width = len(affine.shift), _width(rows)
-            features, joint = eta.new_zeros(eta.shape[1], width), eta.new_empty(len(eta), width)
-            inner, spare = features[: 1 + dims], eta.new_empty(self._family.spare_size(dims), width)
-            fill = self._family.quad_places(inner[1:], features[1 + dims :], spare)
-            places[rows] = Place(laying(affine, inner, rows), features, fill, eta, joint)
-        return places[rows]
+        """Room for chunks of so many rows: that of whole ones stays."""
+        if rows != self._rows:
+            return self._new_place(rows)
+        if self._room.place is None:
+            self._room.place = self._new_place(rows)
+        return self._room.place
+
+    def _new_place(self, rows: int) -> Place:
+        assert self._product is not None
+        eta, affine = self._product.eta, self._product.affine
+        dims, columns = len(affine.shift), width(rows)
+        features, joint = eta.new_zeros(eta.shape[1], columns), eta.new_empty(len(eta), columns)
+        inner, spare = features[: 1 + dims], eta.new_empty(self._family.spare_size(dims), columns)
+        fill = self._family.quad_places(inner[1:], features[1 + dims :], spare)
+        return Place(laying(affine, inner, rows), features, fill, eta, joint)
+
+
+class _Room(threading.local):
+    """That of each thread."""
+
+    place: Place | None = None
 
 
 # ---- the product
@@ -241,18 +184,26 @@ def _product(family: Family, p: Parameters, outer: Affine) -> _Product | None:
     inner = _conditioning(family, p)
     if inner is None:
         return None
-    eta = family.coefficients(family.to_inner(p, inner))
-    quad = eta.quad.expand(p.components, -1)
+    # the mean as it is rounded beside a large shift, so that rows and components are shifted by the same number
+    affine = Affine(outer.outer(inner.shift), _times(outer.factor, inner.factor))
+    inner = Affine((affine.shift - outer.shift) / outer.factor, inner.factor)
+    eta = family.coefficients(family.to_inner(p, inner), smallest=0.0)
+    quad, alive = eta.quad.expand(p.components, -1), p.weights > 0
     left = ROUNDING / torch.finfo(torch.float64).eps - eta.linear[:, 0].abs()
     slope, curve = eta.linear[:, 1:].norm(dim=1), quad.norm(dim=1)
     radius = 2 * left / (slope + (slope.square() + 4 * curve * left).sqrt())  # slope r + curve r² = left
-    least = float(torch.where(radius.isfinite(), radius, 0).min())
+    least = float(torch.where(radius.isfinite(), radius, 0)[alive].min())
     if not least > 8 + 4 * math.sqrt(p.dims):
         return None
     constant = eta.linear[:, :1] - inner.log_det()
-    factor = outer.factor[:, None] * inner.factor if inner.factor.ndim == 2 else outer.factor * inner.factor
-    affine = Affine(outer.outer(inner.shift), factor)
     return _Product(affine, torch.cat([constant, eta.linear[:, 1:], quad], 1), least)
+
+
+def _times(
+    std: Tensor,  # (D,)
+    factor: Tensor,  # (), (D,) or (D, D)
+) -> Tensor:
+    return std[:, None] * factor if factor.ndim == 2 else std * factor
 
 
 def _conditioning(family: Family, p: Parameters) -> Affine | None:

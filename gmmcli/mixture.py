@@ -1,22 +1,35 @@
 """GaussianMixture: a fitted or given mixture as a torch module, in the units of the data.
 
-p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated from differences to the means, in log space throughout.
+p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated in log space throughout, from differences to the means or, in
+inference mode, as gmmcli.densities has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gmmcli import densities, incomplete
+from gmmcli import incomplete
+from gmmcli.densities import Densities, chunk_rows
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
-from gmmcli.families.base import SMALLEST_LOGIT, Family, Parameters
+from gmmcli.families.base import Family, Parameters
 from gmmcli.frames import Rows, Wrap, read_table
+from gmmcli.reductions import (
+    LOG_SUM,
+    LOG_SUM_AND_ENTROPY,
+    MOST_PROBABLE,
+    SHARES,
+    Reduce,
+    Reduction,
+    by_chunks,
+    padded,
+    put,
+)
 
 
 class GaussianMixture(nn.Module):
@@ -86,7 +99,7 @@ class GaussianMixture(nn.Module):
         self.box: Tensor | None
         self.register_buffer("box", None if box is None else torch.as_tensor(box).double().clone())
         self._check_box(p.dims)
-        self._densities: densities.Densities | None = None  # of parameters as they were when rows were last looked at
+        self._densities: Densities | None = None  # of parameters as they were when rows were last looked at
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_densities": None}  # made anew where they are asked for
@@ -197,12 +210,12 @@ class GaussianMixture(nn.Module):
 
     def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
         """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
-        (log_prob,), wrap = self._map(data, _log_sum, densities.log_sum, marginal)
+        (log_prob,), wrap = self._map(data, LOG_SUM, marginal)
         return wrap.vector(log_prob - self.std.log().sum(), "log_likelihood")
 
     def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
-        (log_prob, entropy), wrap = self._map(data, _log_sum_and_entropy, densities.log_sum_and_entropy, marginal)
+        (log_prob, entropy), wrap = self._map(data, LOG_SUM_AND_ENTROPY, marginal)
         log_prob = log_prob - self.std.log().sum()
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
@@ -211,7 +224,7 @@ class GaussianMixture(nn.Module):
 
         That of a background is one more column, the last.
         """
-        (shares,), wrap = self._map(data, _shares, densities.shares, marginal)
+        (shares,), wrap = self._map(data, SHARES, marginal)
         return wrap.matrix(shares.mT, [f"probability_{name}" for name in self.component_names])
 
     def assign(self, data: Rows, *, marginal: bool = False) -> Any:
@@ -223,9 +236,7 @@ class GaussianMixture(nn.Module):
 
         Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
         """
-        (probability, component), wrap = self._map(
-            data, lambda joint: joint.softmax(0).max(0), densities.most_probable, marginal
-        )
+        (probability, component), wrap = self._map(data, MOST_PROBABLE, marginal)
         component = self.numbered(component)
         bad = int(probability.isnan().sum())
         if bad:
@@ -258,7 +269,7 @@ class GaussianMixture(nn.Module):
         draws: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
-        (shares,), _ = self._map(x, _shares, densities.shares, marginal=True)
+        (shares,), _ = self._map(x, SHARES, marginal=True)
         box = None if self.box is None else (self.box - self.shift) / self.std
         z = incomplete.filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, shares, box, draws)
         return torch.where(x.isnan(), self.shift + self.std * z, x)
@@ -358,46 +369,49 @@ class GaussianMixture(nn.Module):
             raise InputError(f"data has {x.shape[1]} columns: the model has {self.dims}")
         return x.to(self.weights.device), wrap
 
-    def _map(
-        self, data: Rows, reduce: Callable[[Tensor], Sequence[Tensor]], fast: densities.Reduce, marginal: bool = False
-    ) -> tuple[Sequence[Tensor], Wrap]:
-        """What `reduce` makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
+    def _map(self, data: Rows, reduction: Reduction, marginal: bool = False) -> tuple[Sequence[Tensor], Wrap]:
+        """What the reduction makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
 
         The densities are in the model's inner units. They are worked in chunks that stay in the cache, their rows
-        lying side by side; what will leave torch needs no gradients. Chunks are padded, so that a row's numbers do
-        not depend on the rows beside it.
-
-        fast: the same as `reduce` for inference mode, where a mixture without a background keeps its `Densities`.
+        lying side by side, and padded, so that a row's numbers do not depend on the rows beside it. What will leave
+        torch needs no gradients. In inference mode a mixture without a background keeps its `Densities`.
         """
         x, wrap = self._table(data)
         if torch.is_inference_mode_enabled() and self.background is None:
-            return self._map_fast(x, fast, marginal), wrap
+            return self._map_fast(x, reduction.in_place, marginal), wrap
         x = x.to(self.weights.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
             log_joint = self.kind.log_joint_by_row(self.parameters_inner)
-            size = densities.chunk_rows(x.device, max(self.components, self.dims))
-            parts = []
-            for rows in x.split(size):
-                if marginal and bool(rows.isnan().any()):
-                    joint = densities.padded(self._log_joint_of_cells(rows))
-                else:
-                    columns = densities.padded(rows.mT)
-                    joint = log_joint((columns - self.shift[:, None]) / self.std[:, None])
-                    joint = joint if self.background is None else self._beside_background(joint, columns.mT)
-                parts.append(densities.reduced(joint, reduce, len(rows)))
-            return [torch.cat(part, -1) for part in zip(*parts, strict=True)], wrap
 
-    def _map_fast(self, x: Tensor, reduce: densities.Reduce, marginal: bool) -> Sequence[Tensor]:
+            def joint_of(rows: Tensor) -> Tensor:
+                if marginal and bool(rows.isnan().any()):
+                    return padded(self._log_joint_of_cells(rows))
+                columns = padded(rows.mT)
+                joint = log_joint((columns - self.shift[:, None]) / self.std[:, None])
+                return joint if self.background is None else self._beside_background(joint, columns.mT)
+
+            return by_chunks(x, self._chunk_rows, joint_of, reduction.differentiable), wrap
+
+    def _map_fast(self, x: Tensor, reduce: Reduce, marginal: bool) -> Sequence[Tensor]:
         p = self.parameters_inner
         if self._densities is None or not self._densities.suits(p, self.shift, self.std):
-            self._densities = densities.Densities(self.kind, p, self.shift, self.std)
-        answers = self._densities.reduced(x, reduce)
-        if marginal and bool((lacking := x.isnan().any(1)).any()):
-            joint = self._log_joint_of_cells(x[lacking].to(self.weights.dtype))
-            of_cells = densities.reduced(densities.padded(joint), reduce, joint.shape[1])
-            for answer, part in zip(answers, of_cells, strict=True):
-                answer[..., lacking] = part
+            self._densities = Densities(self.kind, p, self.shift, self.std)
+        lacking = x.isnan().any(1) if marginal else torch.zeros(0, dtype=torch.bool)
+        if not bool(lacking.any()):
+            return self._densities.reduced(x, reduce)
+
+        def joint_of(rows: Tensor) -> Tensor:
+            return padded(self._log_joint_of_cells(rows.to(self.weights.dtype)))
+
+        some = by_chunks(x[lacking], self._chunk_rows, joint_of, reduce)
+        answers = [answer.new_empty(*answer.shape[:-1], len(x)) for answer in some]
+        put(answers, lacking, some)
+        put(answers, ~lacking, self._densities.reduced(x[~lacking], reduce))
         return answers
+
+    @property
+    def _chunk_rows(self) -> int:
+        return chunk_rows(self.weights.device, max(self.components, self.dims))
 
     def _log_joint_of_cells(self, rows: Tensor) -> Tensor:
         """The log joint densities (K, B) of the cells that are there, in units such as all cells have."""
@@ -419,20 +433,3 @@ class GaussianMixture(nn.Module):
         widths = torch.where(missing, 0, ((high - low) / self.std).log()).sum(1)
         inside = (((rows >= low) & (rows <= high)) | missing).all(1)
         return torch.cat([joint, torch.where(inside, self.background.log() - widths, -math.inf)[None]])
-
-
-def _shares(joint: Tensor) -> list[Tensor]:
-    return [joint.softmax(0)]
-
-
-def _log_sum(
-    joint: Tensor,  # (K, B)
-) -> list[Tensor]:
-    """log p(x), (B,), of log joint densities, in inner units."""
-    highest = joint.detach().amax(0)
-    total = (joint - highest).clamp(min=SMALLEST_LOGIT).exp().sum(0).log() + highest
-    return [torch.where(highest == -math.inf, highest, total)]
-
-
-def _log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
-    return [*_log_sum(joint), torch.special.entr(joint.softmax(0)).sum(0)]

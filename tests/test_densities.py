@@ -12,9 +12,10 @@ from torch import Tensor
 
 from gmmcli import densities
 from gmmcli.compiled import compiled
-from gmmcli.densities import LEAST_ROWS, ROUNDING, loop_of, most_probable
+from gmmcli.densities import ROUNDING, loop_of
 from gmmcli.families.base import Family
 from gmmcli.mixture import GaussianMixture
+from gmmcli.reductions import LEAST_ROWS, LOG_SUM, LOG_SUM_AND_ENTROPY, MOST_PROBABLE, SHARES
 from tests import reference
 from tests.conftest import to_parameters
 
@@ -101,8 +102,9 @@ def test_the_compiled_loop_gives_the_same_bits(family: Family, monkeypatch: pyte
     monkeypatch.setattr(densities, "COMPILED_ROWS", 0)
     for a, b in zip(fast(model, x), plain, strict=True):
         assert torch.equal(a, b)
-    loop = loop_of(family.quad_filler, most_probable)
-    assert compiled(loop) is not loop, "TorchScript does not know a part of it"
+    for reduction in (SHARES, MOST_PROBABLE, LOG_SUM, LOG_SUM_AND_ENTROPY):
+        loop = loop_of(family.quad_filler, reduction.in_place)
+        assert compiled(loop) is not loop, "TorchScript does not know a part of it"
 
 
 def test_what_is_had_together_is_what_is_had_one_by_one(family: Family):
@@ -117,11 +119,13 @@ def test_what_is_had_together_is_what_is_had_one_by_one(family: Family):
     assert float(shares[0].min()) == 0.0, "a share too small for a number is 0"
 
 
-def test_of_equals_the_first_is_the_most_probable():
-    joint = torch.tensor([[-3.0, 0.0, -1e9], [-1.0, 0.0, -1e9], [-1.0, 0.0, -1e9 + 2e-7]], dtype=torch.float64)
-    probability, component = most_probable(joint.clone())
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_of_equals_the_first_is_the_most_probable(dtype: torch.dtype):
+    least = torch.finfo(dtype).eps * 1e3
+    joint = torch.tensor([[-3.0, 0.0, -1e3], [-1.0, 0.0, -1e3], [-1.0, 0.0, -1e3 + least]], dtype=dtype)
+    probability, component = MOST_PROBABLE.in_place(joint.clone())
     assert component.tolist() == [1, 0, 2]
-    np.testing.assert_allclose(probability, joint.softmax(0).amax(0), rtol=1e-15)
+    np.testing.assert_allclose(probability, joint.softmax(0).amax(0), rtol=1e-6 if dtype == torch.float32 else 1e-15)
 
 
 def test_parameters_that_were_changed_in_place_are_those_that_count(family: Family):
@@ -154,3 +158,29 @@ def test_a_model_in_use_can_be_copied(family: Family):
     expected = fast(model, x)
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(fast(copied, x)[0], expected[0])
+
+
+def test_a_component_without_weight_has_no_rows(family: Family):
+    """However far from the others a row is."""
+    model = build(family)
+    weights = model.weights.detach().clone()
+    weights[2] = 0
+    dead = GaussianMixture(weights / weights.sum(), model.inner_means, model.inner_scale, family.name)
+    x = torch.cat([dead.inner_means.detach()[2:3] + 60, dead.sample(20, generator=torch.Generator().manual_seed(0))])
+    actual, expected = fast(dead, x), answers(dead, x)
+    assert dead._densities is not None
+    assert dead._densities._product is not None
+    assert bool((actual[2][:, 2] == 0).all())
+    assert torch.equal(actual[3], expected[3])
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [1e3, 1e6, 1.7e9])
+def test_rows_far_from_0_under_a_standardised_model(family: Family, shift: float):
+    """The rounding of the mean of the mixture, beside a large shift, is taken away from rows and components alike."""
+    plain = build(family)
+    std = torch.full((DIMS,), 0.37, dtype=torch.float64)
+    p = plain.parameters_inner
+    model = GaussianMixture(p.weights, p.means, p.scale, family.name, shift=torch.full((DIMS,), shift), std=std)
+    x = model.sample(500, generator=torch.Generator().manual_seed(4))
+    np.testing.assert_allclose(fast(model, x)[0], answers(model, x)[0], rtol=0, atol=ROUNDING)

@@ -22,6 +22,7 @@ LAYERS = (
     ("starts", "contrasts"),
     ("mixture",),
     ("frames", "densities"),
+    ("reductions",),
     ("incomplete",),
     ("families",),
     ("addresses", "agreement", "blocks", "compiled", "draws", "errors", "names", "scores", "threads", "version"),

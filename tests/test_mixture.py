@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gmmcli.densities import LEAST_ROWS
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family
 from gmmcli.mixture import GaussianMixture
+from gmmcli.reductions import LEAST_ROWS
 from tests import reference
 from tests.conftest import assert_near, to_parameters
 

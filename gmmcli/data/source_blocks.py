@@ -64,7 +64,6 @@ class SourceBlocks:
         self._names = (*columns, weights) if weights is not None else columns
         self.rows_read = 0
         self.rows_dropped = 0
-        self._lacking = False  # whether a cell that is not finite was met in the reading under way
         self._complete = False  # whether a reading has found that there is none: then no other looks for one
 
     @property
@@ -90,10 +89,13 @@ class SourceBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
-        total_weight, self._lacking = 0.0, False
+        total_weight, checked, complete = 0.0, self._complete, True
         runs = [partial(self._numbered, run) for run in self._runs]
         for index, first_row, table in in_turn(runs, self._at_a_time):
-            block = self._block(index, first_row, float_columns(table, self._names))
+            cells = float_columns(table, self._names)
+            finite = None if checked else _finite(cells)
+            complete = complete and finite is None
+            block = self._block(index, first_row, cells, finite)
             read += table.num_rows
             if len(block):
                 kept += len(block)
@@ -101,7 +103,7 @@ class SourceBlocks:
                 yield block
         self.rows_read = read
         self.rows_dropped = read - kept
-        self._complete = not self._lacking
+        self._complete = complete
         if self._share.is_all:  # else what is missing here may be elsewhere
             self.check_rows(read, kept, total_weight)
 
@@ -148,13 +150,11 @@ class SourceBlocks:
         index: int,
         first_row: int,
         cells: np.ndarray,  # (D, B) or, with weights, (D+1, B)
+        finite: np.ndarray | None,  # the same, None where all are
     ) -> Block:
         dims = len(self.columns)
         observed = None
-        # a cell that is not finite spoils the sum, which takes a fraction of the time of looking at each
-        suspect = not self._complete and not bool(torch.from_numpy(cells).sum().isfinite())
-        if suspect and not (finite := np.isfinite(cells)).all():
-            self._lacking = True
+        if finite is not None:
             if self._missing == "drop":
                 cells = cells[:, finite.all(axis=0)]
             elif self._missing == "keep" and not np.isinf(cells).any() and finite[dims:].all():
@@ -183,6 +183,13 @@ class SourceBlocks:
             if weights.negative[0]:
                 parts.append(f"{weights.negative[0]} negative in weights column {printable(self.weights)}")
         return InputError(": ".join(filter(None, [self._label, ", ".join(parts), remedy])))
+
+
+def _finite(cells: np.ndarray) -> np.ndarray | None:
+    """Which cells are finite, None where all are: one that is not spoils the sum, which is quicker than to look."""
+    if bool(torch.from_numpy(cells).sum().isfinite()) or (found := np.isfinite(cells)).all():
+        return None
+    return found
 
 
 def _size(reader: Reader, pieces: Sequence[Piece]) -> tuple[int, int]:

@@ -308,13 +308,13 @@ class Family(ABC):
         return p.weights.clamp_min(smallest).log() - 0.5 * (p.dims * LOG_2PI + self.log_det(p.scale, p.dims))
 
     @final
-    def coefficients(self, p: Parameters) -> Coefficients:
-        """η(θ), differentiable in the parameters.
+    def coefficients(self, p: Parameters, smallest: float = SMALLEST_WEIGHT) -> Coefficients:
+        """η(θ), differentiable in the parameters. smallest: what a weight below it is taken as.
 
         log π_k + log N(x | μ_k, Σ_k) = [log π_k − ½ (D log 2π + log|Σ_k| + μᵀΣ⁻¹μ)] + (Σ⁻¹μ)·x − ½ xᵀΣ⁻¹x.
         """
         slope = self.precision_times(p.scale, p.means)  # (K, D)
-        constant = self.log_constants(p) - 0.5 * (slope * p.means).sum(1)
+        constant = self.log_constants(p, smallest) - 0.5 * (slope * p.means).sum(1)
         return Coefficients(torch.cat([constant[:, None], slope], 1), self.quad_coefficients(p.scale))
 
     @final

@@ -1,8 +1,9 @@
 """How cells are laid out in the coordinates of the fit, z = factor⁻¹ (x − shift), in float64 until that is done.
 
 Rows that are kept are laid out once, others again in each pass, chunk by chunk, by the loop that works the chunk:
-then z never leaves the cache. Both are the same bits, since a row's do not depend on the rows beside it: a matrix
-product rounds each of its columns alike, however many there are, but for a product with one column alone.
+then z never leaves the cache. Both are the same bits, since a row's do not depend on how many rows are beside it. Of
+the products here, with a triangular factor, that holds from two rows on; of others it takes more (see
+gmmcli.reductions.padded).
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.

@@ -57,7 +57,7 @@ def chunk_rows(data: PreparedData, p: Parameters) -> int:
 
 def _log_joint(data: PreparedData, family: Family, p: Parameters) -> ByRow:
     """log π_k + log N(z | μ_k, Σ_k), (K, B), of columns (D, B): by one product where its terms do not cancel."""
-    eta = family.coefficients(p)  # on the host, where the bounds are
+    eta = family.coefficients(p, smallest=0.0)  # on the host, where the bounds are; −∞ is over any
     reach = Reach(data.bound[: 1 + data.dims], family.quad_bound(data.bound[: 1 + data.dims]), data.radius)
     if torch.finfo(torch.float64).eps * reach.largest_terms(eta) > ROUNDING_LIMIT:
         return family.log_joint_by_row(p.to(data.device))

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gmmcli.blocks import Block
 from gmmcli.families.coordinates import Affine
-from gmmcli.families.laying import LEAST_COLUMNS, Laying, lay_out, laying
+from gmmcli.families.laying import LEAST_COLUMNS, lay_out, laying
 from gmmcli.fitting.group import Group
-from gmmcli.fitting.kernels.chunk import Unit
+from gmmcli.fitting.kernels.chunk import Lay, Unit
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import fold_blocks
 
@@ -146,7 +146,7 @@ class Layout:
         first = 0
         for place in z.tensor_split(parts, 1):
             part = unit.part(slice(first, first + place.shape[1]))
-            lay_out(part.z, part.observed, laying(self.affine, place, part.rows))
+            lay_out(part.numbers, part.observed, laying(self.affine, place, part.rows))
             first += part.rows
         weights = None if unit.weights is None else unit.weights.to(self.device)
         return PreparedBlock(z[:, : unit.rows].to(self.device), weights, numbers.to(self.device))
@@ -171,13 +171,7 @@ class Layout:
             cells = cells[:, keep]
             weights = None if weights is None else weights[keep]
             observed = None if observed is None else observed[:, keep]
-        return Unit(cells, weights, observed, self._laying), keep
-
-    def _laying(self, rows: int, place: Tensor | None) -> Laying:
-        """For so many rows, in `place`, (features, rows) of some precision, where that is right for them."""
-        if place is None or place.dtype != self.dtype or rows < LEAST_COLUMNS:
-            place = torch.empty(self.features, max(rows, LEAST_COLUMNS), dtype=self.dtype)
-        return laying(self.affine, place, rows)
+        return Unit(cells, weights, observed, Lay(self.affine, self.features, self.dtype)), keep
 
 
 def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from gmmcli.densities import log_sum
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
 from gmmcli.fitting.layout import PreparedBlock
 from gmmcli.fitting.prepared import PreparedData
+from gmmcli.reductions import LOG_SUM
 from gmmcli.scores import ScoreCounter, Scores
 
 
@@ -21,7 +21,9 @@ def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float,
         return ScoreCounter(centre, data.summary.weight)
 
     def count(counter: ScoreCounter, block: PreparedBlock) -> ScoreCounter:
-        scores = torch.cat([log_sum(log_joint(part.z))[0] - volumes(part.z) for part in block.cut(rows)]).cpu()
+        scores = torch.cat(
+            [LOG_SUM.in_place(log_joint(part.z))[0] - volumes(part.z) for part in block.cut(rows)]
+        ).cpu()
         weights = None if block.weights is None else block.weights.double().cpu() * unit
         counter.add(*counter.count(scores, weights))
         return counter

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.laying import Laying
+from gmmcli.families.laying import LEAST_COLUMNS, Laying
 from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax, Unit
 from gmmcli.fitting.kernels.room import Room, Views
 
@@ -144,14 +144,12 @@ class Kernel(ABC):
         def add_chunks(unit: Unit, rows: int) -> None:
             if rows not in chunks:
                 chunks[rows] = self.chunk(room, rows)
-            laying, in_place = None, False
-            if unit.lay is not None:
-                if rows not in layings:
-                    place = self.place(chunks[rows])
-                    laying = unit.lay(rows, place)
-                    layings[rows] = laying, place is not None and laying.z.data_ptr() == place.data_ptr()
-                laying, in_place = layings[rows]
-            loop(unit.z, unit.weights, unit.observed, chunks[rows], rows, laying, in_place)
+            if unit.lay is not None and rows not in layings:
+                place = self.place(chunks[rows])
+                suits = place is not None and place.dtype == unit.lay.dtype and rows >= LEAST_COLUMNS
+                layings[rows] = unit.lay(rows, place if suits else None), suits
+            laying, in_place = (None, False) if unit.lay is None else layings[rows]
+            loop(unit.numbers, unit.weights, unit.observed, chunks[rows], rows, laying, in_place)
 
         def add(unit: Unit) -> None:
             rows = even(unit.rows, most)

@@ -9,13 +9,14 @@ as long as the arithmetic.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
-from gmmcli.families.laying import Laying, lay_out
+from gmmcli.families.coordinates import Affine
+from gmmcli.families.laying import LEAST_COLUMNS, Laying, lay_out, laying
 
 
 class Softmax(NamedTuple):
@@ -45,32 +46,41 @@ class Product(NamedTuple):
     wide: Tensor
 
 
-# Where to lay out so many rows: in the place that is given, if that is right for them.
-Lay = Callable[[int, Optional[Tensor]], Laying]  # noqa: UP045
+class Lay(NamedTuple):
+    """How cells are laid out: the coordinates, how many numbers a row has then, and of which precision."""
+
+    affine: Affine
+    features: int
+    dtype: torch.dtype
+
+    def __call__(self, rows: int, place: Tensor | None = None) -> Laying:
+        """For so many rows, in `place`, (features, LEAST_COLUMNS or more), or without one in memory of its own."""
+        if place is None:
+            place = torch.empty(self.features, max(rows, LEAST_COLUMNS), dtype=self.dtype)
+        return laying(self.affine, place, rows)
 
 
 class Unit(NamedTuple):
-    """Rows to add to the sums. z: (1 + D, B), or with `lay` their cells, (D, B), to be laid out chunk by chunk where
-    `lay` says for so many rows; then observed: which of them are, (D, B), or None. weights: (B,) or None."""
+    """Rows to add to the sums. numbers: z (1 + D, B) or, with `lay`, the cells (D, B), which are laid out chunk by
+    chunk; observed: which of these are, (D, B), or None. weights: (B,) or None."""
 
-    z: Tensor
-    weights: Optional[Tensor] = None  # noqa: UP045
-    observed: Optional[Tensor] = None  # noqa: UP045
-    lay: Optional[Lay] = None  # noqa: UP045
+    numbers: Tensor
+    weights: Tensor | None = None
+    observed: Tensor | None = None
+    lay: Lay | None = None
 
     @property
     def rows(self) -> int:
         """Their number."""
-        return self.z.shape[1]
+        return self.numbers.shape[1]
 
-    def part(self, rows: slice) -> "Unit":
+    def part(self, rows: slice) -> Self:
         """Some of the rows."""
         weights, observed = self.weights, self.observed
-        return Unit(
-            self.z[:, rows],
-            None if weights is None else weights[rows],
-            None if observed is None else observed[:, rows],
-            self.lay,
+        return self._replace(
+            numbers=self.numbers[:, rows],
+            weights=None if weights is None else weights[rows],
+            observed=None if observed is None else observed[:, rows],
         )
 
 
@@ -78,7 +88,7 @@ class Unit(NamedTuple):
 # given what the kernel has laid out for chunks of so many rows: a NamedTuple of the kernel's own, which the
 # annotation of the argument `chunk` names.
 ChunkSums = Callable[[Tensor | None, Tensor | None, Any], None]
-# Adds those of several chunks, each of so many rows: of z, weights and observed cells as a Unit has them. Last,
+# Adds those of several chunks, each of so many rows: of what a Unit has. Last,
 # whether what is laid out lies in the chunk's own place.
 Loop = Callable[[Tensor, Tensor | None, Tensor | None, Any, int, Laying | None, bool], None]
 
@@ -89,7 +99,7 @@ def loop_of(work: ChunkSums) -> Loop:
     kind = work.__annotations__["chunk"]
 
     def loop(
-        z: Tensor,
+        numbers: Tensor,
         weights: Tensor | None,
         observed: Tensor | None,
         chunk: kind,  # pyright: ignore
@@ -98,8 +108,8 @@ def loop_of(work: ChunkSums) -> Loop:
         in_place: bool,
     ) -> None:
         assert isinstance(chunk, kind)  # TorchScript finds the annotation only by a name that the body uses
-        for first in range(0, z.shape[1], rows):
-            part: Tensor | None = z[:, first : first + rows]
+        for first in range(0, numbers.shape[1], rows):
+            part: Tensor | None = numbers[:, first : first + rows]
             if laying is not None:
                 assert part is not None
                 lay_out(part, None if observed is None else observed[:, first : first + rows], laying)
