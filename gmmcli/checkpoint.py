@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gmmcli.errors import GmmError, InputError
+from gmmcli.errors import InputError
 from gmmcli.files import open_if_there, pending_file
 from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.plain import plain, restored
@@ -61,12 +61,10 @@ class Checkpoint(Keeper):
     def kept(self) -> Standing | None:
         """The standing in the file; None where there is no file or it is not wanted.
 
-        Raises InputError for a file that is none of ours, of another fit or of other data.
+        Raises InputError for a file that is none of ours and, where it is to be gone on from, of another fit or data.
         """
-        if not self._resume:
-            return None
-        found = read_checkpoint(self._path)
-        if found is None:
+        found = read_checkpoint(self._path)  # if only to see that no other file is written over
+        if found is None or not self._resume:
             return None
         label = printable(self._path)
         others = [name for name in self._key if self._key[name] != found["key"].get(name)]
@@ -134,12 +132,12 @@ def read_checkpoint(path: str) -> dict[str, Any] | None:
         if stream is None:
             return None
         with stream:
-            found = torch.load(stream, map_location="cpu", weights_only=True)
+            content = stream.read()
     except OSError as error:
         raise InputError(f"{label}: {error.strerror or error}") from None
-    except GmmError:
-        raise
-    except Exception:
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds, an OSError among them for what is cut short
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{label}: not a checkpoint of gmm, or cut short: remove it to start anew")

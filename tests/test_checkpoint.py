@@ -241,3 +241,23 @@ def test_only_known_kinds_are_plain_data() -> None:
         restored({"kind": "Popen", "args": "true"})
     with pytest.raises(ValueError, match="is not of the state"):
         restored({1, 2})
+
+
+def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
+    """At any place: where torch reads on, it fails in one way or another."""
+    path = tmp_path / "fit.ckpt"
+    fitted(FITS["full"], path)
+    whole = path.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="fit.ckpt: not a checkpoint of gmm, or cut short: remove it"):
+            read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_that_is_no_checkpoint_is_not_written_over(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="rows.csv: not a checkpoint of gmm"):
+        fitted(FITS["full"], path, resume=resume)
+    assert path.read_text() == "a,b\n1,2\n"

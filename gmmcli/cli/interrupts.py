@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves of a fit, told in a line.
+"""What Ctrl-C or a SIGTERM leaves of a fit, told in a line.
 
 - `telling_what_is_kept`: tells it. `kept_of_fit`, `kept_of_grid`: its words for a single fit and for several.
 """
@@ -22,7 +22,7 @@ def telling_what_is_kept(console: Console, words: Callable[[], str]) -> Iterator
     """Where the block is interrupted, a line says what is kept of it."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter of a SIGTERM
         console.note(f"gmm: interrupted: {words()}")
         raise
 

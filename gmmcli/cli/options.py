@@ -74,7 +74,8 @@ OutputFormat = Annotated[
     typer.Option(
         "--output-format",
         metavar="FORMAT",
-        help=f"{', '.join(FORMATS)}, with .gz or .zst to compress. Default: by the suffix of --output, else csv.",
+        help=f"{', '.join(FORMATS)}, with .gz or .zst to compress. Default: by the suffix of --output, else csv; "
+        "of a folder, parquet.",
         autocompletion=complete(_formats),
         rich_help_panel=OUTPUT,
     ),
@@ -122,7 +123,8 @@ Missing = Annotated[
     typer.Option(
         "--missing",
         help="Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit (drop). "
-        "With em the cells that are there are fitted, as is right where the others are missing at random.",
+        "With em the cells that are there are fitted, as is right where the others are missing at random; infinite "
+        "ones are an error.",
         rich_help_panel=DATA,
     ),
 ]
@@ -131,7 +133,8 @@ MissingCells = Annotated[
     typer.Option(
         "--missing",
         help="Rows with a missing, NaN or infinite cell: an error that counts them, or empty cells in what is "
-        "added (drop). With em they are judged by the cells that are there. No row is ever left out of the output.",
+        "added (drop). With em they are judged by the cells that are there, and infinite ones are an error. No row "
+        "is ever left out of the output.",
         rich_help_panel=DATA,
     ),
 ]

@@ -44,6 +44,8 @@ def plan_report(
     console.note(f"{count(blocks.rows, 'row')} of {count(len(blocks.columns), 'column')}{share}")
     console.note(f"a reading is of {size(blocks.bytes_per_reading)}: {_files(len(blocks.files))}")
     held = "they are kept in memory" if plan.in_memory else "they are read anew for every pass"
+    if plan.in_memory and plan.bytes > plan.budget:
+        held += ", since they are no more than the sample that every fit keeps"
     console.note(f"rows laid out take {size(plan.bytes)}, of {size(plan.budget)} that they may: {held}")
     threads = options.threads or default_threads()
     where = f"by {count(threads, 'worker')} on the CPU" if device.type == "cpu" else f"on {device}"
