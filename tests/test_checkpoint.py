@@ -250,7 +250,7 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="fit.ckpt: not a checkpoint of gmm, or cut short: remove it"):
+        with pytest.raises(InputError, match=r"fit\.ckpt: not a checkpoint of gmm, or cut short: remove it"):
             read_checkpoint(str(path))
 
 
@@ -258,6 +258,6 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_not_written_over(tmp_path: Path, resume: bool) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="rows.csv: not a checkpoint of gmm"):
+    with pytest.raises(InputError, match=r"rows\.csv: not a checkpoint of gmm"):
         fitted(FITS["full"], path, resume=resume)
     assert path.read_text() == "a,b\n1,2\n"
