@@ -154,10 +154,12 @@ class Kernel(ABC):
         def add(unit: Unit) -> None:
             rows = even(unit.rows, most)
             rest = unit.rows % rows
+            if not rest:
+                add_chunks(unit, rows)
+                return
             whole = unit.rows - rest
             add_chunks(unit.part(slice(0, whole)), rows)
-            if rest:
-                add_chunks(unit.part(slice(whole, None)), rest)
+            add_chunks(unit.part(slice(whole, None)), rest)
 
         return add
 
