@@ -23,7 +23,7 @@ from gmmcli.fitting.workers import fold_blocks
 
 W = TypeVar("W", bound=Callable[[Any], None])
 
-PART_NUMBERS = 1 << 15  # rows × features that are laid out at a time: half of a megabyte
+PART_NUMBERS = 1 << 15  # rows × features that are laid out at a time: a quarter of a megabyte
 
 
 @dataclass(frozen=True)
