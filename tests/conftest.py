@@ -24,17 +24,48 @@ from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.survey import survey
+from gmmcli.fitting.workers import default_threads
 from gmmcli.threads import single_intra_op_thread
+from tests.hostile_blas import hostile_blas
 from tests.reference import Moments
 
 if TYPE_CHECKING:
     from tests.s3 import S3
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are processors: tests that wait for processes leave a processor idle."""
+    return default_threads() + 1
+
+
 @pytest.fixture(autouse=True)
 def one_intra_op_thread() -> Iterator[None]:
     """Passes run as they do within a fit; on a busy machine torch's own threads cost 30 times the arithmetic."""
     with single_intra_op_thread():
+        yield
+
+
+@pytest.fixture(params=["own", "hostile"])
+def blas(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The machine's own matrix products, and hostile ones: every promise of equal bits is tested under both."""
+    if request.param == "own":
+        yield request.param
+        return
+    with hostile_blas():
+        yield request.param
+
+
+@pytest.fixture
+def hostile() -> Iterator[None]:
+    """Hostile products alone, where both would take long; `process` and `torchrun` start processes that have them."""
+    with hostile_blas():
+        yield
+
+
+@pytest.fixture(scope="module")
+def hostile_module() -> Iterator[None]:
+    """The same for all tests of a module, and for what they share."""
+    with hostile_blas():
         yield
 
 

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gmmcli.cli.app import main
+from tests.hostile_blas import command
 
 ROOT = Path(__file__).parents[2]
 EXECUTABLE = [sys.executable, "-m", "gmmcli"]
@@ -37,6 +38,11 @@ class Outcome:
         return self.out.splitlines()
 
 
+def executable() -> list[str]:
+    """As EXECUTABLE, with the matrix products of this process."""
+    return [sys.executable, *command("gmmcli")]
+
+
 def gmm(*arguments: str, stdin: bytes | str = b"") -> Outcome:
     """Runs `gmm` in this process."""
     with CliRunner().isolation(input=stdin) as (stdout, stderr, _):
@@ -55,7 +61,7 @@ def ok(*arguments: str, stdin: bytes | str = b"") -> Outcome:
 
 def process(*arguments: str, stdin: bytes = b"") -> Outcome:
     """Runs `gmm` as a process of its own."""
-    done = subprocess.run(EXECUTABLE + list(arguments), input=stdin, capture_output=True, env=ENVIRONMENT, timeout=60)
+    done = subprocess.run([*executable(), *arguments], input=stdin, capture_output=True, env=ENVIRONMENT, timeout=60)
     return Outcome(done.returncode, done.stdout, done.stderr.decode())
 
 
@@ -69,7 +75,7 @@ def processor_seconds(*arguments: str) -> float:
 
 def shell(script: str, environment: dict[str, str] | None = None) -> Outcome:
     """Runs a script in bash, where `gmm` is this checkout's."""
-    define = f'gmm() {{ {" ".join(EXECUTABLE)} "$@"; }}\n'
+    define = f'gmm() {{ {" ".join(executable())} "$@"; }}\n'
     done = subprocess.run(
         ["bash", "-c", define + script], capture_output=True, env=ENVIRONMENT | (environment or {}), timeout=120
     )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.cli.conftest import ENVIRONMENT
+from tests.hostile_blas import command
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
@@ -17,10 +18,14 @@ def torchrun(
     processes: int, *arguments: str, restarts: int = 0, meeting: Sequence[str] = ("--standalone",)
 ) -> subprocess.Popen[str]:
     """Starts `gmm` as so many processes. meeting: how several torchruns, one on each host, find each other."""
-    command = [*TORCHRUN, "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
-    command += [*meeting, "-m", "gmmcli", *arguments]
+    launch = [*TORCHRUN, "--nproc-per-node", str(processes), "--max-restarts", str(restarts), *meeting]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+        [*launch, *command("gmmcli"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
     )
 
 
