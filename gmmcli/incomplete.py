@@ -2,7 +2,8 @@
 
 Given its component and its observed cells x_o, a row's missing cells are normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)
 with the covariance Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om; the components are weighed by p(k | x_o). Rows are worked by pattern,
-those that lack the same columns together. NaN is a cell that is missing.
+those that lack the same columns together, and by operations on each number alone: no row depends on those beside it.
+NaN is a cell that is missing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.full import regression
-
-LEAST_ROWS = 512  # of a product: those of narrower matrices round differently
 
 
 def patterns(
@@ -37,10 +36,8 @@ def log_joint(
     found = z.new_empty(p.components, len(z))
     for places, columns, lacking in patterns(z.isnan()):
         if len(columns):
-            rows = z[places][:, columns].mT
-            padded = torch.nn.functional.pad(rows, (0, max(0, LEAST_ROWS - len(places)))).contiguous()
             own = family.marginal(p, columns) if len(lacking) else p
-            part = family.log_joint_by_row(own)(padded)[:, : len(places)]
+            part = family.log_joint_by_row(own)(z[places][:, columns].mT.contiguous())
         else:
             part = p.weights.log()[:, None].expand(-1, len(places))
         found = found.index_copy(1, places, part)
@@ -67,20 +64,28 @@ def filled(
         if not len(lacking):
             continue
         slope, rest = regression(covariances, there, lacking)
-        centred = z[places][:, there] - p.means[:, None, there]  # (K, B', D')
-        means = p.means[:, None, lacking] + centred @ slope.mT  # (K, B', M)
+        centred = z[places][:, there].mT - p.means[:, there, None]  # (K, D', B')
+        means = p.means[:, lacking, None].expand(-1, -1, len(places))  # (K, M, B')
+        for d in range(len(there)):
+            means = torch.addcmul(means, slope[:, :, d, None], centred[:, d, None])
         weights = shares[:, places]
         if box is not None:
             middle = box[:, lacking].mean(0)
-            means = torch.cat([means, middle.expand(1, len(places), -1)])
+            means = torch.cat([means, middle[:, None].expand(1, -1, len(places))])
         if draws is None:
-            values = (weights[:, :, None] * means).sum(0)
+            values = torch.zeros_like(means[0])
+            for weight, mean in zip(weights, means, strict=True):
+                values = torch.addcmul(values, weight, mean)
+            values = values.mT
         else:
             uniforms, normals = draws[0][places], draws[1][places][:, lacking]
-            component = (weights.cumsum(0) < uniforms * weights.sum(0)).sum(0).clamp_max(len(weights) - 1)
+            cumulative = weights.cumsum(0)
+            component = (cumulative < uniforms * cumulative[-1]).sum(0).clamp_max(len(weights) - 1)
             factors = torch.linalg.cholesky(rest)
             own = factors[component.clamp_max(p.components - 1)]  # (B', M, M)
-            values = means[component, torch.arange(len(places))] + (own @ normals[:, :, None])[:, :, 0]
+            values = means[component, :, torch.arange(len(places))]
+            for m in range(len(lacking)):
+                values = torch.addcmul(values, own[:, :, m], normals[:, m : m + 1])
             if box is not None:
                 anywhere = box[0, lacking] + (box[1] - box[0])[lacking] * torch.special.ndtr(normals)
                 values = torch.where((component == p.components)[:, None], anywhere, values)

@@ -1,7 +1,6 @@
 """GaussianMixture: a fitted or given mixture as a torch module, in the units of the data.
 
-p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated in log space throughout, from differences to the means or, in
-inference mode, as gmmcli.densities has it.
+p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated in log space throughout, from differences to the means.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gmmcli import incomplete
-from gmmcli.densities import Densities, chunk_rows
+from gmmcli.densities import COMPILED_ROWS, chunk_rows, reduced
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
@@ -28,7 +27,6 @@ from gmmcli.reductions import (
     Reduction,
     by_chunks,
     padded,
-    put,
 )
 
 
@@ -37,8 +35,8 @@ class GaussianMixture(nn.Module):
 
     Data may be a tensor, a numpy array, a pandas DataFrame or a pyarrow Table; results come back in kind, pandas
     objects on the DataFrame's index, and frames are matched to `columns` by name. With tensors everything is
-    differentiable in the data and in the parameters. In torch.inference_mode() densities come from one matrix product
-    for all components wherever that moves them by less than 1e-9 nats; rows are then worked in a third of the time.
+    differentiable in the data and in the parameters; torch.inference_mode() saves time. What a row gets depends on
+    that row alone, to the bit.
 
     Args:
         weights: (K,) π, non-negative, summing to 1.
@@ -99,10 +97,7 @@ class GaussianMixture(nn.Module):
         self.box: Tensor | None
         self.register_buffer("box", None if box is None else torch.as_tensor(box).double().clone())
         self._check_box(p.dims)
-        self._densities: Densities | None = None  # of parameters as they were when rows were last looked at
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_densities": None}  # made anew where they are asked for
+        self._rows_seen = 0  # in inference mode: of many rows the loop over chunks is compiled
 
     @classmethod
     def from_covariances(
@@ -372,42 +367,42 @@ class GaussianMixture(nn.Module):
     def _map(self, data: Rows, reduction: Reduction, marginal: bool = False) -> tuple[Sequence[Tensor], Wrap]:
         """What the reduction makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
 
-        The densities are in the model's inner units. They are worked in chunks that stay in the cache, their rows
-        lying side by side, and padded, so that a row's numbers do not depend on the rows beside it. What will leave
-        torch needs no gradients. In inference mode a mixture without a background keeps its `Densities`.
+        The densities are in the model's inner units. What will leave torch needs no gradients.
         """
         x, wrap = self._table(data)
-        if torch.is_inference_mode_enabled() and self.background is None:
-            return self._map_fast(x, reduction.in_place, marginal), wrap
-        x = x.to(self.weights.dtype)
+        inference = torch.is_inference_mode_enabled()
+        reduce = reduction.in_place if inference else reduction.differentiable
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
-            log_joint = self.kind.log_joint_by_row(self.parameters_inner)
+            lacking = x.isnan().any(1) if marginal else torch.zeros(0, dtype=torch.bool)
+            if self.background is not None:
+                return self._map_by_chunks(x, reduce, marginal), wrap
+            if not bool(lacking.any()):
+                return self._map_complete(x, reduce, inference), wrap
+            some = self._map_by_chunks(x[lacking], reduce, marginal)
+            others = self._map_complete(x[~lacking], reduce, inference)
+        answers = [answer.new_empty(*answer.shape[:-1], len(x)) for answer in some]
+        for rows, parts in ((lacking, some), (~lacking, others)):
+            places = rows.nonzero()[:, 0]
+            answers = [answer.index_copy(-1, places, part) for answer, part in zip(answers, parts, strict=True)]
+        return answers, wrap
 
-            def joint_of(rows: Tensor) -> Tensor:
-                if marginal and bool(rows.isnan().any()):
-                    return padded(self._log_joint_of_cells(rows))
-                columns = padded(rows.mT)
-                joint = log_joint((columns - self.shift[:, None]) / self.std[:, None])
-                return joint if self.background is None else self._beside_background(joint, columns.mT)
+    def _map_complete(self, x: Tensor, reduce: Reduce, inference: bool) -> Sequence[Tensor]:
+        self._rows_seen += len(x) if inference else 0
+        compile = inference and self._rows_seen >= COMPILED_ROWS
+        return reduced(self.kind, self.parameters_inner, self.shift, self.std, x, reduce, compile=compile)
 
-            return by_chunks(x, self._chunk_rows, joint_of, reduction.differentiable), wrap
-
-    def _map_fast(self, x: Tensor, reduce: Reduce, marginal: bool) -> Sequence[Tensor]:
-        p = self.parameters_inner
-        if self._densities is None or not self._densities.suits(p, self.shift, self.std):
-            self._densities = Densities(self.kind, p, self.shift, self.std)
-        lacking = x.isnan().any(1) if marginal else torch.zeros(0, dtype=torch.bool)
-        if not bool(lacking.any()):
-            return self._densities.reduced(x, reduce)
+    def _map_by_chunks(self, x: Tensor, reduce: Reduce, marginal: bool) -> Sequence[Tensor]:
+        """Of rows that may lack cells, or beside a background."""
+        log_joint = self.kind.log_joint_by_row(self.parameters_inner)
 
         def joint_of(rows: Tensor) -> Tensor:
-            return padded(self._log_joint_of_cells(rows.to(self.weights.dtype)))
+            rows = rows.to(self.weights.dtype).contiguous()  # sums along a row are those of the row alone
+            if marginal and bool(rows.isnan().any()):
+                return padded(self._log_joint_of_cells(rows))
+            joint = log_joint(((rows - self.shift) / self.std).mT.contiguous())
+            return padded(joint if self.background is None else self._beside_background(joint, rows))
 
-        some = by_chunks(x[lacking], self._chunk_rows, joint_of, reduce)
-        answers = [answer.new_empty(*answer.shape[:-1], len(x)) for answer in some]
-        put(answers, lacking, some)
-        put(answers, ~lacking, self._densities.reduced(x[~lacking], reduce))
-        return answers
+        return by_chunks(x, self._chunk_rows, joint_of, reduce)
 
     @property
     def _chunk_rows(self) -> int:

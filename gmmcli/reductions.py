@@ -1,7 +1,7 @@
 """What is made of log joint densities log p(k, x), (K, B), chunk by chunk: a `Reduction`, to tensors (..., B).
 
 Each is there twice: `differentiable`, and `in_place`, which writes over the densities and is in the part of Python
-that TorchScript knows. They agree but for rounding. Chunks are `padded`: so no row depends on those beside it.
+that TorchScript knows. They agree but for rounding. Chunks are `padded`, so that no row depends on those beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
-from gmmcli.incomplete import LEAST_ROWS
 
 Reduce = Callable[[Tensor], Sequence[Tensor]]
 
@@ -26,20 +25,14 @@ class Reduction(NamedTuple):
     in_place: Reduce
 
 
-def width(rows: int) -> int:
-    """Columns of a padded table of so many."""
-    return max(LEAST_ROWS, -(-rows // 64) * 64)
-
-
 def padded(
     columns: Tensor,  # (., B)
 ) -> Tensor:
-    """With columns of zeros, so many that no number of a column depends on how many there are.
+    """With columns of zeros up to a multiple of 64, so that no sum over rows depends on how many columns there are.
 
-    Products of few columns round differently, and so do sums over rows of what is beyond a multiple of 64 columns.
+    torch adds what is beyond the last multiple of 32 float64 columns, or of 64 of float32, in another order.
     """
-    rows = columns.shape[1]
-    return torch.nn.functional.pad(columns, (0, width(rows) - rows)).contiguous()
+    return torch.nn.functional.pad(columns, (0, -columns.shape[1] % 64)).contiguous()
 
 
 def by_chunks(
@@ -60,12 +53,6 @@ def own(answers: Sequence[Tensor], rows: int) -> list[Tensor]:
 def joined(parts: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """The answers to chunk after chunk as one."""
     return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
-
-
-def put(answers: Sequence[Tensor], places: Tensor, others: Sequence[Tensor]) -> None:
-    """Writes the answers to some rows over those at their places."""
-    for answer, other in zip(answers, others, strict=True):
-        answer[..., places] = other
 
 
 # ---- differentiable

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from gmmcli.densities import LEAST_ROWS
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family
 from gmmcli.mixture import GaussianMixture
-from gmmcli.reductions import LEAST_ROWS
 from tests import reference
 from tests.conftest import assert_near, to_parameters
 
@@ -69,6 +69,7 @@ def test_columns_of_frames_are_matched_by_name():
         model.log_prob(np.zeros((4, 3)))
 
 
+@pytest.mark.usefixtures("blas")
 def test_missing_cells_give_nan_scores_and_refuse_to_be_assigned(family: Family):
     model = build(family.name)
     x = rows(family.name, 6)
@@ -82,6 +83,7 @@ def test_missing_cells_give_nan_scores_and_refuse_to_be_assigned(family: Family)
         model.assign(torch.from_numpy(x))
 
 
+@pytest.mark.usefixtures("blas")
 def test_results_that_are_had_together_are_those_had_one_by_one(family: Family):
     model, x = build(family.name, columns=["a", "b"]), torch.from_numpy(rows(family.name, 1000))
     frame = pd.DataFrame(x.numpy(), columns=pd.Index(["a", "b"]), index=pd.RangeIndex(5, 1005))
@@ -137,6 +139,7 @@ def test_no_rows_at_all():
     assert model.sample(0).shape == (0, 2)
 
 
+@pytest.mark.usefixtures("blas")
 def test_neither_chunks_nor_the_rows_beside_it_show_in_a_row(family: Family, monkeypatch: pytest.MonkeyPatch):
     model = build(family.name, components=11)
     x = torch.from_numpy(rows(family.name, 1500))

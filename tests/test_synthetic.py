@@ -113,6 +113,7 @@ def test_the_variance_is_for_families_that_do_not_learn_it(family: Family):
         assert torch.equal(model.covariances.detach(), expected * torch.eye(3).double().expand(5, 3, 3))
 
 
+@pytest.mark.usefixtures("blas")
 def test_the_number_of_threads_changes_no_bit():
     before = torch.get_num_threads()
     drawn = []
@@ -265,6 +266,7 @@ def test_blocks_get_shorter_where_rows_get_longer():
     assert [len(x) for _, x, _ in generate(model, block_rows(64) + 5, 1)] == [block_rows(64), 5]
 
 
+@pytest.mark.usefixtures("blas")
 def test_the_first_rows_are_the_same_however_many_are_asked_for():
     model = random_mixture()
     x, labels = rows(model, BLOCK_ROWS + 100)
@@ -274,6 +276,7 @@ def test_the_first_rows_are_the_same_however_many_are_asked_for():
         assert torch.equal(fewer_labels, labels[:samples])
 
 
+@pytest.mark.usefixtures("blas")
 def test_seeds_and_blocks_differ_and_the_global_generator_is_left_alone():
     model = random_mixture()
     state = torch.random.get_rng_state()

@@ -14,7 +14,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from functools import cache
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ LOG_2PI = math.log(2 * math.pi)
 STARVED = 1e-12  # a component with less than this share of the weight keeps its mean and covariance
 SMALLEST_WEIGHT = 1e-300  # below it a weight's logarithm is taken as that of this number, to stay finite
 SMALLEST_LOGIT = -80.0  # exp of less underflows in float32, which costs 35 times the time; e⁻⁸⁰ beside 1 is nothing
-GROUP_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}  # differences of the components that are worked together
+GROUP_NUMBERS = {"cpu": 1 << 17, "cuda": 1 << 24}  # of the components that are worked together
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ QuadFiller = Callable[[list[Tensor]], None]
 # A function of B rows held as columns, (D, B), to (K, B): a number for each component and row. What depends on the
 # parameters alone is done when it is made.
 ByRow = Callable[[Tensor], Tensor]
+
+# A function of rows x (D, B), means (K, D) and what a family makes of its scale, (K, …), to (K, B): the squared
+# Mahalanobis distances. It is in the part of Python that TorchScript knows, differentiable, and made of operations on
+# each number alone, in an order that the columns fix: so that a row's bits depend on that row alone.
+Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Family(ABC):
@@ -173,13 +179,21 @@ class Family(ABC):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         """log |Σ| as (J,)."""
 
+    @property
     @abstractmethod
-    def mahalanobis(
-        self,
-        scale: Tensor,
-        means: Tensor,  # (K, D)
-    ) -> ByRow:
-        """(x_n − μ_k)ᵀ Σ_k⁻¹ (x_n − μ_k) as (K, B), from differences, never from expanded squares."""
+    def distances(self) -> Distances:
+        """The function of (x_n − μ_k)ᵀ Σ_k⁻¹ (x_n − μ_k), one object for all mixtures of the family.
+
+        From differences, never from expanded squares.
+        """
+
+    @abstractmethod
+    def distance_factors(self, scale: Tensor) -> Tensor:
+        """What `distances` needs of the covariances, (J, …)."""
+
+    def distance_numbers(self, dims: int) -> int:
+        """Numbers that `distances` holds for each component and row."""
+        return 1
 
     @abstractmethod
     def scale_from_scatter(
@@ -318,11 +332,17 @@ class Family(ABC):
         return Coefficients(torch.cat([constant[:, None], slope], 1), self.quad_coefficients(p.scale))
 
     @final
+    def joint_terms(self, p: Parameters) -> JointTerms:
+        """What `log_joint_of` needs of a mixture; a component without weight has log π_k = −∞."""
+        factors = self.distance_factors(p.scale)
+        factors = factors.expand(p.components, *factors.shape[1:])
+        return JointTerms(self.log_constants(p, smallest=0.0)[:, None], p.means, factors)
+
+    @final
     def log_joint_by_row(self, p: Parameters) -> ByRow:
         """log π_k + log N(x_n | μ_k, Σ_k) as (K, B) in nats, from differences to the means, differentiable."""
-        constant = self.log_constants(p, smallest=0.0)
-        distances = self.mahalanobis(p.scale, p.means)
-        return lambda x: torch.add(constant[:, None], distances(x), alpha=-0.5)
+        joint, terms, numbers = log_joint_of(self.distances), self.joint_terms(p), self.distance_numbers(p.dims)
+        return lambda x: joint(x, terms, components_at_once(x.device, numbers * x.shape[1]))
 
     @final
     def log_joint(
@@ -450,13 +470,35 @@ class Family(ABC):
             raise InputError(problem)
 
 
-def over_components(
-    components: int,
-    x: Tensor,  # (D, B)
-    work: Callable[[slice], Tensor],
-) -> Tensor:
-    """`work` of all components as (K, B), a few at a time: on a CPU, so that its cache holds their differences."""
-    numbers = GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"])
-    size = max(1, numbers // max(1, x.numel()))
-    parts = [work(slice(first, first + size)) for first in range(0, components, size)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+class JointTerms(NamedTuple):
+    """constants: (K, 1) log π_k − ½ (D log 2π + log |Σ_k|); centres: (K, D) μ_k; factors: (K, …)."""
+
+    constants: Tensor
+    centres: Tensor
+    factors: Tensor
+
+
+LogJoint = Callable[[Tensor, JointTerms, int], Tensor]
+
+
+@cache
+def log_joint_of(distances: Distances) -> LogJoint:
+    """The function of rows x (D, B) to log π_k + log N(x_n | μ_k, Σ_k), (K, B), so many components at a time."""
+
+    def joint(
+        x: Tensor,  # (D, B)
+        terms: JointTerms,
+        size: int,
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        for first in range(0, terms.centres.shape[0], size):
+            k = slice(first, first + size)
+            parts.append(torch.add(terms.constants[k], distances(x, terms.centres[k], terms.factors[k]), alpha=-0.5))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    return joint
+
+
+def components_at_once(device: torch.device, numbers: int) -> int:
+    """Components that are worked together, of so many numbers each: on a CPU, so many that its cache holds them."""
+    return max(1, GROUP_NUMBERS.get(device.type, GROUP_NUMBERS["cuda"]) // max(1, numbers))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import ByRow, QuadFiller, over_components
+from gmmcli.families.base import Distances, QuadFiller
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -48,17 +48,12 @@ class DiagonalFamily(VarianceFamily):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         return scale.log().sum(-1)
 
-    def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
-        precisions = scale.reciprocal().expand(len(means), -1)[:, None, :]
-        centres = means[:, :, None]
+    @property
+    def distances(self) -> Distances:
+        return _weighted
 
-        def distances(x: Tensor) -> Tensor:
-            def work(k: slice) -> Tensor:
-                return torch.bmm(precisions[k], (x - centres[k]).square())[:, 0]
-
-            return over_components(len(means), x, work)
-
-        return distances
+    def distance_factors(self, scale: Tensor) -> Tensor:
+        return scale.reciprocal()
 
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return (scatter / counts[:, None]).clamp_min(floor)
@@ -96,6 +91,14 @@ class DiagonalFamily(VarianceFamily):
 
 def _squares(places: list[Tensor]) -> None:
     torch.mul(places[0], places[0], out=places[1])
+
+
+def _weighted(x: Tensor, centres: Tensor, factors: Tensor) -> Tensor:
+    """Σ_d (x_d − μ_kd)² / v_kd, column by column."""
+    found = x.new_zeros(centres.shape[0], x.shape[1])
+    for d in range(x.shape[0]):
+        found.addcmul_((x[d] - centres[:, d : d + 1]).square(), factors[:, d : d + 1])
+    return found
 
 
 DIAGONAL = DiagonalFamily("diagonal")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.families.base import ByRow, Family, Parameters, QuadFiller, over_components
+from gmmcli.families.base import Distances, Family, Parameters, QuadFiller
 from gmmcli.families.coordinates import inverse_tril
 
 
@@ -57,18 +57,15 @@ class FullFamily(Family):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         return 2 * scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
-        # ‖L⁻¹ (x − μ)‖²: a product is as exact as solving for each row, and four times as fast
-        inverse = inverse_tril(scale).expand(len(means), -1, -1)
-        centres = means[:, :, None]
+    @property
+    def distances(self) -> Distances:
+        return _whitened
 
-        def distances(x: Tensor) -> Tensor:
-            def work(k: slice) -> Tensor:
-                return torch.bmm(inverse[k], x - centres[k]).square().sum(1)
+    def distance_factors(self, scale: Tensor) -> Tensor:
+        return inverse_tril(scale)  # ‖L⁻¹ (x − μ)‖²: as exact as solving for each row, and faster
 
-            return over_components(len(means), x, work)
-
-        return distances
+    def distance_numbers(self, dims: int) -> int:
+        return dims
 
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return _factor(_unpack(scatter / counts[:, None], dims), floor)
@@ -169,6 +166,19 @@ def regression(
 def _products(places: list[Tensor]) -> None:
     for i in range(0, len(places), 3):
         torch.mul(places[i], places[i + 1], out=places[i + 2])
+
+
+def _whitened(x: Tensor, centres: Tensor, factors: Tensor) -> Tensor:
+    """‖W_k (x − μ_k)‖², W_k lower triangular: column by column."""
+    dims = x.shape[0]
+    u = x.new_zeros(centres.shape[0], dims, x.shape[1])
+    for j in range(dims):
+        difference = x[j] - centres[:, j : j + 1]
+        u[:, j:].addcmul_(factors[:, j:, j : j + 1], difference[:, None])
+    found = torch.zeros_like(u[:, 0])
+    for i in range(dims):
+        found.addcmul_(u[:, i], u[:, i])
+    return found
 
 
 def _unpack(

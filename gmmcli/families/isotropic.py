@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import ByRow, QuadFiller, over_components
+from gmmcli.families.base import Distances, QuadFiller
 from gmmcli.families.variances import VarianceFamily
 
 
@@ -51,14 +51,12 @@ class IsotropicFamily(VarianceFamily):
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
         return dims * scale.log()
 
-    def mahalanobis(self, scale: Tensor, means: Tensor) -> ByRow:
-        centres = means[:, :, None]
+    @property
+    def distances(self) -> Distances:
+        return _summed
 
-        def distances(x: Tensor) -> Tensor:
-            squares = over_components(len(means), x, lambda k: (x - centres[k]).square().sum(1))
-            return squares / scale[:, None]
-
-        return distances
+    def distance_factors(self, scale: Tensor) -> Tensor:
+        return scale.reciprocal()
 
     def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
         return (scatter[:, 0] / (counts * dims)).clamp_min(floor)
@@ -95,6 +93,15 @@ class IsotropicFamily(VarianceFamily):
 def _square_norms(places: list[Tensor]) -> None:
     torch.mul(places[0], places[0], out=places[1])
     torch.sum(places[1], 0, keepdim=True, out=places[2])
+
+
+def _summed(x: Tensor, centres: Tensor, factors: Tensor) -> Tensor:
+    """Σ_d (x_d − μ_kd)² / v_k, column by column."""
+    found = x.new_zeros(centres.shape[0], x.shape[1])
+    for d in range(x.shape[0]):
+        difference = x[d] - centres[:, d : d + 1]
+        found.addcmul_(difference, difference)
+    return found * factors[:, None]
 
 
 ISOTROPIC = IsotropicFamily("isotropic")

@@ -56,6 +56,7 @@ def test_scores_and_components_by_the_cells_that_are_there(here: Path) -> None:
     assert [row[:3] for row in assigned] == [row[:3] for row in rows]
 
 
+@pytest.mark.usefixtures("blas")
 def test_complete_rows_score_the_same_bits_beside_rows_with_holes(here: Path) -> None:
     Path("holes.csv").write_text(HOLES)
     alone = cells(ok("score", "faithful.pt", FAITHFUL).out)[1]

@@ -96,6 +96,7 @@ def text(here: Path) -> Path:
     return Path("d.csv")
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv.zst", "jsonl", "jsonl.gz", "parquet", "arrow", "arrows.gz"])
 @pytest.mark.parametrize("piped", [False, True])
 def test_results_do_not_depend_on_memory(suffix: str, piped: bool, text: Path) -> None:

@@ -25,6 +25,7 @@ def cells(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_any_number_of_workers_writes_the_same_bytes_in_order(
     suffix: str, here: Path, monkeypatch: pytest.MonkeyPatch
