@@ -1,9 +1,9 @@
 """How cells are laid out in the coordinates of the fit, z = factor⁻¹ (x − shift), in float64 until that is done.
 
-Rows that are kept are laid out once, others again in each pass, chunk by chunk, by the loop that works the chunk:
-then z never leaves the cache. Both are the same bits, since a row's do not depend on how many rows are beside it. Of
-the products here, with a triangular factor, that holds from two rows on; of others it takes more (see
-gmmcli.reductions.padded).
+Rows that are kept are laid out once, others again in each pass, as they are worked: then z never leaves the cache.
+Both are the same bits. What is done to each number alone always is; a product with a triangular factor is made of
+slabs that begin at a multiple of `slab_rows` of the block, always of so many columns and in buffers of their own,
+so that a row has the same place in the same product however its block is cut.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
@@ -15,65 +15,67 @@ from torch import Tensor
 
 from gmmcli.families.coordinates import Affine
 
-LEAST_COLUMNS = 2  # of a product
+SLAB_NUMBERS = 1 << 16  # rows × columns of a slab: half a megabyte, which stays in the cache
+LEAST_ROWS, MOST_ROWS = 1 << 6, 1 << 12  # of a slab; parts of a block that are laid out begin at multiples of it
 
 
 class Laying(NamedTuple):
-    """Where B rows are laid out, and what with.
+    """Where a slab of T rows is laid out, and what with.
 
-    shift: (D, 1); inverse: (D, D) factor⁻¹, or None where factor, (D, D) or (D or 1, 1), divides. centred: (D, B)
-    float64 to write in, cells: its columns that are not there for the product alone; z: (1 + D or 1 + 2 D, B), a row
-    of ones first; columns: its rows of the cells, as wide as centred; mask: those that tell which cells are observed,
-    or None.
+    shift: (D, 1); inverse: (D, D) factor⁻¹, or None where factor, (D, D) or (D or 1, 1), divides. centred, found:
+    (D, T) float64 to write in; the columns beyond the rows of a slab are there for the product alone.
     """
 
     shift: Tensor
     inverse: Optional[Tensor]  # noqa: UP045
     factor: Tensor
     centred: Tensor
-    cells: Tensor
-    z: Tensor
-    columns: Tensor
-    mask: Optional[Tensor]  # noqa: UP045
+    found: Tensor
 
 
-def laying(
-    affine: Affine,
-    z: Tensor,  # (1+D, B) or (1+2D, B)
-    rows: int | None = None,
-) -> Laying:
-    """The place for rows that are laid out in z. rows: how many, where it is fewer than LEAST_COLUMNS."""
-    dims, rows = len(affine.shift), z.shape[1] if rows is None else rows
-    z[0] = 1
+def slab_rows(dims: int) -> int:
+    """T, the rows of a slab: a power of 2."""
+    return min(MOST_ROWS, max(LEAST_ROWS, 1 << (SLAB_NUMBERS // dims).bit_length() >> 1))
+
+
+def laying(affine: Affine) -> Laying:
+    """Room for a slab in these coordinates."""
+    dims = len(affine.shift)
     factor = affine.factor if affine.factor.ndim == 2 else affine.factor.reshape(-1, 1)
-    centred = affine.shift.new_zeros(dims, z.shape[1])
-    own = z[:, :rows]
-    mask = own[1 + dims :] if len(z) > 1 + dims else None
-    return Laying(
-        affine.shift[:, None], affine.inverse_factor, factor, centred, centred[:, :rows], own, z[1 : 1 + dims], mask
-    )
+    centred = affine.shift.new_zeros(dims, slab_rows(dims))
+    return Laying(affine.shift[:, None], affine.inverse_factor, factor, centred, torch.zeros_like(centred))
 
 
 def lay_out(
-    cells: Tensor,  # (D, B)
-    observed: Tensor | None,  # (D, B)
+    cells: Tensor,  # (D, B), B ≤ T
     at: Laying,
-) -> None:
-    """Writes z of these cells, of any precision. observed: which are; None where all are."""
-    at.cells.copy_(cells).sub_(at.shift)
-    inverse, mask = at.inverse, at.mask
+) -> Tensor:
+    """z of a slab's cells, of any precision, (D, B): overwritten by the next slab."""
+    rows, inverse = cells.shape[1], at.inverse
+    own, found = at.centred[:, :rows], at.found[:, :rows]
+    own.copy_(cells).sub_(at.shift)
     if inverse is not None:
-        if at.columns.dtype == at.centred.dtype:
-            torch.mm(inverse, at.centred, out=at.columns)
-        else:
-            at.columns.copy_(torch.mm(inverse, at.centred))
+        torch.mm(inverse, at.centred, out=at.found)
     elif at.factor.shape[1] > 1:
-        at.columns.copy_(torch.linalg.solve_triangular(at.factor, at.centred, upper=False))
+        at.found.copy_(torch.linalg.solve_triangular(at.factor, at.centred, upper=False))
     else:
-        at.columns.copy_(at.centred.div_(at.factor))
-    if mask is not None:
+        torch.div(own, at.factor, out=found)
+    return found
+
+
+def put(
+    z: Tensor,  # (D, B)
+    observed: Optional[Tensor],  # (D, B)  # noqa: UP045
+    to: Tensor,  # (1 + D or 1 + 2 D, B)
+) -> None:
+    """Writes rows that are laid out below the row of ones: 0 for a cell that is missing, and which are observed."""
+    dims = z.shape[0]
+    columns = to[1 : 1 + dims]
+    columns.copy_(z)
+    if to.shape[0] > 1 + dims:
+        mask = to[1 + dims :]
         if observed is None:
             mask.fill_(1)
         else:
-            at.columns[:, : observed.shape[1]].masked_fill_(observed.logical_not(), 0)
+            columns.masked_fill_(observed.logical_not(), 0)
             mask.copy_(observed)

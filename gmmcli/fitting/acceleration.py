@@ -27,14 +27,13 @@ from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import EM_RATE, STALLED, promised_remaining
+from gmmcli.fitting.stopping import EM_RATE, NOISE, STALLED, hidden_gain, promised_remaining
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
 FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at
 DEPTH = 10  # steps remembered
 BUDGET = 2**24  # numbers that they and their lags may take, each
 SHALLOWEST = 3  # steps remembered where that is too little
-NOISE = 8  # lengths up to this many times the noise of the log-likelihood are rounding
 RECENT = 5  # points back to which slow directions are remembered
 
 
@@ -174,7 +173,7 @@ class Accelerated(Engine):
         level = point.level if kept else state.log_likelihood
         recent = (*state.recent[-STALLED:], level)
         stalled = len(recent) > STALLED and level - recent[0] <= point.noise
-        lost = (NOISE * point.noise) ** 2 / 2  # a promise up to this is rounding
+        lost = hidden_gain(point.noise)
         exhausted = stalled or point.promise <= lost
         slow = math.inf if secants is None or point.local is None else secants.slowness()
         slowness = (*state.slowness[1 - RECENT :], 1 / (1 - EM_RATE) if exhausted and math.isinf(slow) else slow)

@@ -44,7 +44,7 @@ def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, thre
     def counted(block: PreparedBlock) -> Tensor:
         """(K, K + 2): Σ w r rᵀ, and the weight of the rows assigned, and surely so."""
         total = torch.zeros(many, many + 2, dtype=torch.float64)
-        for part in block.cut(rows):
+        for part in block.split(rows):
             r = log_joint(part.z).softmax(0).cpu()
             w = r.new_ones(r.shape[1]) if part.weights is None else part.weights.double().cpu()
             highest, component = r.max(0)

@@ -62,7 +62,7 @@ def worst_explained(
     log_joint = family.log_joint_by_row(p)
 
     def worst(found: _Explained, block: PreparedBlock) -> _Explained:
-        return _least([found, *(explained(part) for part in block.cut(1 << 15))], count)
+        return _least([found, *(explained(part) for part in block.split(1 << 15))], count)
 
     def explained(block: PreparedBlock) -> _Explained:
         z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)

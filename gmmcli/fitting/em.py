@@ -6,6 +6,7 @@ log-likelihood never falls but for rounding; a floor that binds keeps that, bein
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -20,13 +21,14 @@ from gmmcli.fitting.stopping import STALLED, remaining_gain
 class EMState(State):
     """upcoming: the parameters of the next pass; recent: the last four log-likelihoods; noise: of the last.
 
-    quiet: steps in a row that gained no more than rounding.
+    quiet: steps in a row that together gained no more than rounding over `level`.
     """
 
     upcoming: Parameters | None = None
     recent: tuple[float, ...] = ()
     noise: float = 0.0
     quiet: int = 0
+    level: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class EM(Engine):
         statistics = yield Request(here)
         recent = (*state.recent[-3:], self.objective.value(statistics, here))
         upcoming = self.objective.maximise(statistics, here)
-        lost = len(recent) > 1 and abs(recent[-1] - recent[-2]) <= max(state.noise, statistics.noise)
+        noise = max(state.noise, statistics.noise)
+        lost = len(recent) > 1 and abs(recent[-1] - recent[-2]) <= noise
         remaining = self.objective.promised_by_em(statistics, here, upcoming) if lost else remaining_gain(recent)
-        quiet = state.quiet + 1 if lost else 0
+        still = abs(recent[-1] - state.level) <= noise
+        quiet = state.quiet + 1 if still else 0
         return EMState(
             parameters=here,
             log_likelihood=recent[-1],
@@ -60,4 +64,5 @@ class EM(Engine):
             recent=recent,
             noise=statistics.noise,
             quiet=quiet,
+            level=state.level if still else recent[-1],
         )

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from gmmcli.blocks import Block
 from gmmcli.families.coordinates import Affine
-from gmmcli.families.laying import LEAST_COLUMNS, lay_out, laying
+from gmmcli.families.laying import lay_out, laying, put
 from gmmcli.fitting.group import Group
-from gmmcli.fitting.kernels.chunk import Lay, Unit
+from gmmcli.fitting.kernels.chunk import Unit
 from gmmcli.fitting.survey import Survey
 from gmmcli.fitting.workers import fold_blocks
 
 W = TypeVar("W", bound=Callable[[Any], None])
-
-PART_NUMBERS = 1 << 15  # rows × features that are laid out at a time: a quarter of a megabyte
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,9 @@ class PreparedBlock:
         if self.weights is not None and other.weights is not None:
             self.weights[places] = other.weights
 
-    def cut(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block as views of about so many rows each, as even as multiples of 64 rows can be.
-
-        What has been cut is not cut again by the same number of rows.
-        """
-        return self.split(_even(self.z.shape[1], rows))
-
     def units(self, rows: int) -> Iterator[Unit]:
         """The same for a kernel."""
-        return (Unit(part.z, part.weights) for part in self.cut(rows))
+        return (Unit(part.z, part.weights) for part in self.split(rows))
 
 
 @dataclass(frozen=True)
@@ -92,15 +83,9 @@ class LateBlock:
         return self.layout(self.block)
 
     def units(self, rows: int) -> Iterator[Unit]:
-        """As those of `laid_out`, for a kernel that lays out chunk by chunk."""
+        """As those of `laid_out`, for a kernel that lays out on the way."""
         unit = self.layout.unit(self.block)
-        size = _even(unit.rows, rows)
-        return (unit.part(slice(first, first + size)) for first in range(0, unit.rows, size))
-
-
-def _even(count: int, rows: int) -> int:
-    parts = max(1, round(count / rows))
-    return max(1, -(-count // (64 * parts)) * 64)
+        return (unit.part(slice(first, first + rows)) for first in range(0, unit.rows, rows))
 
 
 @dataclass(frozen=True)
@@ -141,15 +126,15 @@ class Layout:
         """The block's rows that have a cell, and a weight that is something beside the heaviest."""
         unit, keep = self._counted(block)
         numbers = block.rows if keep is None else block.rows[keep]
-        z = torch.empty(self.features, max(unit.rows, LEAST_COLUMNS), dtype=self.dtype)
-        parts = max(1, min(unit.rows * self.features // PART_NUMBERS, unit.rows // LEAST_COLUMNS))
-        first = 0
-        for place in z.tensor_split(parts, 1):
-            part = unit.part(slice(first, first + place.shape[1]))
-            lay_out(part.numbers, part.observed, laying(self.affine, place, part.rows))
-            first += part.rows
+        z = torch.empty(self.features, unit.rows, dtype=self.dtype)
+        z[0] = 1
+        slab = laying(self.affine)
+        size = slab.centred.shape[1]
+        for first in range(0, unit.rows, size):
+            part = unit.part(slice(first, first + size))
+            put(lay_out(part.numbers, slab), part.observed, z[:, first : first + size])
         weights = None if unit.weights is None else unit.weights.to(self.device)
-        return PreparedBlock(z[:, : unit.rows].to(self.device), weights, numbers.to(self.device))
+        return PreparedBlock(z.to(self.device), weights, numbers.to(self.device))
 
     def unit(self, block: Block) -> Unit:
         """The same rows for a kernel, to be laid out by it, on a CPU; elsewhere laid out."""
@@ -171,7 +156,7 @@ class Layout:
             cells = cells[:, keep]
             weights = None if weights is None else weights[keep]
             observed = None if observed is None else observed[:, keep]
-        return Unit(cells, weights, observed, Lay(self.affine, self.features, self.dtype)), keep
+        return Unit(cells, weights, observed, self.affine), keep
 
 
 def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:

@@ -143,7 +143,7 @@ def pass_by_pattern(
         assert found.data.reread is not None
         workers = found.data.reread.fold(worker, threads)
     else:
-        units = [(place, unit) for place, part in found.blocks for unit in part.cut(planned[place].unit_rows)]
+        units = [(place, unit) for place, part in found.blocks for unit in part.split(planned[place].unit_rows)]
         work = found.data.metered(units, lambda placed: len(placed[1].rows))
         workers = fold_blocks(worker, work, threads)
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]

@@ -15,7 +15,7 @@ from torch import Tensor
 from gmmcli.families.base import SMALLEST_WEIGHT, Family, Parameters
 from gmmcli.fitting.prior import Prior
 from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.stopping import EM_RATE
+from gmmcli.fitting.stopping import EM_RATE, hidden_gain
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,11 @@ class Objective:
         """What may remain to be gained, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
 
         The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one, needs no pass of its own, and
-        errs by the square of what rounding does to the log-likelihood. step: where the EM step leads.
+        errs by the square of what rounding does to the log-likelihood: no less than that may remain. step: where the
+        EM step leads.
         """
         promised = self.expected(statistics, step) - self.expected(statistics, p)
-        return max(0.0, float(promised)) / (1 - EM_RATE)
+        return max(hidden_gain(statistics.noise), float(promised)) / (1 - EM_RATE)
 
     def hold(self, p: Parameters) -> Parameters:
         """The parameters with every learned variance at the floor or above."""

@@ -6,6 +6,9 @@ The rows are worked in chunks that stay in the cache, by a kernel chosen from th
 rounding that it can bear (gmmcli.fitting.kernels). Workers take units of rows side by side, each a fixed part of a
 block; their sums are integers, so that it does not matter who took which. Where a family shares its covariance the
 quadratic term is the same for every component: it drops out of r, and its sum is a constant of the data.
+
+The kernel, the units and the chunks of a mixture depend on the data and on that mixture alone, so that it gets the
+same bits whatever others share the reading.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from torch import Tensor
 from gmmcli.compiled import compiled
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
+from gmmcli.families.laying import MOST_ROWS as SLAB_ROWS
 from gmmcli.families.variances import VarianceFamily
 from gmmcli.fitting.device import unit_roundoff
 from gmmcli.fitting.kernels.base import Kernel, Moments
-from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, runs_of_mixtures, typical_terms
+from gmmcli.fitting.kernels.choice import Reach, Route, masked_route, route, typical_rounding
 from gmmcli.fitting.kernels.chunk import Loop, loop_of
 from gmmcli.fitting.layout import LateBlock, PreparedBlock
 from gmmcli.fitting.prepared import PreparedData
@@ -32,7 +36,7 @@ from gmmcli.fitting.workers import fold_blocks
 
 COMPILED_PRODUCTS = 1 << 22  # rows × sums from which on compiling takes less time than some dozen passes
 UNIT_PRODUCTS = 1 << 26  # rows × sums of a unit: enough that turning the sums to integers does not show
-LEAST_UNIT, MOST_UNIT = 1 << 12, 1 << 16  # rows
+LEAST_UNIT, MOST_UNIT = SLAB_ROWS, 1 << 16  # rows, powers of 2: so a unit begins where a slab of rows does
 LEAST_UNITS = 8  # of a table: two workers end within an eighth of each other
 
 
@@ -40,7 +44,7 @@ LEAST_UNITS = 8  # of a table: two workers end within an eighth of each other
 class _Job:
     """A mixture to evaluate, the place-th of the caller's, and how.
 
-    terms: what a logit may be, nats; typical: the size of what it is summed from; eps: relative rounding of that.
+    terms: what a logit may be, nats; rounding: what a logit is off by, nats.
     """
 
     place: int
@@ -48,17 +52,17 @@ class _Job:
     eta: Coefficients
     route: Route
     terms: float
-    typical: float
-    eps: float
+    rounding: float
 
 
 @dataclass(frozen=True)
 class _Stack:
-    """Jobs that one kernel works together. sums: empty."""
+    """Jobs that one kernel works together, in units of so many rows. sums: empty."""
 
     kernel: Kernel
     jobs: list[_Job]
     sums: FixedPoint
+    unit_rows: int
 
 
 def one_pass(
@@ -82,7 +86,7 @@ def one_pass(
     planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
     if data.reread is not None and blocks is None:
         return planned.answers(data.reread.fold(planned.worker, threads), threads)
-    units = [unit for block in blocks or data.blocks for unit in block.cut(planned.unit_rows)]
+    units = [unit for block in blocks or data.blocks for unit in block.split(planned.unit_rows)]
     work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
     return planned.answers(fold_blocks(planned.worker, work, threads), threads)
 
@@ -90,29 +94,28 @@ def one_pass(
 class PlannedPass:
     """A pass for which all is known but the rows: workers, made by `worker`, take those; then there are answers.
 
-    all_rows: whether the rows will be all those of the data.
+    all_rows: whether the rows will be all those of the data. unit_rows: rows of the largest unit, which holds whole
+    units of every kernel.
     """
 
     def __init__(
         self, data: PreparedData, family: Family, mixtures: Sequence[Parameters], *, entropy: bool, all_rows: bool
     ) -> None:
-        self._data, self._family, self._entropy = data, family, entropy
+        self._data, self._family = data, family
         self._answers: dict[int, SufficientStatistics | NumericalError] = {}
         jobs = []
-        uniform = any(p.background is not None for p in mixtures)  # with it, no term is the same for every component
-        constant_quads = family.shared and all_rows and not uniform
-        for place, planned in enumerate(_planned(data, family, mixtures, constant_quads)):
+        for place, planned in enumerate(_planned(data, family, mixtures, family.shared and all_rows)):
             if isinstance(planned, _Job):
                 jobs.append(planned)
             else:
                 self._answers[place] = planned
         self._stacks = _stacked(data, family, jobs, entropy) if jobs else []
         self._loops = [_loop(data, stack.kernel) for stack in self._stacks]
-        self.unit_rows = _unit_rows(data, max((stack.kernel.statistics_size for stack in self._stacks), default=1))
+        self.unit_rows = max((stack.unit_rows for stack in self._stacks), default=LEAST_UNIT)
 
     def worker(self) -> Worker:
         """One that has seen no rows."""
-        return Worker(self._stacks, self._loops, self.unit_rows)
+        return Worker(self._stacks, self._loops)
 
     def answers(self, workers: Sequence[Worker], threads: int) -> list[SufficientStatistics | NumericalError]:
         """What the workers have seen, together with those of all processes, says of each mixture."""
@@ -123,28 +126,31 @@ class PlannedPass:
                 total = total.merge(other.sums[i])
             quads = data.total_quads(self._family, threads) if stack.kernel.constant_quads else None
             values = total.reduced(data.group.sum).to("cpu").values()
-            answers.update(_answers(self._family, stack, values, self._entropy, quads))
+            answers.update(_answers(self._family, stack, values, quads))
         return [answers[place] for place in range(len(answers))]
 
 
 class Worker:
     """Passes blocks, unit by unit, through every stack's kernel, and keeps their sums."""
 
-    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop], unit_rows: int):
+    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
         self.sums = [stack.sums.empty() for stack in stacks]
-        self._unit_rows = unit_rows
-        self._totals = [torch.empty_like(sums.high, dtype=torch.float64) for sums in self.sums]
+        self._unit_rows = [stack.unit_rows for stack in stacks]
+        self._totals = [
+            sums.factor.new_zeros(len(stack.jobs), stack.kernel.sums_size)
+            for stack, sums in zip(stacks, self.sums, strict=True)
+        ]
         self._adds = [
             stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
         ]
 
     def __call__(self, block: PreparedBlock | LateBlock) -> None:
-        """Passes one more block."""
-        for unit in block.units(self._unit_rows):
-            for sums, add, total in zip(self.sums, self._adds, self._totals, strict=True):
+        """Passes one more block, or a part of one that begins where the largest unit does."""
+        for sums, add, total, rows in zip(self.sums, self._adds, self._totals, self._unit_rows, strict=True):
+            for unit in block.units(rows):
                 total.zero_()
                 add(unit)
-                sums.add_(total)
+                sums.add_(total.view(-1))
 
 
 def _loop(data: PreparedData, kernel: Kernel) -> Loop:
@@ -155,27 +161,30 @@ def _loop(data: PreparedData, kernel: Kernel) -> Loop:
 
 
 def _planned(
-    data: PreparedData, family: Family, mixtures: Sequence[Parameters], constant_quads: bool
+    data: PreparedData, family: Family, mixtures: Sequence[Parameters], total_quads: bool
 ) -> Iterator[_Job | NumericalError]:
-    """How to evaluate each mixture, or why it cannot be."""
+    """How to evaluate each mixture, or why it cannot be.
+
+    total_quads: whether the quadratic sums of a shared covariance are those of all rows, a constant of the data.
+    """
     quad_bound = family.quad_bound(data.bound[: 1 + data.dims])
     masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
     radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
     reach = Reach(data.bound, quad_bound, radius)
-    together = sum(p.components for p in mixtures)
     for place, p in enumerate(mixtures):
+        constant_quads = total_quads and p.background is None  # beside it no term is the same for every component
         try:
             eta = masked.masked_coefficients(p) if masked else family.coefficients(p)
             terms = reach.largest_terms(eta)
             if masked:
                 chosen = masked_route(terms, data.dtype, constant_quads)
             else:
-                chosen = route(family, p, terms, data.radius, data.dtype, together, constant_quads)
+                chosen = route(family, p, terms, data.radius, data.dtype, constant_quads)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
             yield NumericalError(f"a covariance could not be inverted: {error}")
             continue
-        typical = min(terms, typical_terms(chosen, family, p, eta))
-        yield _Job(place, p, eta, chosen, terms, typical, 2 * unit_roundoff(chosen.dtype, data.device))
+        unit = unit_roundoff(chosen.dtype, data.device)
+        yield _Job(place, p, eta, chosen, terms, typical_rounding(chosen, family, p, eta, terms, unit))
 
 
 def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
@@ -188,17 +197,18 @@ def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: 
     found = []
     for (components, _, chosen), alike in by_route.items():
         device = data.device if chosen.dtype == data.dtype else store
-        for some in runs_of_mixtures(alike, components):
-            mixtures = [job.parameters for job in some]
-            background = _background(data, mixtures)
-            kernel = chosen.build(
-                family, mixtures, [job.eta for job in some], device=device, entropy=entropy, background=background
-            )
-            terms = torch.tensor([job.terms for job in some], dtype=torch.float64)
-            terms = terms if background is None else torch.maximum(terms, background.abs())
-            scalars = terms + math.log(components + 1)
-            bound = [kernel.statistics_bound(data.bound), *[scalars] * (kernel.scalars // len(some))]
-            found.append(_Stack(kernel, some, FixedPoint.zeros(data.weight * torch.cat(bound)).to(store)))
+        mixtures = [job.parameters for job in alike]
+        background = _background(data, mixtures)
+        kernel = chosen.build(
+            family, mixtures, [job.eta for job in alike], device=device, entropy=entropy, background=background
+        )
+        terms = torch.tensor([job.terms for job in alike], dtype=torch.float64)
+        terms = terms if background is None else torch.maximum(terms, background.abs())
+        scalars = (terms + math.log(components + 1))[:, None].expand(-1, kernel.scalars)
+        bound = torch.cat([kernel.statistics_bound(data.bound), scalars], 1)
+        bound = torch.nn.functional.pad(bound, (0, kernel.sums_size - bound.shape[1]))
+        sums = FixedPoint.zeros(data.weight * bound.flatten()).to(store)
+        found.append(_Stack(kernel, alike, sums, _unit_rows(data, kernel.statistics_size)))
     return found
 
 
@@ -217,13 +227,14 @@ def _unit_rows(data: PreparedData, sums: int) -> int:
 
 
 def _answers(
-    family: Family, stack: _Stack, values: Tensor, entropy: bool, total_quads: Tensor | None
+    family: Family, stack: _Stack, values: Tensor, total_quads: Tensor | None
 ) -> Iterator[tuple[int, SufficientStatistics | NumericalError]]:
     """The place and the statistics of each mixture of a stack, from the kernel's sums."""
-    scalars = values[stack.kernel.statistics_size :].view(-1, len(stack.jobs)).mT.tolist()
-    for job, moments, numbers in zip(stack.jobs, stack.kernel.moments(values), scalars, strict=True):
+    kernel, values = stack.kernel, values.view(len(stack.jobs), -1)
+    scalars = values[:, kernel.statistics_size : kernel.statistics_size + kernel.scalars].tolist()
+    for job, moments, numbers in zip(stack.jobs, kernel.moments(values), scalars, strict=True):
         try:
-            yield job.place, _statistics(family, job, moments, numbers, entropy, total_quads)
+            yield job.place, _statistics(family, job, kernel, moments, numbers, total_quads)
         except NumericalError as error:
             yield job.place, error
 
@@ -231,9 +242,9 @@ def _answers(
 def _statistics(
     family: Family,
     job: _Job,
+    kernel: Kernel,
     moments: Moments,
     scalars: list[float],
-    entropy: bool,
     total_quads: Tensor | None,  # (1, Q)
 ) -> SufficientStatistics:
     log_likelihood = scalars[0]
@@ -249,6 +260,7 @@ def _statistics(
     weight = float(moments.counts.sum()) + (background or 0.0)
     if weight <= 0:
         raise NumericalError("the rows of a batch weigh nothing beside the others: raise --batch-size")
+    size = max(1.0, abs(scalars[0]) / weight, abs(log_likelihood) / weight)
     sums, dims = moments.sums, job.parameters.dims
     if sums.shape[1] > dims:  # of masked features
         assert isinstance(family, VarianceFamily)
@@ -259,7 +271,15 @@ def _statistics(
         quads=quads,
         log_likelihood=log_likelihood,
         weight=weight,
-        entropy=scalars[1] if entropy else None,
-        noise=job.eps * (job.typical + max(1.0, abs(log_likelihood) / weight)),
+        entropy=scalars[1] if kernel.entropy else None,
+        noise=2 * (job.rounding + _rounding_of_sums(kernel) * size),
         background=background,
     )
+
+
+def _rounding_of_sums(kernel: Kernel) -> float:
+    """Relative rounding of a mean log-likelihood once there are logits, as `rounding` of the choice has it.
+
+    K exponentials are added, the logarithm and the greatest logit, and then, pairwise, the rows of a chunk.
+    """
+    return torch.finfo(kernel.dtype).eps / 2 * math.sqrt(kernel.components + 4 + math.log2(kernel.chunk_rows))

@@ -22,7 +22,7 @@ def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float,
 
     def count(counter: ScoreCounter, block: PreparedBlock) -> ScoreCounter:
         scores = torch.cat(
-            [LOG_SUM.in_place(log_joint(part.z))[0] - volumes(part.z) for part in block.cut(rows)]
+            [LOG_SUM.in_place(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]
         ).cpu()
         weights = None if block.weights is None else block.weights.double().cpu() * unit
         counter.add(*counter.count(scores, weights))

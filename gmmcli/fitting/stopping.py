@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 EM_RATE = 0.99  # assumed of EM near an optimum, where nothing better is known
 STALLED = 20  # steps in a row without a gain beyond rounding that end a fit
+NOISE = 8  # lengths of steps up to this many times the noise of the log-likelihood are rounding
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,14 @@ def remaining_gain(log_likelihoods: Sequence[float]) -> float:
     if len(log_likelihoods) > 3 and (earlier := a - log_likelihoods[-4]) > 0:
         rate += max(0.0, rate - before / earlier) * rate / (1 - rate)
     return last * rate / (1 - rate) if rate < 1 else float("inf")
+
+
+def hidden_gain(noise: float) -> float:
+    """The gain of an EM step, nats per row, up to which rounding may hide it or feign it.
+
+    noise: that of the log-likelihood; a step errs by about as much, and the gain is half of its square.
+    """
+    return (NOISE * noise) ** 2 / 2
 
 
 def promised_remaining(promised: float, slowness: Sequence[float]) -> float:

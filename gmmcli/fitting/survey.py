@@ -255,12 +255,14 @@ def _moments(block: Block, unit: float, middle: Tensor, half: Tensor, covariance
     places, keep = (block.rows.double() * GOLDEN).frac_(), _counts(block)
     places = places if keep is None else places[keep]
     block = _taken(block, keep)
-    u = (block.x - middle) / half
-    w = u.new_ones(len(u)) if block.weights is None else block.weights / unit
+    u = block.x.mT.contiguous()  # (D, B), so that the sums are the same however the block holds its rows
+    u = (u - middle[:, None]) / half[:, None]
+    w = u.new_ones(u.shape[1]) if block.weights is None else block.weights / unit
     cells = w.sum().expand(len(middle))
     if block.observed is not None:
-        u, cells = torch.where(block.observed, u, 0), w @ block.observed.to(w)
-    weighted = u * w[:, None]
-    second = (weighted.mT @ u).flatten() if covariances else (weighted * u).sum(0)
-    order = (places @ weighted).sum() / len(middle)
-    return torch.cat([w.sum()[None], cells, weighted.sum(0), second, order[None]])
+        observed = block.observed.mT.contiguous()
+        u, cells = torch.where(observed, u, 0), observed.to(w) @ w
+    weighted = u * w
+    second = (weighted @ u.mT).flatten() if covariances else (weighted * u).sum(1)
+    order = (weighted @ places).sum() / len(middle)
+    return torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]])

@@ -73,5 +73,6 @@ def test_the_ratio_test_finds_a_second_component_and_no_third() -> None:
     assert (second.components, second.replicates) == (2, SAMPLES)
 
 
+@pytest.mark.usefixtures("hostile")
 def test_the_ratio_test_does_not_depend_on_threads() -> None:
     assert ratio(two(100), 1, threads=1) == ratio(two(100), 1, threads=2)

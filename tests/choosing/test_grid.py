@@ -91,6 +91,7 @@ def test_the_best_cell_is_sound_and_has_the_least_criterion(reference: tuple[str
     assert grid.best.number("bic") == min(cell.number("bic") for cell in grid.cells if cell.sound)
 
 
+@pytest.mark.usefixtures("blas")
 def test_the_same_seed_gives_the_same_table_for_any_number_of_threads() -> None:
     rows = []
     for threads in (1, 2):

@@ -50,6 +50,7 @@ def told(grid: Grid) -> list[Any]:
     return [of(cell) for cell in grid.cells]
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", CASES)
 def test_cells_that_share_readings_are_those_of_rows_in_memory(name: str) -> None:
@@ -71,6 +72,7 @@ def test_one_reading_serves_many_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert readings[1] < 0.5 * readings[0]
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.usefixtures("small")
 def test_processes_share_readings_in_step() -> None:
     case = Case({}, weighted=True)

@@ -196,6 +196,7 @@ def test_show_as_json_has_all_parameters(here: Path) -> None:
     assert shown["metadata"] == metadata
 
 
+@pytest.mark.usefixtures("blas")
 def test_the_same_bits_for_any_number_of_threads(here: Path) -> None:
     for threads in ("1", "2"):
         ok("fit", PENGUINS, "--missing", "drop", *QUICK, "--threads", threads, "-o", f"{threads}.pt")

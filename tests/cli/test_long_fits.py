@@ -19,7 +19,7 @@ from gmmcli.cli.run_options import parse_duration, parse_every
 from gmmcli.errors import UsageError
 from gmmcli.fitting.intervals import Every
 from gmmcli.model_file import load_model
-from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok
+from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok, process
 
 FAITHFUL = "sample_data/faithful.csv"
 QUICK = ("-k", "2", "--restarts", "2")
@@ -68,13 +68,27 @@ def test_rows_that_memory_does_not_hold(here: Path) -> None:
     assert much - base > 340e6
 
 
-def write_rows(path: str, rows: int) -> None:
-    draw = np.random.default_rng(0)
-    with pq.ParquetWriter(path, pa.schema([(name, pa.float32()) for name in "abcdefgh"])) as writer:
+@pytest.mark.usefixtures("hostile")
+def test_rows_that_are_read_anew_under_a_hostile_blas(here: Path) -> None:
+    """The least that is not kept under --memory, through the executable: the same model file, but for times."""
+    write_rows("big.parquet", 550_000, 16)
+    start = ("--init", "random-rows", "--restarts", "1", "--iterations", "3", "--tolerance", "0")
+    options = ("-k", "2", "-f", "tied", *start)
+    for name, memory in (("little", "20MB"), ("much", "4GB")):
+        outcome = process("fit", "big.parquet", *options, "--memory", memory, "-q", "-o", f"{name}.pt")
+        assert outcome.code == 0, outcome.stderr
+    told = ok("fit", "big.parquet", *options, "--memory", "20MB", "--dry-run", "-o", "m.pt").stderr
+    assert "read anew" in told
+    assert fit_of("little.pt") == fit_of("much.pt")
+
+
+def write_rows(path: str, rows: int, columns: int = 8) -> None:
+    draw, names = np.random.default_rng(0), "abcdefghijklmnop"[:columns]
+    with pq.ParquetWriter(path, pa.schema([(name, pa.float32()) for name in names])) as writer:
         for first in range(0, rows, 500_000):
             numbers = np.arange(first, min(first + 500_000, rows))
-            x = draw.normal(size=(len(numbers), 8)) + 4 * ((numbers % 3)[:, None] - 1)
-            writer.write_table(pa.table({name: x[:, d].astype(np.float32) for d, name in enumerate("abcdefgh")}))
+            x = draw.normal(size=(len(numbers), columns)) + 4 * ((numbers % 3)[:, None] - 1)
+            writer.write_table(pa.table({name: x[:, d].astype(np.float32) for d, name in enumerate(names)}))
 
 
 def test_the_plan_is_told_without_fitting(here: Path) -> None:
@@ -108,6 +122,7 @@ def test_a_fit_ends_when_its_time_is_up(here: Path) -> None:
     assert "not fitted, as the time allowed by --time-limit was up" in told
 
 
+@pytest.mark.usefixtures("blas")
 def test_a_checkpoint_is_kept_and_gone_on_from(here: Path) -> None:
     ok("fit", FAITHFUL, *QUICK, "-o", "one.pt")
     kept = ("--checkpoint", "c", "--checkpoint-every", "1", "--resume")

@@ -143,6 +143,7 @@ def test_a_collapsed_component_fails_its_restart_when_asked():
         gmmcli.fit(x, init=start, on_collapse="error")
 
 
+@pytest.mark.usefixtures("blas")
 def test_resets_give_the_same_bits_for_any_number_of_threads():
     x, start = collapsing()
     a, b = (gmmcli.fit(x, init=start, threads=threads).model for threads in (1, 2))

@@ -245,6 +245,7 @@ def test_history_is_in_units_of_the_data(family: Family):
 # ---- bits -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize(
     "method",
     [
@@ -273,6 +274,7 @@ def test_a_whole_fit_has_the_same_bits_for_any_threads_and_order_of_blocks(famil
             assert torch.equal(other.model.state_dict()[name], tensor), name
 
 
+@pytest.mark.usefixtures("blas")
 def test_requests_are_answered_in_their_order(family: Family):
     data = prepare_rows(overlapping(), family)
     mixtures = [random_start(family, 4, 3, seed) for seed in range(3)]

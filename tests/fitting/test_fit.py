@@ -43,6 +43,7 @@ class Shuffled:
         return (self.blocks[i] for i in order)
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize("options", [{}, {"method": "gradient", "iterations": 30}, {"precision": "float32"}])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_same_bits_for_any_threads_and_order_of_blocks(family, options):
@@ -56,6 +57,7 @@ def test_same_bits_for_any_threads_and_order_of_blocks(family, options):
         assert one.history == other.history
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize("batch_size", [64, 1000])
 def test_mini_batches_give_the_same_bits_for_any_threads(batch_size):
     x = clusters(500)

@@ -115,6 +115,7 @@ def test_float32_is_near_float64(family: Family):
     torch.testing.assert_close(narrow.sums, wide.sums, rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.usefixtures("blas")
 def test_threads_and_order_of_blocks_give_the_same_bits(family: Family):
     x = rows_with_holes(500)
     p = to_parameters(family, reference.random_moments(family.name, K, D, 1, spread=1.0))

@@ -63,6 +63,7 @@ def test_history_is_of_all_rows_and_passes_count_the_samples():
     assert all(b >= a - 1e-12 * abs(a) for a, b in pairwise(levels))
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.usefixtures("small_samples")
 def test_the_same_model_for_any_threads():
     x = overlapping(6000)

@@ -161,6 +161,7 @@ class Counted:
         return iter(self.blocks)
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_rows_that_do_not_fit_in_memory_give_the_same_fit(case: Case) -> None:
@@ -173,6 +174,7 @@ def test_rows_that_do_not_fit_in_memory_give_the_same_fit(case: Case) -> None:
     assert anew.readings > 5
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("memory", [math.inf, 1], ids=["kept", "anew"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

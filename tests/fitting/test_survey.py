@@ -136,6 +136,7 @@ def test_constant_columns_have_variance_zero_exactly():
     assert one.rows == 1
 
 
+@pytest.mark.usefixtures("blas")
 def test_same_bits_for_any_threads_and_order():
     x, w = rows(), np.random.default_rng(5).uniform(0, 4, N)
     blocks = list(TableBlocks(torch.from_numpy(x), torch.from_numpy(w), 64))

@@ -1,10 +1,11 @@
 """The contract of a kernel: what turns rows into sums, chunk by chunk, for several mixtures of the same size at once.
 
-The sums of M mixtures are one float64 vector: what the kernel itself defines (`statistics_size` numbers), then the
-M log-likelihoods, then, when asked for, the M entropies of the responsibilities, then, where there is a background,
-the M sums of its responsibilities.
+The sums of a mixture are one float64 vector: what the kernel itself defines (`statistics_size` numbers), then the
+log-likelihood, then, when asked for, the entropy of the responsibilities, then, where there is a background, the sum
+of its responsibilities. They are the same to the bit whatever other mixtures share the rows: these share what is made
+of a chunk's rows alone, and the memory that they are worked in.
 
-Alphabet: M mixtures, K components, D columns, P features, B rows of a chunk.
+Alphabet: M mixtures, K components, D columns, P features, B rows of a chunk, S numbers of the sums of a mixture.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.laying import LEAST_COLUMNS, Laying
+from gmmcli.families.laying import Laying, laying
 from gmmcli.fitting.kernels.chunk import ChunkSums, Loop, Softmax, Unit
-from gmmcli.fitting.kernels.room import Room, Views
+from gmmcli.fitting.kernels.room import Room
 
 CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}  # what a chunk's buffers take: a share of the L2 cache, or of memory
 LEAST_ROWS, MOST_ROWS = 64, {"cpu": 1 << 14, "cuda": 1 << 20}
+CACHE_LINE = 8  # float64 numbers: the sums of each mixture begin at one
 
 Add = Callable[[Unit], None]  # adds rows to the sums
 
@@ -69,16 +71,16 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def numbers_a_row(self) -> int:
-        """Numbers that a chunk's buffers hold for each of its rows."""
+        """Numbers that a chunk's buffers hold for each of its rows: as many for one mixture as for several."""
 
     @property
     @abstractmethod
     def statistics_size(self) -> int:
-        """Numbers of the sums other than log-likelihoods and entropies."""
+        """Numbers of the sums of a mixture other than log-likelihood, entropy and that of a background."""
 
     @abstractmethod
     def statistics_bound(self, bound: Tensor) -> Tensor:
-        """What the absolute values of each of those numbers add up to at most for a row of weight 1, (size,).
+        """What the absolute values of each of those numbers add up to at most for a row of weight 1, (M, size).
 
         bound: (1 + D,) upper bounds of |[1, z]|.
         """
@@ -90,15 +92,17 @@ class Kernel(ABC):
 
     @abstractmethod
     def chunk(self, room: Room, rows: int) -> Any:
-        """What `chunk_sums` needs for chunks of so many rows, at most `chunk_rows`: a NamedTuple."""
+        """What `chunk_sums` needs for chunks of so many rows, at most `chunk_rows`: a NamedTuple.
 
-    def place(self, chunk: Any) -> Tensor | None:
-        """Where `chunk_sums` copies its rows to, which may be laid out there at once; None where it does not."""
-        return None
+        Its `z`, (1 + D, B), is where the rows are put, below a row of ones.
+        """
 
     @abstractmethod
-    def moments(self, values: Tensor) -> list[Moments]:
-        """The moments of each mixture from the sums, (size,) float64 on the host."""
+    def moments(
+        self,
+        values: Tensor,  # (M, S) float64 on the host
+    ) -> list[Moments]:
+        """The moments of each mixture from the sums."""
 
     @final
     @property
@@ -115,8 +119,14 @@ class Kernel(ABC):
     @final
     @property
     def scalars(self) -> int:
-        """Numbers at the end of the sums: log-likelihoods, entropies and those of a background."""
-        return len(self.mixtures) * (1 + self.entropy + (self.background is not None))
+        """Numbers at the end of the sums of a mixture: log-likelihood, entropy and that of a background."""
+        return 1 + self.entropy + (self.background is not None)
+
+    @final
+    @property
+    def sums_size(self) -> int:
+        """S: the numbers of the sums of a mixture, and zeros up to a whole cache line."""
+        return -(-(self.statistics_size + self.scalars) // CACHE_LINE) * CACHE_LINE
 
     @final
     @property
@@ -129,7 +139,7 @@ class Kernel(ABC):
     @final
     def worker(
         self,
-        total: Tensor,  # float64
+        total: Tensor,  # (M, S) float64
         loop: Loop,
     ) -> Add:
         """A function, with a buffer of its own, that adds the sums of any number of rows to `total`.
@@ -139,55 +149,54 @@ class Kernel(ABC):
         most = self.chunk_rows
         room = Room(self.numbers_a_row, total, self.dtype, self.device)
         chunks: dict[int, Any] = {}
-        layings: dict[int, tuple[Laying, bool]] = {}
+        slab: Laying | None = None
 
-        def add_chunks(unit: Unit, rows: int) -> None:
+        def chunk_of(rows: int) -> Any:
             if rows not in chunks:
                 chunks[rows] = self.chunk(room, rows)
-            if unit.lay is not None and rows not in layings:
-                place = self.place(chunks[rows])
-                suits = place is not None and place.dtype == unit.lay.dtype and rows >= LEAST_COLUMNS
-                layings[rows] = unit.lay(rows, place if suits else None), suits
-            laying, in_place = (None, False) if unit.lay is None else layings[rows]
-            loop(unit.numbers, unit.weights, unit.observed, chunks[rows], rows, laying, in_place)
+            return chunks[rows]
 
         def add(unit: Unit) -> None:
+            nonlocal slab
+            if slab is None and unit.affine is not None:
+                slab = laying(unit.affine)
             rows = even(unit.rows, most)
-            rest = unit.rows % rows
-            if not rest:
-                add_chunks(unit, rows)
-                return
-            whole = unit.rows - rest
-            add_chunks(unit.part(slice(0, whole)), rows)
-            add_chunks(unit.part(slice(whole, None)), rest)
+            whole = chunk_of(rows)
+            rest = chunk_of(unit.rows % rows) if unit.rows % rows else whole
+            loop(unit.numbers, unit.weights, unit.observed, whole, rest, rows, slab)
 
         return add
 
     @final
-    def softmax(
+    def softmaxes(
         self,
         room: Room,
-        views: Views,
-        logits: Tensor,  # (M K, B)
-    ) -> Softmax:
-        """The places of the softmax of these logits, which takes 3 M numbers a row of the buffer."""
-        mixtures = len(self.mixtures)
-        scalars = room.total[self.statistics_size :]
-        return Softmax(
-            logits=logits.view(mixtures, self.components, -1),
-            highest=views.take(mixtures, 1),
-            total=views.take(mixtures, 1),
-            scale=views.take(mixtures, 1),
-            log_likelihoods=scalars[:mixtures],
-            entropies=scalars[mixtures : 2 * mixtures] if self.entropy else None,
-            background=None if self.background is None else self.background[:, None, None],
-            backgrounds=None if self.background is None else scalars[-mixtures:],
-        )
+        logits: Tensor,  # (K, B)
+        scratch: Tensor,  # (3, B)
+    ) -> list[Softmax]:
+        """The places of the softmax of each mixture, one after another in the same memory."""
+        highest, total, scale = scratch.split(1)
+        made = []
+        for m, sums in enumerate(room.total):
+            scalars = sums[self.statistics_size : self.statistics_size + self.scalars]
+            made.append(
+                Softmax(
+                    logits=logits,
+                    highest=highest,
+                    total=total,
+                    scale=scale,
+                    log_likelihood=scalars[0],
+                    entropy=scalars[1] if self.entropy else None,
+                    background=None if self.background is None else self.background[m],
+                    backgrounds=None if self.background is None else scalars[-1],
+                )
+            )
+        return made
 
     @final
-    def stack(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tensors of each mixture one after another, in the kernel's precision and on its device."""
-        return torch.cat(list(tensors)).to(self.device, self.dtype)
+    def here(self, tensor: Tensor) -> Tensor:
+        """A tensor in the kernel's precision and on its device, in memory of its own."""
+        return tensor.to(self.device, self.dtype).contiguous()
 
 
 def even(rows: int, most: int) -> int:

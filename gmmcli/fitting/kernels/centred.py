@@ -18,17 +18,22 @@ from gmmcli.fitting.kernels.room import Room
 from gmmcli.fitting.kernels.whitening import scale_trils, whitening
 
 
-class CentredChunk(NamedTuple):
-    """factors: of [1, u] from [1, z], (M K (1 + D), 1 + D); constants: (M K, 1); u, other: (M K, 1 + D, B);
-    r: (M K, B); product: of the sums."""
+class CentredMixture(NamedTuple):
+    """factors: of [1, u] from [1, z], (K (1 + D), 1 + D); constants: (K, 1); product: of the sums."""
 
     factors: Tensor
     constants: Tensor
-    u: Tensor
-    other: Tensor
-    r: Tensor
     softmax: Softmax
     product: Product
+
+
+class CentredChunk(NamedTuple):
+    """z: (1 + D, B); u, other: (K, 1 + D, B)."""
+
+    z: Tensor
+    u: Tensor
+    other: Tensor
+    mixtures: list[CentredMixture]
 
 
 class CentredKernel(Kernel):
@@ -36,39 +41,45 @@ class CentredKernel(Kernel):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        wide = torch.cat([whitening(self.family, p) for p in self.mixtures])  # (M K, D, 1 + D)
-        self._reach = wide.abs()
-        first = wide.new_zeros(len(wide), 1, 1 + self.dims)
+        wide = [whitening(self.family, p) for p in self.mixtures]  # (K, D, 1 + D) each
+        first = wide[0].new_zeros(self.components, 1, 1 + self.dims)
         first[:, 0, 0] = 1
-        self._factors = self.stack([torch.cat([first, wide], 1)]).flatten(0, 1)  # (M K (1 + D), 1 + D), of [1, u]
-        self._constants = self.stack([self.family.log_constants(p) for p in self.mixtures])[:, None]
+        self._reach = [factors.abs() for factors in wide]
+        self._factors = [self.here(torch.cat([first, factors], 1).flatten(0, 1)) for factors in wide]
+        self._constants = [self.here(self.family.log_constants(p)[:, None]) for p in self.mixtures]
 
     @property
     def numbers_a_row(self) -> int:
-        return 2 * len(self._factors) + len(self._constants) + 3 * len(self.mixtures)
+        return (1 + 2 * self.components) * (1 + self.dims) + self.components + 3
 
     @property
     def statistics_size(self) -> int:
-        return len(self._constants) * (1 + self.dims) ** 2
+        return self.components * (1 + self.dims) ** 2
 
     def statistics_bound(self, bound: Tensor) -> Tensor:
-        reach = self._reach @ bound  # |u|, (M K, D)
-        reach = torch.cat([reach.new_ones(len(reach), 1), reach], 1)
-        return (reach[:, :, None] * reach[:, None, :]).flatten()
+        reach = torch.stack([factors @ bound for factors in self._reach])  # |u|, (M, K, D)
+        reach = torch.cat([reach.new_ones(*reach.shape[:2], 1), reach], 2)
+        return (reach[..., None] * reach[..., None, :]).flatten(1)
 
     @property
     def chunk_sums(self) -> ChunkSums:
         return _sums
 
     def chunk(self, room: Room, rows: int) -> CentredChunk:
-        outputs, inner, views = len(self._constants), 1 + self.dims, room.rows(rows)
-        u, other, r = views.take(outputs, inner), views.take(outputs, inner), views.take(outputs)
-        softmax = self.softmax(room, views, r)
-        product = room.product(0, (outputs, inner, inner))
-        return CentredChunk(self._factors, self._constants, u, other, r, softmax, product)
+        views, inner = room.rows(rows), 1 + self.dims
+        z, u, other = views.take(inner), views.take(self.components, inner), views.take(self.components, inner)
+        z[0] = 1
+        r = views.take(self.components)
+        shape = (self.components, inner, inner)
+        softmax = self.softmaxes(room, r, views.take(3))
+        mixtures = [
+            CentredMixture(factors, constants, own, room.product(m, 0, shape))
+            for m, (factors, constants, own) in enumerate(zip(self._factors, self._constants, softmax, strict=True))
+        ]
+        return CentredChunk(z, u, other, mixtures)
 
     def moments(self, values: Tensor) -> list[Moments]:
-        tables = values[: self.statistics_size].view(len(self.mixtures), self.components, 1 + self.dims, -1)
+        tables = values[:, : self.statistics_size].view(len(self.mixtures), self.components, 1 + self.dims, -1)
         found = []
         for p, table in zip(self.mixtures, tables, strict=True):
             factors = scale_trils(self.family, p)
@@ -82,14 +93,13 @@ class CentredKernel(Kernel):
         return found
 
 
-def _sums(z: Tensor | None, weights: Tensor | None, chunk: CentredChunk) -> None:
-    assert z is not None
-    u, other, r = chunk.u, chunk.other, chunk.r
-    if weights is not None:
-        weights = weights.to(u)
-    torch.mm(chunk.factors, z.to(u), out=u.view(-1, u.shape[2]))
-    torch.mul(u, u, out=other)
-    torch.add(chunk.constants, other[:, 1:].sum(1), alpha=-0.5, out=r)
-    chunk.softmax.logits.mul_(soften(weights, chunk.softmax))
-    torch.mul(u, r[:, None], out=other)
-    add_product(other, u.mT, chunk.product)
+def _sums(weights: Tensor | None, chunk: CentredChunk) -> None:
+    u, other = chunk.u, chunk.other
+    for at in chunk.mixtures:
+        r = at.softmax.logits
+        torch.mm(at.factors, chunk.z, out=u.view(-1, u.shape[2]))
+        torch.mul(u, u, out=other)
+        torch.add(at.constants, other[:, 1:].sum(1), alpha=-0.5, out=r)
+        r.mul_(soften(weights, at.softmax))
+        torch.mul(u, r[:, None], out=other)
+        add_product(other, u.mT, at.product)

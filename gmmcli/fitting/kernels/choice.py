@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +30,6 @@ ROUNDING_LIMIT = 1e-3  # nats: how far a logit may be off by cancellation, in a 
 BUILD = 0.5  # ns to build a feature
 TOUCH = 0.7  # ns to square, sum and weight a difference
 FLOP = 0.0135  # ns of a floating-point operation within a matrix product
-
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -71,12 +68,12 @@ def centred_error(family: Family, p: Parameters, radius: float) -> float:
     return float((size * (radius + away) * typical).max())
 
 
-def features_are_cheaper(family: Family, outputs: int, dims: int) -> bool:
-    """Whether the feature route takes less time than the triangular one; outputs: components of all mixtures."""
+def features_are_cheaper(family: Family, components: int, dims: int) -> bool:
+    """Whether the feature route takes less time than the triangular one, of a mixture that has the rows to itself."""
     width = 1 + dims + family.quad_size(dims)
-    features = width * BUILD + 4 * outputs * width * FLOP
+    features = width * BUILD + 4 * components * width * FLOP
     share = (1 + min(1.0, BLOCK / dims)) / 2  # of the square that the blocks of its triangle cover
-    return features <= outputs * dims * TOUCH + 4 * outputs * dims * dims * share * FLOP
+    return features <= components * dims * TOUCH + 4 * components * dims * dims * share * FLOP
 
 
 @dataclass(frozen=True)
@@ -110,15 +107,15 @@ class Route:
 
 
 def route(
-    family: Family, p: Parameters, terms: float, radius: float, dtype: torch.dtype, outputs: int, constant_quads: bool
+    family: Family, p: Parameters, terms: float, radius: float, dtype: torch.dtype, constant_quads: bool
 ) -> Route:
-    """The route for one of several mixtures that have so many components together.
+    """The route for a mixture, whatever others share the reading.
 
     constant_quads: whether the feature route may leave out the quadratic term, which then nothing beats.
     """
     eps = torch.finfo(dtype).eps / 2
     if eps * terms <= ROUNDING_LIMIT:
-        if constant_quads or features_are_cheaper(family, outputs, p.dims):
+        if constant_quads or features_are_cheaper(family, p.components, p.dims):
             return Route(FeatureKernel, dtype, constant_quads)
         return Route(TriangularKernel, dtype)
     if dtype == torch.float64 or eps * centred_error(family, p, radius) <= ROUNDING_LIMIT:
@@ -132,12 +129,30 @@ def masked_route(terms: float, dtype: torch.dtype, constant_quads: bool) -> Rout
     return Route(FeatureKernel, dtype if enough else torch.float64, constant_quads)
 
 
-def typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficients) -> float:
-    """What a log-likelihood per row is off by, nats, over the relative rounding of a product: about, on average.
+def typical_rounding(
+    chosen: Route, family: Family, p: Parameters, eta: Coefficients, terms: float, unit: float
+) -> float:
+    """What a log-likelihood per row is off by because its logits are, nats. unit: the unit roundoff u.
 
-    It is Σ |η| |φ| of a row and its component where the route sums that; rows are taken to lie about a component's
-    mean no wider than all rows about theirs, where ‖z‖² is D. The centred route rounds D squares, and μ, which moves
-    all of a component's rows by ‖W‖ ‖μ‖ deviations: that cancels but for a part, here a quarter.
+    A sum of n products of rounded factors makes n + 3 errors of a product, each no larger than u Σ |η| |φ|, of either
+    sign and in an order that is the matrix product's own: √(n + 3) u Σ |η| |φ| bounds them in practice, whatever the
+    order. Higham & Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41 (2019).
+
+    terms: a bound of Σ |η| |φ| over all rows.
+    """
+    if chosen.kernel is CentredKernel:
+        count = 2 * p.dims  # of u, and of its square
+    else:
+        count = eta.linear.shape[1] + (0 if chosen.constant_quads else eta.quad.shape[1])
+    return math.sqrt(count + 3) * unit * min(terms, _typical_terms(chosen, family, p, eta))
+
+
+def _typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficients) -> float:
+    """Σ |η| |φ| of a row and its component, on average, nats; what stands for it on the centred route.
+
+    Rows are taken to lie about a component's mean no wider than all rows about theirs, where ‖z‖² is D. The centred
+    route rounds D squares, and μ, which moves all of a component's rows by ‖W‖ ‖μ‖ deviations: that cancels but for a
+    part, here a quarter.
     """
     distance = p.means.square().sum(1)
     if chosen.kernel is CentredKernel:
@@ -146,9 +161,3 @@ def typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficient
     if chosen.constant_quads:
         eta = replace(eta, quad=torch.zeros_like(eta.quad))
     return float(p.weights @ _terms_at(eta, (distance + p.dims).sqrt()))
-
-
-def runs_of_mixtures(mixtures: Sequence[Item], components: int, most: int = 256) -> list[list[Item]]:
-    """Mixtures in runs that are worked as one, of no more than `most` components together."""
-    size = max(1, most // components)
-    return [list(mixtures[i : i + size]) for i in range(0, len(mixtures), size)]

@@ -3,6 +3,10 @@
 All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.compiled). Where they read
 and write is laid out once for all chunks of so many rows: at few columns, making the views anew for each chunk takes
 as long as the arithmetic.
+
+The last bits of a matrix product depend on its shape, on the place of a column in it and on the alignment of its
+operands. So every product of a pass is that of one mixture and one chunk, and reads and writes buffers of the chunk's
+own: what a row gets depends neither on where it was before nor on the mixtures that share the reading.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
@@ -16,23 +20,23 @@ from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_LOGIT
 from gmmcli.families.coordinates import Affine
-from gmmcli.families.laying import LEAST_COLUMNS, Laying, lay_out, laying
+from gmmcli.families.laying import Laying, lay_out, put
 
 
 class Softmax(NamedTuple):
-    """Where the softmax of B rows over the K components of M mixtures is made, and the sums that it adds to.
+    """Where the softmax of B rows over the K components of a mixture is made, and the sums that it adds to.
 
-    logits: (M, K, B); highest, total, scale: (M, 1, B) to write in; log_likelihoods: (M,) float64; entropies: the
-    same, or None where they are not asked for; background: (M, 1, 1) logits of a component that is the same for every
-    row, or None, and backgrounds: (M,) its responsibilities.
+    logits: (K, B); highest, total, scale: (1, B) to write in; log_likelihood: () float64; entropy: the same, or None
+    where it is not asked for; background: () logit of a component that is the same for every row, or None, and
+    backgrounds: () its responsibilities.
     """
 
     logits: Tensor
     highest: Tensor
     total: Tensor
     scale: Tensor
-    log_likelihoods: Tensor
-    entropies: Tensor | None
+    log_likelihood: Tensor
+    entropy: Tensor | None
     background: Tensor | None
     backgrounds: Tensor | None
 
@@ -46,28 +50,14 @@ class Product(NamedTuple):
     wide: Tensor
 
 
-class Lay(NamedTuple):
-    """How cells are laid out: the coordinates, how many numbers a row has then, and of which precision."""
-
-    affine: Affine
-    features: int
-    dtype: torch.dtype
-
-    def __call__(self, rows: int, place: Tensor | None = None) -> Laying:
-        """For so many rows, in `place`, (features, LEAST_COLUMNS or more), or without one in memory of its own."""
-        if place is None:
-            place = torch.empty(self.features, max(rows, LEAST_COLUMNS), dtype=self.dtype)
-        return laying(self.affine, place, rows)
-
-
 class Unit(NamedTuple):
-    """Rows to add to the sums. numbers: z (1 + D, B) or, with `lay`, the cells (D, B), which are laid out chunk by
-    chunk; observed: which of these are, (D, B), or None. weights: (B,) or None."""
+    """Rows to add to the sums. numbers: z (1 + D, B) or, with `affine`, the cells (D, B), which are laid out in its
+    coordinates on the way; observed: which of these are, (D, B), or None. weights: (B,) or None."""
 
     numbers: Tensor
     weights: Tensor | None = None
     observed: Tensor | None = None
-    lay: Lay | None = None
+    affine: Affine | None = None
 
     @property
     def rows(self) -> int:
@@ -84,13 +74,14 @@ class Unit(NamedTuple):
         )
 
 
-# Adds the sums of rows (1 + D, B), None where they lie in the chunk's own place already, with weights (B,) or None,
-# given what the kernel has laid out for chunks of so many rows: a NamedTuple of the kernel's own, which the
-# annotation of the argument `chunk` names.
-ChunkSums = Callable[[Tensor | None, Tensor | None, Any], None]
-# Adds those of several chunks, each of so many rows: of what a Unit has. Last,
-# whether what is laid out lies in the chunk's own place.
-Loop = Callable[[Tensor, Tensor | None, Tensor | None, Any, int, Laying | None, bool], None]
+# Adds the sums of the rows in a chunk's own buffer, with weights (B,) or None, given what the kernel has laid out for
+# chunks of so many rows: a NamedTuple of the kernel's own with the buffer `z`, which the annotation of the argument
+# `chunk` names.
+ChunkSums = Callable[[Tensor | None, Any], None]
+# Adds the sums of a unit's rows, chunk by chunk. Its arguments: the unit's numbers, weights and observed; what the
+# kernel has laid out for a whole chunk and for the rest at the end; the rows of a whole chunk; where cells are laid
+# out, None for z.
+Loop = Callable[[Tensor, Tensor | None, Tensor | None, Any, Any, int, Laying | None], None]
 
 
 @cache
@@ -102,49 +93,65 @@ def loop_of(work: ChunkSums) -> Loop:
         numbers: Tensor,
         weights: Tensor | None,
         observed: Tensor | None,
-        chunk: kind,  # pyright: ignore
+        whole: kind,  # pyright: ignore
+        rest: kind,  # pyright: ignore
         rows: int,
         laying: Laying | None,
-        in_place: bool,
     ) -> None:
-        assert isinstance(chunk, kind)  # TorchScript finds the annotation only by a name that the body uses
-        for first in range(0, numbers.shape[1], rows):
-            part: Tensor | None = numbers[:, first : first + rows]
+        assert isinstance(whole, kind)  # TorchScript finds the annotation only by a name that the body uses
+        count = numbers.shape[1]
+        first, filled = 0, 0  # of the chunk at hand, and how many of its rows are there
+        slab = count if laying is None else laying.centred.shape[1]
+        for start in range(0, count, slab):
+            part = numbers[:, start : start + slab]
             if laying is not None:
-                assert part is not None
-                lay_out(part, None if observed is None else observed[:, first : first + rows], laying)
-                part = None if in_place else laying.z
-            work(part, None if weights is None else weights[first : first + rows], chunk)
+                part = lay_out(part, laying)
+            taken = 0
+            while taken < part.shape[1]:
+                size = min(rows, count - first)
+                chunk = whole if size == rows else rest
+                some = min(size - filled, part.shape[1] - taken)
+                own = chunk.z[:, filled : filled + some]
+                if laying is None:
+                    own[1:].copy_(part[1:, taken : taken + some])  # the row of ones is there
+                else:
+                    at = start + taken
+                    put(part[:, taken : taken + some], None if observed is None else observed[:, at : at + some], own)
+                taken += some
+                filled += some
+                if filled == size:
+                    work(None if weights is None else weights[first : first + size], chunk)
+                    first, filled = first + size, 0
 
     return loop
 
 
 def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT) -> Tensor:
-    """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (M, 1, B).
+    """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (1, B).
 
     Adds to the sums Σ w log Σ exp(logit) and, where they are asked for, −Σ w r log r and Σ w r of the background.
     """
     logits, highest, total, scale = at.logits, at.highest, at.total, at.scale
-    entropies, background, backgrounds = at.entropies, at.background, at.backgrounds
-    torch.amax(logits, 1, keepdim=True, out=highest)
+    entropy, background, backgrounds = at.entropy, at.background, at.backgrounds
+    torch.amax(logits, 0, keepdim=True, out=highest)
     rest = highest
     if background is not None:
         torch.maximum(highest, background, out=highest)
         rest = (background - highest).clamp_(min=smallest)
     logits.sub_(highest).clamp_(min=smallest)
-    shifted = logits if entropies is None else logits.clone()
-    torch.sum(logits.exp_(), 1, keepdim=True, out=total)
+    shifted = logits if entropy is None else logits.clone()
+    torch.sum(logits.exp_(), 0, keepdim=True, out=total)
     if background is not None:
         total.add_(rest.exp())
     torch.reciprocal(total, out=scale)
     if backgrounds is not None:
         _add(backgrounds, rest.exp() * scale, weights)
-    if entropies is not None:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
-        mean = (logits * shifted).sum(1, keepdim=True)
+    if entropy is not None:  # −Σ r log r = log Σ exp(shifted) − Σ r shifted
+        mean = (logits * shifted).sum(0, keepdim=True)
         if background is not None:
             mean.add_(rest.exp() * rest)
-        _add(entropies, total.log() - mean * scale, weights)
-    _add(at.log_likelihoods, total.log_().add_(highest), weights)
+        _add(entropy, total.log() - mean * scale, weights)
+    _add(at.log_likelihood, total.log_().add_(highest), weights)
     return scale if weights is None else scale.mul_(weights)
 
 
@@ -160,10 +167,10 @@ def add_product(left: Tensor, right: Tensor, to: Product) -> None:
 
 
 def _add(
-    sums: Tensor,  # (M,)
-    values: Tensor,  # (M, 1, B)
+    sum: Tensor,  # ()
+    values: Tensor,  # (1, B)
     weights: Tensor | None,
 ) -> None:
     if weights is not None:
         values = values * weights
-    sums.add_(values.sum([1, 2]).to(sums))  # within a chunk torch sums pairwise
+    sum.add_(values.sum().to(sum))  # within a chunk torch sums pairwise

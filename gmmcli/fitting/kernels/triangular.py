@@ -22,8 +22,8 @@ BLOCK = 16  # columns of a block: 0.56 of the work of the whole square at D = 12
 
 
 class Band(NamedTuple):
-    """Columns i to j of the triangle. factor: W of them (M K (j − i), 1 + j); upto: z (1 + j, B); own: those of the
-    band; differences: (M K, j − i, B), flat: the same as a matrix; product: of the sums."""
+    """Columns i to j of the triangle. factor: W of them (K (j − i), 1 + j); upto: z (1 + j, B); own: those of the
+    band; differences: (K, j − i, B), flat: the same as a matrix; product: of the sums."""
 
     factor: Tensor
     upto: Tensor
@@ -33,16 +33,21 @@ class Band(NamedTuple):
     product: Product
 
 
-class TriangularChunk(NamedTuple):
-    """near: z (1 + D, B); constants: (M K, 1); r, squares: (M K, B); counts: (M K,) of the sums."""
+class TriangularMixture(NamedTuple):
+    """constants: (K, 1); counts: (K,) of the sums."""
 
-    near: Tensor
     bands: list[Band]
     constants: Tensor
-    r: Tensor
-    squares: Tensor
     softmax: Softmax
     counts: Tensor
+
+
+class TriangularChunk(NamedTuple):
+    """z: (1 + D, B); squares: (K, B)."""
+
+    z: Tensor
+    squares: Tensor
+    mixtures: list[TriangularMixture]
 
 
 class TriangularKernel(Kernel):
@@ -50,77 +55,85 @@ class TriangularKernel(Kernel):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        whole = self.stack([whitening(self.family, p) for p in self.mixtures])  # (M K, D, 1 + D)
-        self._constants = self.stack([self.family.log_constants(p) for p in self.mixtures])[:, None]  # (M K, 1)
         edges = [*range(0, self.dims, BLOCK), self.dims]
         self._blocks = list(pairwise(edges))
-        self._factors = [whole[:, i:j, : 1 + j].flatten(0, 1).contiguous() for i, j in self._blocks]
+        self._constants = [self.here(self.family.log_constants(p)[:, None]) for p in self.mixtures]  # (K, 1) each
+        wide = [whitening(self.family, p) for p in self.mixtures]  # (K, D, 1 + D) each
+        self._factors = [
+            [self.here(factors[:, i:j, : 1 + j].flatten(0, 1)) for i, j in self._blocks] for factors in wide
+        ]
 
     @property
     def numbers_a_row(self) -> int:
-        return len(self._constants) * (2 + min(BLOCK, self.dims)) + 1 + self.dims + 3 * len(self.mixtures)
+        return self.components * (2 + min(BLOCK, self.dims)) + 1 + self.dims + 3
 
     @property
     def statistics_size(self) -> int:
-        return len(self._constants) * (1 + sum((j - i) * (1 + j) for i, j in self._blocks))
+        return self.components * (1 + sum((j - i) * (1 + j) for i, j in self._blocks))
 
     def statistics_bound(self, bound: Tensor) -> Tensor:
-        outputs = len(self._constants)
         products = [bound[: 1 + j, None, None] * bound[1 + i : 1 + j] for i, j in self._blocks]
-        tables = [table.expand(-1, outputs, -1).flatten() for table in products]
-        return torch.cat([bound.new_ones(outputs), *tables])
+        tables = [table.expand(-1, self.components, -1).flatten() for table in products]
+        return torch.cat([bound.new_ones(self.components), *tables]).expand(len(self.mixtures), -1)
 
     @property
     def chunk_sums(self) -> ChunkSums:
         return _sums
 
     def chunk(self, room: Room, rows: int) -> TriangularChunk:
-        outputs, views = len(self._constants), room.rows(rows)
-        near, widest = views.take(1 + self.dims), views.take(len(self._factors[0]))
-        r, squares = views.take(outputs), views.take(outputs)
-        bands, first = [], outputs
-        for (i, j), factor in zip(self._blocks, self._factors, strict=True):
-            flat = widest[: len(factor)]
-            product = room.product(first, (1 + j, len(factor)))
-            bands.append(
-                Band(factor, near[: 1 + j], near[1 + i : 1 + j], flat.view(outputs, j - i, rows), flat, product)
-            )
-            first += product.total.numel()
-        softmax = self.softmax(room, views, r)
-        return TriangularChunk(near, bands, self._constants, r, squares, softmax, room.total[:outputs])
+        views = room.rows(rows)
+        z, widest = views.take(1 + self.dims), views.take(self.components * min(BLOCK, self.dims))
+        z[0] = 1
+        r, squares = views.take(self.components), views.take(self.components)
+        softmax = self.softmaxes(room, r, views.take(3))
+        mixtures = [
+            TriangularMixture(self._bands(room, m, z, widest), constants, own, room.total[m, : self.components])
+            for m, (constants, own) in enumerate(zip(self._constants, softmax, strict=True))
+        ]
+        return TriangularChunk(z, squares, mixtures)
 
-    def place(self, chunk: TriangularChunk) -> Tensor | None:
-        return chunk.near
+    def _bands(
+        self,
+        room: Room,
+        mixture: int,
+        z: Tensor,  # (1 + D, B)
+        widest: Tensor,  # (K BLOCK, B)
+    ) -> list[Band]:
+        bands, first = [], self.components
+        for (i, j), factor in zip(self._blocks, self._factors[mixture], strict=True):
+            flat = widest[: len(factor)]
+            product = room.product(mixture, first, (1 + j, len(factor)))
+            differences = flat.view(self.components, j - i, -1)
+            bands.append(Band(factor, z[: 1 + j], z[1 + i : 1 + j], differences, flat, product))
+            first += product.total.numel()
+        return bands
 
     def moments(self, values: Tensor) -> list[Moments]:
-        outputs, dims = len(self._constants), self.dims
-        counts = values[:outputs]
-        lower = values.new_zeros(outputs, dims, 1 + dims)
-        start = outputs
+        components, dims = self.components, self.dims
+        counts = values[:, :components]
+        lower = values.new_zeros(len(values), components, dims, 1 + dims)
+        start = components
         for i, j in self._blocks:
-            size = (1 + j) * outputs * (j - i)
-            lower[:, i:j, : 1 + j] = values[start : start + size].view(1 + j, outputs, j - i).permute(1, 2, 0)
+            size = (1 + j) * components * (j - i)
+            table = values[:, start : start + size].view(-1, 1 + j, components, j - i)
+            lower[:, :, i:j, : 1 + j] = table.permute(0, 2, 3, 1)
             start += size
-        quads = self.family.quad_of_products(lower[:, :, 1:])
-        parts = zip(
-            counts.split(self.components), lower[:, :, 0].split(self.components), quads.split(self.components),
-            strict=True,
-        )  # fmt: skip
-        return [Moments(*part) for part in parts]
+        return [
+            Moments(own, table[:, :, 0], self.family.quad_of_products(table[:, :, 1:]))
+            for own, table in zip(counts, lower, strict=True)
+        ]
 
 
-def _sums(z: Tensor | None, weights: Tensor | None, chunk: TriangularChunk) -> None:
-    r = chunk.r
-    if z is not None:
-        chunk.near.copy_(z)  # each product reads it again, and its rows lie far apart in the block
-    r.zero_()
-    for band in chunk.bands:
-        torch.mm(band.factor, band.upto, out=band.flat)
-        band.flat.square_()
-        r.add_(torch.sum(band.differences, 1, out=chunk.squares))
-    torch.add(chunk.constants, r, alpha=-0.5, out=r)
-    chunk.softmax.logits.mul_(soften(weights, chunk.softmax))
-    chunk.counts.add_(r.sum(1).to(chunk.counts))
-    for band in chunk.bands:
-        torch.mul(r[:, None], band.own, out=band.differences)
-        add_product(band.upto, band.flat.mT, band.product)
+def _sums(weights: Tensor | None, chunk: TriangularChunk) -> None:
+    for at in chunk.mixtures:
+        r = at.softmax.logits.zero_()
+        for band in at.bands:
+            torch.mm(band.factor, band.upto, out=band.flat)
+            band.flat.square_()
+            r.add_(torch.sum(band.differences, 1, out=chunk.squares))
+        torch.add(at.constants, r, alpha=-0.5, out=r)
+        r.mul_(soften(weights, at.softmax))
+        at.counts.add_(r.sum(1).to(at.counts))
+        for band in at.bands:
+            torch.mul(r[:, None], band.own, out=band.differences)
+            add_product(band.upto, band.flat.mT, band.product)
