@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gmmcli.blocks import Block
-from gmmcli.checkpoint import Checkpoint, read_checkpoint
+from gmmcli.checkpoint import VERSION, Checkpoint, read_checkpoint
 from gmmcli.errors import InputError
 from gmmcli.files import PendingFile
 from gmmcli.fitting.evaluate import Evaluator
@@ -93,6 +93,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], int
     return at
 
 
+@pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("case", FITS.values(), ids=FITS.keys())
 def test_interrupted_and_resumed_equals_uninterrupted(
     case: Case, tmp_path: Path, stop_at: Callable[[int], Callable[[], int]]
@@ -110,6 +111,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert_same_fit(fitted(case, path, resume=True), expected)
 
 
+@pytest.mark.usefixtures("hostile")
 def test_interrupted_again_and_again(tmp_path: Path, stop_at: Callable[[int], Callable[[], int]]) -> None:
     """Every attempt gets a few passes further, until one is done."""
     path, case = tmp_path / "fit.ckpt", FITS["many restarts"]
@@ -141,6 +143,7 @@ def test_it_starts_anew_where_there_is_no_file_and_where_it_is_not_asked_to_go_o
     assert again() < evaluations
 
 
+@pytest.mark.usefixtures("hostile")
 def test_with_other_memory(tmp_path: Path, stop_at: Callable[[int], Callable[[], int]]) -> None:
     path, case = tmp_path / "fit.ckpt", FITS["full"]
     expected = fitted(case)
@@ -200,11 +203,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     for content, message in (
         ([1, 2], "not a checkpoint"),
         ({"format": "gmm checkpoint", "version": 99}, "another version"),
-        ({"format": "gmm checkpoint", "version": 1}, "damaged"),
+        ({"format": "gmm checkpoint", "version": VERSION}, "damaged"),
         (
             {
                 "format": "gmm checkpoint",
-                "version": 1,
+                "version": VERSION,
                 "key": {},
                 "data": "",
                 "seconds": 0.0,
