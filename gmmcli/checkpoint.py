@@ -22,7 +22,7 @@ from gmmcli.fitting.race import Keeper, Standing
 from gmmcli.names import listing, printable
 
 FORMAT = "gmm checkpoint"
-VERSION = 2  # another one whenever the content changes, or the bits of a pass: a fit goes on as it began
+VERSION = 2  # raised when the content or the bits of a pass change: a resumed fit must not mix bits
 
 
 class Checkpoint(Keeper):

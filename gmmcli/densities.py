@@ -1,8 +1,8 @@
-"""What is made of the log joint densities of rows under a mixture, chunk by chunk.
+"""Reduces the log joint densities of rows under a mixture, chunk by chunk.
 
 A row's numbers depend on that row alone, to the bit: not on the rows beside it, nor on chunks and threads. Densities
-are made of operations on each number alone (gmmcli.families.base.Distances), and sums over components are taken in
-chunks whose width is a multiple of 64 (gmmcli.reductions.padded).
+are made of elementwise operations (gmmcli.families.base.Distances), and sums over components are taken one component
+after another (gmmcli.reductions).
 
 The loop over chunks is a function that TorchScript can compile, with what a chunk is reduced by: see gmmcli.compiled.
 """
@@ -67,9 +67,10 @@ def reduced(
     """What `reduce` makes of log p(k, z) of all rows z = (x − shift) / std, p being the mixture of z: its tensors
     (..., N).
 
-    compile: whether the loop is compiled, on a CPU; it must be one that TorchScript knows.
+    compile: compile the loop, on a CPU; TorchScript must know `reduce`.
     """
-    loop = loop_of(family.distances, reduce)
+    distances = family.differentiable_distances if torch.is_grad_enabled() else family.distances
+    loop = loop_of(distances, reduce)
     loop = compiled(loop) if compile and x.device.type == "cpu" else loop
     rows = chunk_rows(x.device, max(p.components, p.dims))
     size = components_at_once(x.device, rows * family.distance_numbers(p.dims))

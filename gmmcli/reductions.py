@@ -28,9 +28,9 @@ class Reduction(NamedTuple):
 def padded(
     columns: Tensor,  # (., B)
 ) -> Tensor:
-    """With columns of zeros up to a multiple of 64, so that no sum over rows depends on how many columns there are.
+    """With columns of zeros up to a multiple of 64.
 
-    torch adds what is beyond the last multiple of 32 float64 columns, or of 64 of float32, in another order.
+    So exponentials and logarithms of all columns are those of whole vectors of the processor, never of what is left.
     """
     return torch.nn.functional.pad(columns, (0, -columns.shape[1] % 64)).contiguous()
 
@@ -55,25 +55,36 @@ def joined(parts: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
 
 
+def _sum(
+    parts: Tensor,  # (K, B)
+) -> Tensor:
+    """Σ_k, one component after another, (B,): torch's own sum has an order that threads and places may change."""
+    total = parts[0].clone()
+    for k in range(1, parts.shape[0]):
+        total.add_(parts[k])
+    return total
+
+
 # ---- differentiable
 
 
 def _shares(joint: Tensor) -> list[Tensor]:
-    return [joint.softmax(0)]
+    parts = (joint - joint.detach().amax(0)).exp()
+    return [parts / _sum(parts)]
 
 
 def _most_probable(joint: Tensor) -> Sequence[Tensor]:
-    return joint.softmax(0).max(0)
+    return _shares(joint)[0].max(0)
 
 
 def _log_sum(joint: Tensor) -> list[Tensor]:
     highest = joint.detach().amax(0)
-    total = (joint - highest).clamp(min=SMALLEST_LOGIT).exp().sum(0).log() + highest
+    total = _sum((joint - highest).clamp(min=SMALLEST_LOGIT).exp()).log() + highest
     return [torch.where(highest == -math.inf, highest, total)]
 
 
 def _log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
-    return [*_log_sum(joint), torch.special.entr(joint.softmax(0)).sum(0)]
+    return [*_log_sum(joint), _sum(torch.special.entr(_shares(joint)[0]))]
 
 
 # ---- in place
@@ -88,7 +99,7 @@ def _shares_in_place(joint: Tensor) -> list[Tensor]:
     joint.sub_(joint.amax(0))
     nothing = joint <= _smallest(joint)
     parts = joint.clamp_(min=_smallest(joint)).exp_()
-    return [(parts * parts.sum(0).reciprocal_()).masked_fill_(nothing, 0.0)]
+    return [(parts * _sum(parts).reciprocal_()).masked_fill_(nothing, 0.0)]
 
 
 def _most_probable_in_place(joint: Tensor) -> list[Tensor]:
@@ -99,18 +110,18 @@ def _most_probable_in_place(joint: Tensor) -> list[Tensor]:
     step = 1e-300 if joint.dtype == torch.float64 else 1e-30
     steps = torch.arange(joint.shape[0], dtype=joint.dtype, device=joint.device)[:, None] * step
     component = joint.sub_(joint.amax(0)).sub_(steps).amax(0).mul_(-1 / step).round_().long()
-    return [joint.clamp_(min=_smallest(joint)).exp_().sum(0).reciprocal_(), component]
+    return [_sum(joint.clamp_(min=_smallest(joint)).exp_()).reciprocal_(), component]
 
 
 def _log_sum_in_place(joint: Tensor) -> list[Tensor]:
     highest = joint.amax(0)
-    total = joint.sub_(highest).clamp_(min=_smallest(joint)).exp_().sum(0).log_().add_(highest)
+    total = _sum(joint.sub_(highest).clamp_(min=_smallest(joint)).exp_()).log_().add_(highest)
     return [torch.where(highest == -math.inf, highest, total)]
 
 
 def _log_sum_and_entropy_in_place(joint: Tensor) -> list[Tensor]:
     share = _shares_in_place(joint.clone())[0]
-    return [_log_sum_in_place(joint)[0], torch.special.entr(share).sum(0)]
+    return [_log_sum_in_place(joint)[0], _sum(torch.special.entr(share))]
 
 
 # p(k | x), (K, B)

@@ -116,6 +116,25 @@ def test_nor_do_they_where_cells_are_missing(family: Family, noisy: bool):
 
 
 @pytest.mark.usefixtures("blas")
+@pytest.mark.parametrize("way", [fast, answers], ids=["inference", "plain"])
+def test_nor_do_torchs_own_threads(way: Callable[[GaussianMixture, Tensor], list[Tensor]], family: Family):
+    """Of three threads none has columns that begin or end where a vector does."""
+    p = to_parameters(family, reference.random_moments(family.name, 70, DIMS, 3))
+    model = GaussianMixture(p.weights, p.means, p.scale, family.name)
+    x = rows_of(model, 2000)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(way(model, x))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(other, found[0], strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.usefixtures("blas")
 def test_float32_rows_are_those_of_float64(family: Family):
     model = build(family)
     x = rows_of(model, 1000).float()

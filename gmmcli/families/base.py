@@ -97,9 +97,9 @@ QuadFiller = Callable[[list[Tensor]], None]
 # parameters alone is done when it is made.
 ByRow = Callable[[Tensor], Tensor]
 
-# A function of rows x (D, B), means (K, D) and what a family makes of its scale, (K, …), to (K, B): the squared
-# Mahalanobis distances. It is in the part of Python that TorchScript knows, differentiable, and made of operations on
-# each number alone, in an order that the columns fix: so that a row's bits depend on that row alone.
+# A function from rows x (D, B), means (K, D) and what a family makes of its scale, (K, …), to the squared Mahalanobis
+# distances (K, B). It is differentiable, in the part of Python that TorchScript knows, and made of elementwise
+# operations in the order of the columns: so a row's bits depend on that row alone.
 Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -186,6 +186,11 @@ class Family(ABC):
 
         From differences, never from expanded squares.
         """
+
+    @property
+    def differentiable_distances(self) -> Distances:
+        """`distances`, to the bit, where gradients may be asked for: it need not be one that TorchScript knows."""
+        return self.distances
 
     @abstractmethod
     def distance_factors(self, scale: Tensor) -> Tensor:
@@ -341,7 +346,8 @@ class Family(ABC):
     @final
     def log_joint_by_row(self, p: Parameters) -> ByRow:
         """log π_k + log N(x_n | μ_k, Σ_k) as (K, B) in nats, from differences to the means, differentiable."""
-        joint, terms, numbers = log_joint_of(self.distances), self.joint_terms(p), self.distance_numbers(p.dims)
+        joint, terms = log_joint_of(self.differentiable_distances), self.joint_terms(p)
+        numbers = self.distance_numbers(p.dims)
         return lambda x: joint(x, terms, components_at_once(x.device, numbers * x.shape[1]))
 
     @final
@@ -483,7 +489,7 @@ LogJoint = Callable[[Tensor, JointTerms, int], Tensor]
 
 @cache
 def log_joint_of(distances: Distances) -> LogJoint:
-    """The function of rows x (D, B) to log π_k + log N(x_n | μ_k, Σ_k), (K, B), so many components at a time."""
+    """The function from rows x (D, B) to log π_k + log N(x_n | μ_k, Σ_k), (K, B), `size` components at a time."""
 
     def joint(
         x: Tensor,  # (D, B)

@@ -1,9 +1,9 @@
 """How cells are laid out in the coordinates of the fit, z = factor⁻¹ (x − shift), in float64 until that is done.
 
-Rows that are kept are laid out once, others again in each pass, as they are worked: then z never leaves the cache.
-Both are the same bits. What is done to each number alone always is; a product with a triangular factor is made of
-slabs that begin at a multiple of `slab_rows` of the block, always of so many columns and in buffers of their own,
-so that a row has the same place in the same product however its block is cut.
+Rows that are kept are laid out once. Others are laid out again in each pass, as they are worked: then z never leaves
+the cache. Both have the same bits. Elementwise operations give the same bits for any chunk; a product does not. So
+the product with a triangular factor runs on slabs of fixed width, in buffers of their own, that start at multiples of
+`slab_rows` in the block: a row has the same place in the same product however its block is cut.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
@@ -68,7 +68,7 @@ def put(
     observed: Optional[Tensor],  # (D, B)  # noqa: UP045
     to: Tensor,  # (1 + D or 1 + 2 D, B)
 ) -> None:
-    """Writes rows that are laid out below the row of ones: 0 for a cell that is missing, and which are observed."""
+    """Copies z into `to`, below its row of ones. Missing cells become 0; the mask follows if `to` has rows for it."""
     dims = z.shape[0]
     columns = to[1 : 1 + dims]
     columns.copy_(z)

@@ -62,5 +62,6 @@ def _log_joint(data: PreparedData, family: Family, p: Parameters) -> ByRow:
     if torch.finfo(torch.float64).eps * reach.largest_terms(eta) > ROUNDING_LIMIT:
         return family.log_joint_by_row(p.to(data.device))
     constants, slopes = eta.linear[:, :1], torch.cat([eta.linear[:, 1:], eta.quad.expand(p.components, -1)], 1)
+    # One product for each part of a block. Data and model fix the parts: memory, threads and processes do not show.
     constants, slopes = constants.to(data.device), slopes.to(data.device)
     return lambda z: torch.addmm(constants, slopes, torch.cat([z, family.quad(z)]))

@@ -65,9 +65,9 @@ class Objective:
     def promised_by_em(self, statistics: SufficientStatistics, p: Parameters, step: Parameters) -> float:
         """What may remain to be gained, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
 
-        The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one, needs no pass of its own, and
-        errs by the square of what rounding does to the log-likelihood: no less than that may remain. step: where the
-        EM step leads.
+        The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one and needs no pass of its own.
+        Its error is about the square of the log-likelihood's noise; the result is at least that error. step: where
+        the EM step leads.
         """
         promised = self.expected(statistics, step) - self.expected(statistics, p)
         return max(hidden_gain(statistics.noise), float(promised)) / (1 - EM_RATE)

@@ -80,9 +80,9 @@ def remaining_gain(log_likelihoods: Sequence[float]) -> float:
 
 
 def hidden_gain(noise: float) -> float:
-    """The gain of an EM step, nats per row, up to which rounding may hide it or feign it.
+    """Largest gain of an EM step, nats per row, that rounding can hide or fake: ½ (NOISE · noise)².
 
-    noise: that of the log-likelihood; a step errs by about as much, and the gain is half of its square.
+    noise: that of the log-likelihood. The length of a step errs by about as much.
     """
     return (NOISE * noise) ** 2 / 2
 

@@ -114,6 +114,16 @@ def test_the_quad_filler_can_be_compiled_and_bounds_itself(family: Family):
     assert bool((out.abs() <= bound[:, None]).all())
 
 
+def test_distances_have_first_and_second_gradients(family: Family):
+    """By finite differences; and those for gradients are the others, to the bit."""
+    p = to_parameters(family, reference.random_moments(family.name, 3, 3, 1))
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 5)))
+    inputs = [t.detach().clone().requires_grad_() for t in (x, *family.joint_terms(p)[1:])]
+    assert torch.equal(family.differentiable_distances(*inputs), family.distances(*inputs))
+    assert torch.autograd.gradcheck(family.differentiable_distances, inputs)
+    assert torch.autograd.gradgradcheck(family.differentiable_distances, inputs)
+
+
 @sizes
 def test_precision_log_det_and_mahalanobis(family: Family, components: int, dims: int):
     moments, p = mixture(family, components, dims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 
 import numpy as np
@@ -117,7 +118,8 @@ def test_compiled_loops_give_the_same_bits(
             family, mixtures, dtype=dtype, device=torch.device("cpu"), entropy=entropy, background=background
         )
         loop = compiled(loop_of(kernel.chunk_sums))
-        assert isinstance(loop, torch.jit.ScriptFunction)
+        if os.environ.get("PYTORCH_JIT") != "0":
+            assert isinstance(loop, torch.jit.ScriptFunction)
         plain = run_kernel(kernel, z, weights, 100)
         assert all(torch.equal(run_kernel(kernel, z, weights, 100, loop), plain) for _ in range(3))
 

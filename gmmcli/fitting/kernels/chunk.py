@@ -100,28 +100,25 @@ def loop_of(work: ChunkSums) -> Loop:
     ) -> None:
         assert isinstance(whole, kind)  # TorchScript finds the annotation only by a name that the body uses
         count = numbers.shape[1]
-        first, filled = 0, 0  # of the chunk at hand, and how many of its rows are there
-        slab = count if laying is None else laying.centred.shape[1]
-        for start in range(0, count, slab):
-            part = numbers[:, start : start + slab]
-            if laying is not None:
-                part = lay_out(part, laying)
-            taken = 0
-            while taken < part.shape[1]:
-                size = min(rows, count - first)
-                chunk = whole if size == rows else rest
-                some = min(size - filled, part.shape[1] - taken)
-                own = chunk.z[:, filled : filled + some]
+        z, start, end = numbers, 0, count  # rows that are laid out: of a slab, or all
+        if laying is not None:
+            end = 0
+        for first in range(0, count, rows):
+            last = min(first + rows, count)
+            chunk = whole if last - first == rows else rest
+            at = first
+            while at < last:  # a chunk may lie in several slabs
+                if at == end and laying is not None:
+                    z = lay_out(numbers[:, at : at + laying.centred.shape[1]], laying)
+                    start, end = at, at + z.shape[1]
+                to = min(last, end)
+                own, part = chunk.z[:, at - first : to - first], z[:, at - start : to - start]
                 if laying is None:
-                    own[1:].copy_(part[1:, taken : taken + some])  # the row of ones is there
+                    own[1:].copy_(part[1:])  # the row of ones is there
                 else:
-                    at = start + taken
-                    put(part[:, taken : taken + some], None if observed is None else observed[:, at : at + some], own)
-                taken += some
-                filled += some
-                if filled == size:
-                    work(None if weights is None else weights[first : first + size], chunk)
-                    first, filled = first + size, 0
+                    put(part, None if observed is None else observed[:, at:to], own)
+                at = to
+            work(None if weights is None else weights[first:last], chunk)
 
     return loop
 
