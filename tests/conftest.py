@@ -24,18 +24,12 @@ from gmmcli.fitting.one_pass import one_pass
 from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.survey import survey
-from gmmcli.fitting.workers import default_threads
 from gmmcli.threads import single_intra_op_thread
 from tests.hostile_blas import hostile_blas
 from tests.reference import Moments
 
 if TYPE_CHECKING:
     from tests.s3 import S3
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are processors: tests that wait for processes leave a processor idle."""
-    return default_threads() + 1
 
 
 @pytest.fixture(autouse=True)
