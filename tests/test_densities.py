@@ -49,6 +49,7 @@ def fast(model: GaussianMixture, x: Tensor) -> list[Tensor]:
         return answers(model, x)
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 @pytest.mark.parametrize("spread", [0.5, 30.0])
 def test_inference_mode_changes_nothing_but_rounding(family: Family, spread: float, shift: float):
@@ -178,6 +179,7 @@ def test_of_equals_the_first_is_the_most_probable(dtype: torch.dtype):
     np.testing.assert_allclose(probability, joint.softmax(0).amax(0), rtol=1e-6 if dtype == torch.float32 else 1e-15)
 
 
+@pytest.mark.usefixtures("blas")
 def test_parameters_that_were_changed_in_place_are_those_that_count(family: Family):
     model = build(family)
     x = rows_of(model, 100)
@@ -203,6 +205,7 @@ def test_missing_cells_of_other_rows_do_not_show_in_a_row(family: Family):
     np.testing.assert_allclose(found, model.log_prob(lacking, marginal=True).detach(), rtol=1e-9)
 
 
+@pytest.mark.usefixtures("blas")
 def test_a_model_in_use_can_be_copied(family: Family):
     model = build(family)
     x = rows_of(model, 50)

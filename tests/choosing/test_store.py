@@ -41,6 +41,7 @@ def run(folder: Path, key: Any = "", shift: float = 0.0, **options: Any) -> Grid
     return fit_grid(TableBlocks(x), FitOptions(restarts=2, **options), grid, store=store)
 
 
+@pytest.mark.usefixtures("hostile")
 def test_finished_cells_are_not_fitted_again(tmp_path: Path, fits: list[tuple[str, int]]) -> None:
     first = run(tmp_path)
     assert len(fits) == 4

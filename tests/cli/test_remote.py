@@ -22,7 +22,7 @@ from gmmcli.choosing.store import FolderStore
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model_file import load_model
-from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, Outcome, gmm, new_files, ok
+from tests.cli.conftest import ENVIRONMENT, Outcome, executable, gmm, new_files, ok
 from tests.cli.test_completion import variables
 from tests.s3 import S3
 
@@ -33,7 +33,7 @@ QUICK = ["-k", "2", "--restarts", "1", "-q"]
 def run(*arguments: str, s3: S3) -> Outcome:
     """`gmm` as a process that finds the server."""
     done = subprocess.run(
-        EXECUTABLE + list(arguments),
+        [*executable(), *arguments],
         capture_output=True,
         env={**ENVIRONMENT, **s3.environment},
         timeout=60,
@@ -44,13 +44,14 @@ def run(*arguments: str, s3: S3) -> Outcome:
 def start(*arguments: str, s3: S3, temporary: Path) -> subprocess.Popen[bytes]:
     """The same, to be interrupted."""
     return subprocess.Popen(
-        EXECUTABLE + list(arguments),
+        [*executable(), *arguments],
         stderr=subprocess.PIPE,
         env={**ENVIRONMENT, **s3.environment, "TMPDIR": str(temporary)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
 
 
+@pytest.mark.usefixtures("hostile")
 def test_a_fit_of_a_remote_folder_is_that_of_the_local_one(here: Path, s3: S3) -> None:
     table = pacsv.read_csv(FAITHFUL)
     Path("parts").mkdir()

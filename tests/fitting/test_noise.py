@@ -148,6 +148,7 @@ def test_missing_cells_and_a_background_together(family: Family):
     )
 
 
+@pytest.mark.usefixtures("blas")
 def test_a_file_keeps_it_and_a_fit_goes_on_from_it(tmp_path):
     x = contaminated()
     result = gmmcli.fit(x, 2, noise=True)
