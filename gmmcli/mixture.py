@@ -373,10 +373,10 @@ class GaussianMixture(nn.Module):
         inference = torch.is_inference_mode_enabled()
         reduce = reduction.in_place if inference else reduction.differentiable
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
-            lacking = x.isnan().any(1) if marginal else torch.zeros(0, dtype=torch.bool)
             if self.background is not None:
                 return self._map_by_chunks(x, reduce, marginal), wrap
-            if not bool(lacking.any()):
+            lacking = x.isnan().any(1) if marginal else None
+            if lacking is None or not bool(lacking.any()):
                 return self._map_complete(x, reduce, inference), wrap
             some = self._map_by_chunks(x[lacking], reduce, marginal)
             others = self._map_complete(x[~lacking], reduce, inference)

@@ -100,9 +100,7 @@ def loop_of(work: ChunkSums) -> Loop:
     ) -> None:
         assert isinstance(whole, kind)  # TorchScript finds the annotation only by a name that the body uses
         count = numbers.shape[1]
-        z, start, end = numbers, 0, count  # rows that are laid out: of a slab, or all
-        if laying is not None:
-            end = 0
+        z, start, end = numbers, 0, count if laying is None else 0  # rows that are laid out: all, or of a slab
         for first in range(0, count, rows):
             last = min(first + rows, count)
             chunk = whole if last - first == rows else rest
