@@ -15,13 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.families import FAMILIES
-from gmmcli.version import __version__
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gmmcli.agreement import adjusted_rand_index
     from gmmcli.api import fit, load, save
     from gmmcli.fitting.result import FitResult
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.agreement import adjusted_rand_index
+    from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot import plot_data_and_model
 
 _LAZY = {
@@ -29,8 +30,8 @@ _LAZY = {
     "load": "gmmcli.api",
     "save": "gmmcli.api",
     "FitResult": "gmmcli.fitting.result",
-    "GaussianMixture": "gmmcli.mixture",
-    "adjusted_rand_index": "gmmcli.agreement",
+    "GaussianMixture": "gmmcli.model.mixture",
+    "adjusted_rand_index": "gmmcli.model.agreement",
     "plot_data_and_model": "gmmcli.plot",
 }
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.errors import InputError, UsageError
 from gmmcli.fitting.fit import fit_blocks
+from gmmcli.fitting.given_start import Start, means_start, model_start
 from gmmcli.fitting.loop import Listener
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.frames import Rows, read_table, row_weights
-from gmmcli.mixture import GaussianMixture
-from gmmcli.starts import Start, means_start, model_start
+from gmmcli.model.frames import Rows, read_table, row_weights
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import TableBlocks
 
 
 def fit(
@@ -99,9 +99,9 @@ def _numeric_names(data: Rows) -> list[str]:
 
 
 def save(path: str, result: FitResult | GaussianMixture) -> None:
-    """Writes a model file that `gmm` and `load` read; a FitResult's metadata goes with it. See gmmcli.model_file."""
-    from gmmcli.metadata import describe
-    from gmmcli.model_file import save_model
+    """Writes a model file that `gmm` and `load` read, with a FitResult's metadata. See gmmcli.model.model_file."""
+    from gmmcli.fitting.result import describe
+    from gmmcli.model.model_file import save_model
 
     if isinstance(result, GaussianMixture):
         save_model(path, result, {})
@@ -111,6 +111,6 @@ def save(path: str, result: FitResult | GaussianMixture) -> None:
 
 def load(path: str) -> GaussianMixture:
     """The model in a file that `gmm fit` or `save` wrote. Raises InputError for any other file."""
-    from gmmcli.model_file import load_model
+    from gmmcli.model.model_file import load_model
 
     return load_model(path)[0]

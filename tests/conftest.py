@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gmmcli.blocks import BLOCK_ROWS, TableBlocks
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.layout import PreparedBlock
 from gmmcli.fitting.loop import Limits, Listener, Run, run_all
-from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedData, prepare
-from gmmcli.fitting.statistics import SufficientStatistics
-from gmmcli.fitting.survey import survey
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.passes.block import BLOCK_ROWS, TableBlocks
+from gmmcli.passes.coordinates import conditioning
+from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.one_pass import one_pass
+from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.sums import SufficientStatistics
+from gmmcli.passes.survey import survey
+from gmmcli.passes.workers import single_intra_op_thread
 from tests.hostile_blas import hostile_blas
 from tests.reference import Moments
 

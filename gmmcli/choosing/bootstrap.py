@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.draws import generator, row_uniforms
 from gmmcli.errors import InputError, NumericalError
-from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
-from gmmcli.mixture import GaussianMixture
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import Block
+from gmmcli.passes.draws import generator, row_uniforms
+from gmmcli.passes.execution import HERE, Execution
+from gmmcli.passes.workers import single_intra_op_thread
 
 POISSON = [0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
            0.9994058151824183, 0.999916758850712, 0.9999897508033253, 0.9999988747974149]  # fmt: skip

@@ -9,9 +9,8 @@ from typing import Any
 
 from gmmcli.choosing.options import CRITERIA
 from gmmcli.errors import GmmError, InputError
-from gmmcli.fitting.result import FitResult
-from gmmcli.metadata import describe
-from gmmcli.mixture import GaussianMixture
+from gmmcli.fitting.result import FitResult, describe
+from gmmcli.model.mixture import GaussianMixture
 
 NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "passes", "seconds")
 

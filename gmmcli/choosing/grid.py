@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gmmcli.blocks import Block
 from gmmcli.choosing.cells import Cause, Cell, best, distrusted
 from gmmcli.choosing.holdout import Fold, log_likelihood
 from gmmcli.choosing.options import GridOptions
@@ -21,11 +20,12 @@ from gmmcli.choosing.splitting import split
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
 from gmmcli.families import contained, get_family
-from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import Block
+from gmmcli.passes.execution import HERE, Execution
 
 ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
 TIME_UP = Cause("time limit", "not fitted, as the time allowed by --time-limit was up")

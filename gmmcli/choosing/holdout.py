@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block
-from gmmcli.draws import row_uniforms
-from gmmcli.fitting.group import ALONE, Group
-from gmmcli.fitting.workers import map_blocks
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import Block
+from gmmcli.passes.draws import row_uniforms
+from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.workers import map_blocks
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
 from gmmcli.fitting.side_by_side import Ask, fit_side_by_side
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 
 AT_A_TIME = 8  # cells that share their readings: of more, an interrupted grid would lose more
 

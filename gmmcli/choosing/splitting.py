@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 
 APART = 0.7  # of a standard deviation along the longest axis: how far each half's mean moves
 MOST = 10  # mixtures that are made

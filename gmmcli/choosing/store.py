@@ -13,13 +13,13 @@ import json
 import math
 from typing import Any
 
-from gmmcli.addresses import inside
+from gmmcli import __version__
 from gmmcli.choosing.cells import Cause, Cell
 from gmmcli.errors import GmmError
-from gmmcli.files import has_entries, make_folder, remove
 from gmmcli.fitting.options import FitOptions
-from gmmcli.model_file import load_model, save_model
-from gmmcli.version import __version__
+from gmmcli.model.model_file import load_model, save_model
+from gmmcli.storage.addresses import inside
+from gmmcli.storage.files import has_entries, make_folder, remove
 
 IRRELEVANT = ("threads",)  # options that change no result
 

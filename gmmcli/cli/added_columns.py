@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gmmcli.addresses import inside
 from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.cli.processes import sums_over, threads_here
 from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import FileFormat, format_of_path, parse_format
-from gmmcli.distributed import place
 from gmmcli.errors import UsageError
-from gmmcli.files import STDOUT, has_entries, make_folder
-from gmmcli.fitting.group import ALONE, Group
-from gmmcli.names import printable
+from gmmcli.passes.distributed import place
+from gmmcli.passes.group import ALONE, Group
+from gmmcli.storage.addresses import inside
+from gmmcli.storage.files import STDOUT, has_entries, make_folder
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gmmcli.cli.comparison import Comparison, Counted
     from gmmcli.data import ReadOptions, Rows, Sink, Source
     from gmmcli.data.writers import Encoded
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 _COMPRESSED = {"gzip": ".gz", "zstd": ".zst", None: ""}
 
@@ -104,10 +104,9 @@ def add_columns(
     """
     import torch
 
-    from gmmcli.blocks import Share
     from gmmcli.data import check_free, with_columns
-    from gmmcli.fitting.workers import map_blocks
-    from gmmcli.threads import single_intra_op_thread
+    from gmmcli.passes.block import Share
+    from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
     columns = source.match(column_names(model))
     check_free(names, source.names)

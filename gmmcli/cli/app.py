@@ -21,15 +21,15 @@ from typing import Annotated
 
 import typer
 
-from gmmcli.addresses import masked
+from gmmcli import __version__
 from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
 from gmmcli.cli.options import Debug, flatten
 from gmmcli.cli.processes import group_of
-from gmmcli.distributed import together
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.fitting.group import Group
-from gmmcli.names import listing
-from gmmcli.version import __version__
+from gmmcli.passes.distributed import together
+from gmmcli.passes.group import Group
+from gmmcli.storage.addresses import masked
+from gmmcli.storage.names import listing
 
 INTERRUPTED = 130
 TERMINATED = 143

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.added_columns import add_columns, open_output
 from gmmcli.cli.comparison import BACKGROUND, Comparison
@@ -30,16 +29,17 @@ from gmmcli.cli.options import (
 )
 from gmmcli.cli.processes import group_of, refuse_stdin
 from gmmcli.cli.targets import rows_not_over
-from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
-from gmmcli.files import STDOUT
-from gmmcli.names import listing, printable
+from gmmcli.passes.distributed import place
+from gmmcli.storage.addresses import masked
+from gmmcli.storage.files import STDOUT
+from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.data import ReadOptions, Source
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 EXAMPLES = """\
 $ gmm assign faithful.pt sample_data/faithful.csv -o labelled.parquet

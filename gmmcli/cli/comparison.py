@@ -7,13 +7,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.agreement import rand_index
 from gmmcli.cli.console import Console, Table
 from gmmcli.cli.processes import joined_lines
 from gmmcli.cli.tables import count
 from gmmcli.errors import InputError
-from gmmcli.fitting.group import Group
-from gmmcli.names import one_line, printable
+from gmmcli.model.agreement import rand_index
+from gmmcli.passes.group import Group
+from gmmcli.storage.names import one_line, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

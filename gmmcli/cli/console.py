@@ -26,7 +26,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from gmmcli.names import one_line
+from gmmcli.storage.names import one_line
 
 UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
 REFRESHES = 5  # a second

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gmmcli.addresses import masked
 from gmmcli.cli import console as out
 from gmmcli.cli.console import Console
 from gmmcli.cli.fit_options import Fitting
@@ -40,13 +39,14 @@ from gmmcli.cli.processes import among_processes, group_of, refuse_stdin, sums_o
 from gmmcli.cli.progress import follow
 from gmmcli.cli.run_options import Running, checkpoint_key
 from gmmcli.cli.visualize import Visualizer
-from gmmcli.distributed import place
 from gmmcli.errors import NotConvergedError
-from gmmcli.names import printable
+from gmmcli.passes.distributed import place
+from gmmcli.storage.addresses import masked
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection, Source
-    from gmmcli.starts import Start
+    from gmmcli.fitting.given_start import Start
 
 EXAMPLES = """\
 $ gmm fit sample_data/faithful.csv --components 2 -o faithful.pt
@@ -118,11 +118,11 @@ def fit(
     refuse_stdin(data, group)
     # only now, since a wrong option is told without them
     with library_imports():
-        from gmmcli.blocks import Share
         from gmmcli.data import Source
-        from gmmcli.fitting.device import pass_dtype, resolve_device
-        from gmmcli.fitting.execution import Execution
-        from gmmcli.fitting.meter import Meter
+        from gmmcli.passes.block import Share
+        from gmmcli.passes.device import pass_dtype, resolve_device
+        from gmmcli.passes.execution import Execution
+        from gmmcli.passes.meter import Meter
 
     targets = Targets(output, choosing.table, visualize, running.checkpoint)
     targets.check()
@@ -197,7 +197,7 @@ def _save(fitted: Fitted, metadata: Mapping[str, Any], targets: Targets) -> str 
     Returns the folder where other grids' fits are kept, None where there is none.
     """
     from gmmcli.data import open_sink, table_of_values
-    from gmmcli.model_file import save_model
+    from gmmcli.model.model_file import save_model
 
     save_model(targets.model, fitted.model, metadata)
     if fitted.grid is None:

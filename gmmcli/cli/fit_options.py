@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gmmcli.addresses import is_address, suffix_of
 from gmmcli.choosing.options import parse_components
 from gmmcli.cli.completion import complete, complete_list
 from gmmcli.cli.imports import library_imports
@@ -29,10 +28,11 @@ from gmmcli.fitting.options import (
     VARIANCE_FLOOR,
     FitOptions,
 )
+from gmmcli.storage.addresses import is_address, suffix_of
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
-    from gmmcli.starts import Start
+    from gmmcli.fitting.given_start import Start
 
 MODEL = "Model"
 METHOD = "Method"
@@ -243,10 +243,10 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     if init in INITS or not _names_file(init):
         return None
     with library_imports():
-        from gmmcli.starts import means_start, model_start
+        from gmmcli.fitting.given_start import means_start, model_start
 
     if _names_model(init, reading):
-        from gmmcli.model_file import load_model
+        from gmmcli.model.model_file import load_model
 
         return model_start(load_model(init)[0], f"--init {init}")
     import torch

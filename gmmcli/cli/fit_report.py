@@ -17,11 +17,11 @@ from gmmcli.cli.summary import (
     telling_lines,
 )
 from gmmcli.cli.tables import count
-from gmmcli.names import listing, one_line, printable
+from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Selection
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 SHOWN_COMPONENTS = 12
 SHOWN_COLUMNS = 12

@@ -11,13 +11,13 @@ from gmmcli.cli.grid_options import Choosing
 from gmmcli.cli.inputs import check_model_option
 from gmmcli.cli.run_options import Running
 from gmmcli.cli.targets import apart, check_table, not_over
-from gmmcli.files import check_place
+from gmmcli.storage.files import check_place
 
 if TYPE_CHECKING:
     from gmmcli.choosing.options import GridOptions
     from gmmcli.data import ReadOptions
+    from gmmcli.fitting.given_start import Start
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.starts import Start
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.grid_report import grid_metadata
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gmmcli.blocks import Block
     from gmmcli.choosing.grid import Grid, Store
     from gmmcli.choosing.options import GridOptions
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Source
-    from gmmcli.fitting.execution import Execution
+    from gmmcli.fitting.given_start import Start
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.fitting.race import Keeper
     from gmmcli.fitting.rows import SurveyedRows
-    from gmmcli.mixture import GaussianMixture
-    from gmmcli.starts import Start
+    from gmmcli.fitting.search import Keeper
+    from gmmcli.model.mixture import GaussianMixture
+    from gmmcli.passes.block import Block
+    from gmmcli.passes.execution import Execution
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def fit_one(
 ) -> Fitted:
     """A single fit, from the start where there is one."""
     from gmmcli.fitting.fit import fit_blocks
-    from gmmcli.metadata import describe
+    from gmmcli.fitting.result import describe
 
     given = None if start is None else start.at(work.columns)
     result = fit_blocks(

@@ -14,7 +14,7 @@ from gmmcli.cli.options import MIXTURE, OUTPUT, Common, Dtype, FamilyName, Label
 from gmmcli.cli.rows import write_rows
 from gmmcli.cli.tables import count
 from gmmcli.cli.targets import apart
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 EXAMPLES = """\
 $ gmm generate --samples 500 --components 3 --labels -o data.csv
@@ -78,8 +78,8 @@ def generate(
     """
     with library_imports():
         from gmmcli.data import open_sink
-        from gmmcli.model_file import save_model
-        from gmmcli.synthetic import random_mixture
+        from gmmcli.model.model_file import save_model
+        from gmmcli.model.synthetic import random_mixture
 
     console = Console(common.quiet)
     sink = open_sink(output, output_format)

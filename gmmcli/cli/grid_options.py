@@ -11,8 +11,8 @@ from gmmcli.choosing.options import FOLDS, GridOptions, parse_components, parse_
 from gmmcli.cli.fit_options import Fitting
 from gmmcli.errors import UsageError
 from gmmcli.families import GIVEN_VARIANCE
-from gmmcli.files import STDOUT
 from gmmcli.fitting.options import INITS, FitOptions
+from gmmcli.storage.files import STDOUT
 
 CHOOSING = "Choosing (several --components or --family)"
 

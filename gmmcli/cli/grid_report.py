@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gmmcli.choosing.options import CRITERIA
 from gmmcli.cli.console import Console, Table
 from gmmcli.cli.tables import count
-from gmmcli.names import one_line
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.data import ReadOptions, Rows
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 EXAMPLES = """\
 $ gmm impute penguins.pt sample_data/penguins.csv -o filled.csv
@@ -109,7 +109,7 @@ def impute(
 
 def _given(items: Sequence[str], mixture: GaussianMixture) -> list[str]:
     """The names that --given lists, each a column of the model, and not all of them."""
-    from gmmcli.names import listing, printable
+    from gmmcli.storage.names import listing, printable
 
     names = column_names(mixture)
     found = [part for item in items for part in ([item] if item in names else item.split(",")) if part]
@@ -169,7 +169,7 @@ class _Imputer:
     def _complete(self, x: Tensor, first_row: int) -> Tensor:
         import torch
 
-        from gmmcli.draws import row_uniforms
+        from gmmcli.passes.draws import row_uniforms
 
         lacking = x.isnan().any(1).nonzero()[:, 0]
         draws = None

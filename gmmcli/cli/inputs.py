@@ -8,17 +8,17 @@ from gmmcli.cli.imports import library_imports
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.data.formats import format_of_path
 from gmmcli.errors import UsageError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.data.source_blocks import Missing
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 
 def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
     """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
     with library_imports():
-        from gmmcli.model_file import load_model
+        from gmmcli.model.model_file import load_model
 
     if path == "-":
         raise UsageError("MODEL cannot be standard input: name a model file")
@@ -37,7 +37,7 @@ def as_read(missing: MISSING_CHOICES) -> Missing:
 
 def check_model_option(option: str, path: str, example: str) -> None:
     """Raises UsageError where no model could be written, and where data would be overwritten by one."""
-    from gmmcli.model_file import check_model_target
+    from gmmcli.model.model_file import check_model_target
 
     if path == "-" or format_of_path(path) is not None:
         raise UsageError(f"{option} {printable(path)}: a model cannot go there: name a file such as {example}")

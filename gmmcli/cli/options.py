@@ -21,7 +21,7 @@ from gmmcli.cli.sizes import parse_size
 from gmmcli.data.formats import COMPRESSIONS, DEFAULT_NULL_VALUES, FORMATS, ReadOptions
 from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES
-from gmmcli.names import one_line
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.data import Scratch

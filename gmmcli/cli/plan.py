@@ -10,8 +10,8 @@ from gmmcli.cli.tables import count
 if TYPE_CHECKING:
     from gmmcli.choosing.options import GridOptions
     from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.fitting.execution import Execution
     from gmmcli.fitting.options import FitOptions
+    from gmmcli.passes.execution import Execution
 
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -25,9 +25,9 @@ def plan_report(
     incomplete: bool,
 ) -> None:
     """What the fit would do. incomplete: whether rows may have missing cells."""
-    from gmmcli.fitting.device import pass_dtype, resolve_device
     from gmmcli.fitting.plan import memory_plan
-    from gmmcli.fitting.workers import default_threads
+    from gmmcli.passes.device import pass_dtype, resolve_device
+    from gmmcli.passes.workers import default_threads
 
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)

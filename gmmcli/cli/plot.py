@@ -17,11 +17,11 @@ from gmmcli.cli.targets import not_over
 from gmmcli.cli.told import brief, check_history, telling
 from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
 from gmmcli.errors import InputError, UsageError
-from gmmcli.names import listing, printable
+from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import Source
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
     from gmmcli.plot.room import Size

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import typer
 
-from gmmcli.distributed import own_device, place
 from gmmcli.errors import UsageError
-from gmmcli.fitting.group import ALONE, Group
 from gmmcli.fitting.options import FitOptions
+from gmmcli.passes.distributed import own_device, place
+from gmmcli.passes.group import ALONE, Group
 
 
 def group_of(context: typer.Context) -> Group:
@@ -54,6 +54,6 @@ def among_processes(options: FitOptions) -> FitOptions:
 
 def threads_here() -> int:
     """Processors for each process of this host."""
-    from gmmcli.fitting.workers import default_threads
+    from gmmcli.passes.workers import default_threads
 
     return max(1, default_threads() // place().local_size)

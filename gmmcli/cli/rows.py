@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gmmcli.data import Sink
     from gmmcli.data.writers import Encoded
-    from gmmcli.mixture import GaussianMixture
-    from gmmcli.synthetic import DrawnBlock
+    from gmmcli.model.mixture import GaussianMixture
+    from gmmcli.model.synthetic import DrawnBlock
 
 
 def write_rows(
@@ -22,9 +22,8 @@ def write_rows(
     import torch
 
     from gmmcli.data import check_free, table_of
-    from gmmcli.fitting.workers import default_threads, map_blocks
-    from gmmcli.synthetic import draw, drawn_blocks
-    from gmmcli.threads import single_intra_op_thread
+    from gmmcli.model.synthetic import draw, drawn_blocks
+    from gmmcli.passes.workers import default_threads, map_blocks, single_intra_op_thread
 
     check_free([label] if label else [], names)
     header = [*names, label] if label else list(names)

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gmmcli.addresses import beside
 from gmmcli.cli.options import REPORT
 from gmmcli.errors import UsageError
 from gmmcli.fitting.intervals import Every
-from gmmcli.names import printable
+from gmmcli.storage.addresses import beside
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
-    from gmmcli.checkpoint import Checkpoint
     from gmmcli.choosing.store import FolderStore
-    from gmmcli.fitting.group import Group
+    from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.fitting.race import Keeper
     from gmmcli.fitting.rows import SurveyedRows
+    from gmmcli.fitting.search import Keeper
+    from gmmcli.passes.group import Group
 
 LONG = "Long fits"
 ANY = ("threads", "device")  # with which a fit may go on, whatever they were
@@ -143,7 +143,7 @@ class Checkpoints:
 
     def __call__(self, rows: SurveyedRows) -> Keeper:
         """The checkpoint."""
-        from gmmcli.checkpoint import Checkpoint
+        from gmmcli.fitting.checkpoint import Checkpoint
 
         self._made = Checkpoint(self.path, self._every, data=rows.summary.fingerprint, **self._how)
         return self._made

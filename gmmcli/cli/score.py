@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gmmcli.addresses import masked
 from gmmcli.cli import console
 from gmmcli.cli.added_columns import RowOutput, add_columns, open_output
 from gmmcli.cli.completion import column
@@ -30,17 +29,18 @@ from gmmcli.cli.options import (
 )
 from gmmcli.cli.processes import group_of, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.targets import rows_not_over
-from gmmcli.distributed import place
 from gmmcli.errors import InputError, UsageError
-from gmmcli.fitting.group import Group
-from gmmcli.names import printable
+from gmmcli.passes.distributed import place
+from gmmcli.passes.group import Group
+from gmmcli.storage.addresses import masked
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.blocks import Block
     from gmmcli.data import Source, SourceBlocks
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
+    from gmmcli.passes.block import Block
 
 EXAMPLES = """\
 $ gmm score faithful.pt sample_data/faithful.csv -o scored.parquet
@@ -103,8 +103,8 @@ def score(
     columns stay as they are.
     """
     with library_imports():
-        from gmmcli.blocks import Share
         from gmmcli.data import Source
+        from gmmcli.passes.block import Share
 
     for name, given, applies in (
         ("--json", as_json, summary),
@@ -166,7 +166,7 @@ def _add_scores(
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
     """The log-likelihood that this share of the rows of the fit lies below."""
-    from gmmcli.scores import Scores
+    from gmmcli.model.scores import Scores
 
     if "scores" not in metadata:
         raise InputError(f"{printable(path)}: it does not say how its rows scored: fit it anew for --quantile")
@@ -182,8 +182,7 @@ def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> 
 
     import torch
 
-    from gmmcli.fitting.workers import map_blocks
-    from gmmcli.threads import single_intra_op_thread
+    from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
     def sums(block: Block) -> list[float]:
         with torch.inference_mode():  # which is a matter of each thread

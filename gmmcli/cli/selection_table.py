@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
-from gmmcli.names import listing, printable
+from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions

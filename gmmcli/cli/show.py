@@ -21,7 +21,7 @@ from gmmcli.cli.tables import (
 from gmmcli.cli.told import brief, check_kinds, telling
 
 if TYPE_CHECKING:
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 EXAMPLES = """\
 $ gmm show faithful.pt

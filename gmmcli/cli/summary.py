@@ -10,10 +10,10 @@ from gmmcli.cli.console import Table
 from gmmcli.cli.inputs import column_names
 from gmmcli.cli.tables import count, number
 from gmmcli.families import IN_WORDS
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 Metadata = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
 
 def telling_lines(model: GaussianMixture) -> list[str]:
     """For each component the columns in which it differs most from the rest, and from the component nearest to it."""
-    from gmmcli.contrasts import contrast, contrasts, nearest
+    from gmmcli.model.contrasts import contrast, contrasts, nearest
 
     if not 1 < model.components <= TELLING_COMPONENTS:
         return []
@@ -130,7 +130,7 @@ def _name(component: int, background: int) -> str:
 
 def _apart(model: GaussianMixture, one: int, other: int) -> str:
     """The column in which two components differ most."""
-    from gmmcli.contrasts import contrast
+    from gmmcli.model.contrasts import contrast
 
     found = contrast(model, one, other).tolist()
     column = max(range(len(found)), key=lambda d: abs(found[d]))

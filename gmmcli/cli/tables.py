@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Table
 from gmmcli.cli.inputs import column_names
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
 
 
 def number(value: float) -> str:

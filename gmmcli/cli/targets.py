@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from gmmcli.addresses import is_address, masked, name_of
 from gmmcli.data.formats import SUFFIXES, format_of_path
 from gmmcli.errors import UsageError
-from gmmcli.files import check_place, is_direct
-from gmmcli.names import printable
+from gmmcli.storage.addresses import is_address, masked, name_of
+from gmmcli.storage.files import check_place, is_direct
+from gmmcli.storage.names import printable
 
 
 def apart(outputs: Mapping[str, str | None]) -> None:

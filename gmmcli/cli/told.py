@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gmmcli.errors import InputError
-from gmmcli.names import one_line, printable
+from gmmcli.storage.names import one_line, printable
 
 LONGEST = 500  # characters of a text: findings are the longest that gmm fit writes
 NUMBER, TEXT, FLAG = (int, float), (str,), (bool,)

@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gmmcli.addresses import suffix_of
 from gmmcli.cli.console import Console
 from gmmcli.cli.inputs import as_read, column_names
 from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.errors import UsageError
-from gmmcli.names import one_line, printable
+from gmmcli.storage.addresses import suffix_of
+from gmmcli.storage.names import one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.cli.fit_work import Fitted
     from gmmcli.data import Source
     from gmmcli.fitting.loop import Run
-    from gmmcli.mixture import GaussianMixture
+    from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 _SHOWN = 20
 

@@ -17,7 +17,7 @@ from gmmcli.data.numbers import (
     parsed_as,
     parsed_facts,
 )
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 _SAMPLE_ROWS = 1000
 # What else than numbers and text cells are to pyarrow: texts of one of these patterns, or of one of these types.

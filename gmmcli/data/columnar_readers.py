@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.blocks import rows_of_block
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.csv_header import refuse_duplicates
 from gmmcli.data.formats import ReadOptions
@@ -16,6 +15,7 @@ from gmmcli.data.inputs import Input, reading
 from gmmcli.data.ipc_headers import batch_sizes
 from gmmcli.data.numbers import all_numbers, kind_of, parse
 from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, pieces_of, recut
+from gmmcli.passes.block import rows_of_block
 
 _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gmmcli.errors import InputError, UsageError
-from gmmcli.names import listing, printable
+from gmmcli.storage.names import listing, printable
 
 _OURS = re.compile(r"component|probability(_(\d+|noise))?|log_likelihood|true_component|outlier")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")

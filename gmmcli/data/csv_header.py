@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.errors import InputError
-from gmmcli.names import listing
+from gmmcli.storage.names import listing
 
 _FIRST_BYTES = 1 << 16
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from gmmcli.blocks import rows_of_block
 from gmmcli.data.ahead import ahead
 from gmmcli.data.column_survey import ColumnSurvey
 from gmmcli.data.columns import ColumnKind
@@ -20,6 +19,7 @@ from gmmcli.data.scratch import Scratch
 from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.stored_numbers import StoredNumbers, storing
 from gmmcli.errors import InputError
+from gmmcli.passes.block import rows_of_block
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
 _RECORD_SHARE = 16  # of the memory that is free, the part that a record may have: about that many copies are made

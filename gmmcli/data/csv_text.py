@@ -12,7 +12,7 @@ from gmmcli.data.csv_header import Head, bad_encoding
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 _PARSE_BYTES = 1 << 19  # of text at a time, and
 _COLUMN_BYTES = 1 << 13  # for each column, lest the work on a column's few cells be little beside that around it

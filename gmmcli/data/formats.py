@@ -14,8 +14,8 @@ import codecs
 import os
 from dataclasses import dataclass
 
-from gmmcli.addresses import name_of
 from gmmcli.errors import UsageError
+from gmmcli.storage.addresses import name_of
 
 SUFFIXES = {
     ".csv": "csv",

@@ -7,11 +7,11 @@ import os
 
 import pyarrow as pa
 
-from gmmcli.addresses import is_address
 from gmmcli.data.csv_header import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import Input, files_of, input_of
 from gmmcli.data.partitions import partition_of
+from gmmcli.storage.addresses import is_address
 
 _LOOK_BYTES = 1 << 20
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.addresses import is_address, masked, name_of
 from gmmcli.data.formats import (
     TEXT,
     ReadOptions,
@@ -32,10 +31,11 @@ from gmmcli.data.partitions import Partition, files_below, is_partitioned, parti
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, UsageError
-from gmmcli.names import printable
+from gmmcli.storage.addresses import is_address, masked, name_of
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:  # imported when it comes to it: local files need not wait for it
-    from gmmcli.data.remote import Remote
+    from gmmcli.storage.remote import Remote
 
 STDIN = "-"
 _HEAD_BYTES = 4096
@@ -131,7 +131,7 @@ def reading(label: str, what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, UnicodeError, EOFError, OSError, OverflowError) as error:
         if isinstance(error, OSError) and "://" in label:
-            from gmmcli.data.remote import told
+            from gmmcli.storage.remote import told
 
             if (known := told(label, error)) is not None:
                 raise known from error

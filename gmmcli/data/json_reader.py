@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from gmmcli.blocks import rows_of_block
 from gmmcli.data.ahead import ahead
 from gmmcli.data.columnar_readers import ArrowReader, ColumnarReader
 from gmmcli.data.compute import pc
@@ -19,7 +18,8 @@ from gmmcli.data.json_types import Changed, merged, timeless
 from gmmcli.data.reader import Piece, pieces_of, recut, slices
 from gmmcli.data.scratch import Scratch
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.passes.block import rows_of_block
+from gmmcli.storage.names import printable
 
 MOST_LEVELS = 100  # pyarrow's parser ends the process, by overflow of its stack, at some 20 000
 _BLOCK_BYTES = 1 << 22

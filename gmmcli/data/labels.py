@@ -10,7 +10,7 @@ from torch import Tensor
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 
 def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tuple[Tensor, list[str]]:

@@ -27,7 +27,7 @@ from gmmcli.data.cell_bytes import has_empty, may_be_odd, may_be_one_of
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.compute import cell, false, null, pc, text
 from gmmcli.data.formats import ReadOptions
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.files import STDOUT, PendingFile, is_direct, pending_file
+from gmmcli.storage.files import STDOUT, PendingFile, is_direct, pending_file
 
 if TYPE_CHECKING:
-    from gmmcli.data.remote_output import RemoteFile
+    from gmmcli.storage.remote_output import RemoteFile
 
 
 class Output(io.RawIOBase):

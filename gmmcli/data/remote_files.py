@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 
 from pyarrow.fs import FileInfo, FileType
 
-from gmmcli.addresses import name_of, options_of
 from gmmcli.data.formats import format_of_path
 from gmmcli.data.partitions import is_hidden, is_key
-from gmmcli.data.remote import STORES, Remote, remote
 from gmmcli.errors import InputError
+from gmmcli.storage.addresses import name_of, options_of
+from gmmcli.storage.remote import STORES, Remote, remote
 
 
 def files_at(address: str) -> list[Remote]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gmmcli.data.memory import available_memory, is_in_memory
 from gmmcli.errors import GmmError
-from gmmcli.names import one_line
+from gmmcli.storage.names import one_line
 
 _ON_DISK = "/var/tmp"
 _READ_BYTES = 1 << 20

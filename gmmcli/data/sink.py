@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from gmmcli.addresses import suffix_of
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
 from gmmcli.data.output import Output
 from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
 from gmmcli.errors import InputError, UsageError
-from gmmcli.files import STDOUT, check_place, is_direct
-from gmmcli.names import printable
+from gmmcli.storage.addresses import suffix_of
+from gmmcli.storage.files import STDOUT, check_place, is_direct
+from gmmcli.storage.names import printable
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:

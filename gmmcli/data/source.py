@@ -15,7 +15,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import BLOCK_ROWS, Share
 from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.csv_reader import CsvReader
 from gmmcli.data.formats import DELIMITED, ReadOptions
@@ -29,7 +28,8 @@ from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
 from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
 from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, UsageError
-from gmmcli.names import listing, printable
+from gmmcli.passes.block import BLOCK_ROWS, Share
+from gmmcli.storage.names import listing, printable
 
 
 class Rows(NamedTuple):

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gmmcli.blocks import Block, Share
 from gmmcli.data.bad_cells import BadCells
 from gmmcli.data.numbers import float_columns, float_table
 from gmmcli.data.reader import Piece, Reader
 from gmmcli.data.side_by_side import in_turn
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.passes.block import Block, Share
+from gmmcli.storage.names import printable
 
 Missing = Literal["error", "drop", "keep"]
 

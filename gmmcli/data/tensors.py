@@ -15,7 +15,7 @@ from torch import Tensor
 from gmmcli.data.compute import pc
 from gmmcli.data.numbers import flags, inexact_integer, values_as_floats
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.data.source import Source

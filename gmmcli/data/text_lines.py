@@ -13,7 +13,7 @@ from gmmcli.data.columns import ColumnKind
 from gmmcli.data.compute import cell, false, null, pc, text
 from gmmcli.data.numbers import kind_of
 from gmmcli.errors import InputError
-from gmmcli.names import printable
+from gmmcli.storage.names import printable
 
 _LARGE = pa.large_string()  # a batch of long cells may pass the 2 GiB of plain strings
 _CONTROL = r"[\x00-\x1f]"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.blocks import BLOCK_ROWS
 from gmmcli.data.compute import pc
 from gmmcli.data.formats import TEXT
 from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
+from gmmcli.passes.block import BLOCK_ROWS
 
 ROW_GROUP_ROWS = 8 * BLOCK_ROWS  # read about as fast as larger ones, of which a writer holds more
 ROW_GROUP_BYTES = 1 << 26  # about, of a group, of which a writer holds two

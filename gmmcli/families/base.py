@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import InputError
-from gmmcli.families.coordinates import Affine
+from gmmcli.families.affine import Affine
 
 LOG_2PI = math.log(2 * math.pi)
 STARVED = 1e-12  # a component with less than this share of the weight keeps its mean and covariance

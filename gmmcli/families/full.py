@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
+from gmmcli.families.affine import inverse_tril
 from gmmcli.families.base import Distances, Family, Parameters, QuadFiller
-from gmmcli.families.coordinates import inverse_tril
 
 
 class FullFamily(Family):
@@ -127,7 +127,7 @@ class FullFamily(Family):
         return singular[:, -1].square(), singular[:, 0].square()
 
     def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
-        # The product has as many rows as drew the component. Blocks are always drawn whole (gmmcli.synthetic).
+        # The product has as many rows as drew the component. Blocks are always drawn whole (gmmcli.model.synthetic).
         coloured = torch.empty_like(noise)
         for k in component.unique().tolist():  # by component: a gathered (N, D, D) would not fit
             rows = component == k

@@ -26,8 +26,8 @@ from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.secants import Secants, inner
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import EM_RATE, NOISE, STALLED, hidden_gain, promised_remaining
+from gmmcli.passes.sums import SufficientStatistics
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
 FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at

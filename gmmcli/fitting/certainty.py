@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
-from gmmcli.fitting.layout import PreparedBlock
-from gmmcli.fitting.prepared import PreparedData
+from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.prepared import PreparedData
 
 SURE = 0.9  # a row whose most probable component has at least this probability is surely of it
 ROWS = 1 << 17  # that are looked at

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gmmcli.families.base import Parameters, Unconstrained
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.passes.sums import SufficientStatistics
 
 
 @dataclass(frozen=True)

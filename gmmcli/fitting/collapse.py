@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gmmcli import incomplete
-from gmmcli.draws import row_uniforms
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.layout import PreparedBlock
-from gmmcli.fitting.prepared import PreparedData
+from gmmcli.model import incomplete
+from gmmcli.passes.draws import row_uniforms
+from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.prepared import PreparedData
 
 MOST_CANDIDATES = 10_000  # rows
 

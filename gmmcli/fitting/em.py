@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import STALLED, remaining_gain
+from gmmcli.passes.sums import SufficientStatistics
 
 
 @dataclass(frozen=True)

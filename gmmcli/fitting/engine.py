@@ -12,8 +12,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import StopReason
+from gmmcli.passes.sums import SufficientStatistics
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.draws import row_uniforms
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Batch, Request
-from gmmcli.fitting.layout import PreparedBlock
-from gmmcli.fitting.missing import Patterns, by_pattern, pass_by_pattern
-from gmmcli.fitting.one_pass import one_pass
-from gmmcli.fitting.prepared import PreparedData
-from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.passes.draws import row_uniforms
+from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.missing import Patterns, by_pattern, pass_by_pattern
+from gmmcli.passes.one_pass import one_pass
+from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.sums import SufficientStatistics
 
 Answer = SufficientStatistics | NumericalError
 

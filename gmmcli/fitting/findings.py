@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family
-from gmmcli.fitting.survey import Survey
-from gmmcli.mixture import GaussianMixture
-from gmmcli.names import listing
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.survey import Survey
+from gmmcli.storage.names import listing
 
 COLLINEAR = 1e-9  # an eigenvalue of the correlation matrix below this is a linear relation between columns
 TAKES_PART = 0.01  # least coefficient of a column in such a relation, between standardised columns

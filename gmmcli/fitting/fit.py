@@ -10,35 +10,34 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block
 from gmmcli.errors import InputError, NumericalError
 from gmmcli.families import get_family
+from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.coordinates import Affine
-from gmmcli.fitting import initialise
+from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.certainty import certainty
-from gmmcli.fitting.device import float32_products
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.prior import Prior
-from gmmcli.fitting.race import Keeper, Race
 from gmmcli.fitting.result import FitResult, RestartResult
 from gmmcli.fitting.rows import Coordinates, SurveyedRows
 from gmmcli.fitting.scoring import score_rows
-from gmmcli.fitting.selection import heaviest_first, rank
-from gmmcli.fitting.statistics import SufficientStatistics
+from gmmcli.fitting.search import Keeper, Race
+from gmmcli.fitting.soundness import heaviest_first, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND
-from gmmcli.fitting.survey import Survey
-from gmmcli.fitting.workers import map_blocks
-from gmmcli.mixture import GaussianMixture
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import Block
+from gmmcli.passes.device import float32_products
+from gmmcli.passes.execution import HERE, Execution
+from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.sums import SufficientStatistics
+from gmmcli.passes.survey import Survey
+from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
 NOISE_SHARE = 0.05  # of the rows that a background is taken to have at the start
 SIDE_BY_SIDE = 2000  # rows of a sample from which on its starts are worth a worker each

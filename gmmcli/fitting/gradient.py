@@ -18,8 +18,8 @@ from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.coroutine import as_generator
 from gmmcli.fitting.engine import Batch, Engine, Request, State
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
+from gmmcli.passes.sums import SufficientStatistics
 
 LINE_SEARCH_PASSES = 25
 

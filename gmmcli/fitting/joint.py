@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gmmcli import incomplete
 from gmmcli.families.base import ByRow, Family, Parameters
-from gmmcli.fitting.kernels.choice import ROUNDING_LIMIT, Reach
-from gmmcli.fitting.prepared import PreparedData
+from gmmcli.model import incomplete
+from gmmcli.passes.kernels.choice import ROUNDING_LIMIT, Reach
+from gmmcli.passes.prepared import PreparedData
 
 CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}  # rows × components, and rows × columns, that are at hand at a time
 

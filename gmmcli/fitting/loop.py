@@ -14,7 +14,7 @@ from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, TIME_LIMIT, StopReason
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 
 ROUNDING = 1e-6  # of a sum of parts of passes
 PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance or the rounding

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gmmcli.families.base import SMALLEST_WEIGHT, Family, Parameters
 from gmmcli.fitting.prior import Prior
-from gmmcli.fitting.statistics import SufficientStatistics
 from gmmcli.fitting.stopping import EM_RATE, hidden_gain
+from gmmcli.passes.sums import SufficientStatistics
 
 
 @dataclass(frozen=True)

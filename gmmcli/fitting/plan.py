@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from gmmcli.fitting.layout import row_bytes
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import fits, largest_sample
-from gmmcli.fitting.race import sample_sizes
 from gmmcli.fitting.rows import LAYING_OUT, SURVEY
+from gmmcli.fitting.search import sample_sizes
+from gmmcli.passes.layout import row_bytes
+from gmmcli.passes.prepared import fits, largest_sample
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block
+from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.coordinates import Affine
-from gmmcli.fitting.conditioning import conditioning, standardisation
-from gmmcli.fitting.device import pass_dtype, resolve_device
-from gmmcli.fitting.execution import HERE, Execution
-from gmmcli.fitting.meter import Metered
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import PreparedData, prepare
 from gmmcli.fitting.side_by_side import Ask, SharedReread
-from gmmcli.fitting.survey import Survey, survey
-from gmmcli.fitting.workers import default_threads
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.passes.block import Block
+from gmmcli.passes.coordinates import conditioning, standardisation
+from gmmcli.passes.device import pass_dtype, resolve_device
+from gmmcli.passes.execution import HERE, Execution
+from gmmcli.passes.meter import Metered
+from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.survey import Survey, survey
+from gmmcli.passes.workers import default_threads, single_intra_op_thread
 
 SURVEY, LAYING_OUT = 2, 1  # readings of the data
 FEW_COLUMNS = 32  # whose covariances, which tell of duplicated columns, cost little beside a reading

@@ -6,10 +6,10 @@ import torch
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
-from gmmcli.fitting.layout import PreparedBlock
-from gmmcli.fitting.prepared import PreparedData
-from gmmcli.reductions import LOG_SUM
-from gmmcli.scores import ScoreCounter, Scores
+from gmmcli.model.reductions import LOG_SUM
+from gmmcli.model.scores import ScoreCounter, Scores
+from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.prepared import PreparedData
 
 
 def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float, threads: int) -> Scores:

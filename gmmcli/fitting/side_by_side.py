@@ -11,12 +11,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gmmcli.blocks import Block
 from gmmcli.errors import GmmError
 from gmmcli.fitting.coroutine import as_generator
-from gmmcli.fitting.layout import LateBlock, Layout, PreparedBlock, Reread
-from gmmcli.fitting.workers import fold_blocks
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.passes.block import Block
+from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, Reread
+from gmmcli.passes.workers import fold_blocks, single_intra_op_thread
 
 R = TypeVar("R")
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmcli.errors import UsageError
-from gmmcli.mixture import GaussianMixture
-from gmmcli.names import one_line
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure, natural_size
 from gmmcli.plot.files import ANIMATED, DPI, check_picture, picture_format, pixels, write_figure, write_whole
 from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

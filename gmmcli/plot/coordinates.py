@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import InputError, UsageError
-from gmmcli.mixture import GaussianMixture
-from gmmcli.names import listing, printable
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.marginal import Marginal
+from gmmcli.storage.names import listing, printable
 
 SHOWN_COLUMNS = 6  # of a grid that nobody chose the columns of
 MOST_COLUMNS = 16  # of a grid

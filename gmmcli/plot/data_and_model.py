@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.axes import density_axis, describe, widened
 from gmmcli.plot.coordinates import Coordinates
 from gmmcli.plot.legends import LONGEST, Key, key_of, many

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gmmcli.addresses import suffix_of
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.files import check_place, is_direct, pending_file
-from gmmcli.names import one_line
+from gmmcli.storage.addresses import suffix_of
+from gmmcli.storage.files import check_place, is_direct, pending_file
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
-from gmmcli.names import printable
 from gmmcli.plot.axes import ROUND, describe, widened
 from gmmcli.plot.room import make_room
 from gmmcli.plot.style import PALETTE, caption, house_style, legend, new_figure, tidy
+from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ def plot_history(
 ) -> Axes:
     """Draws the log-likelihood per row by pass of the restart that was kept; returns the Axes.
 
-    metadata: of a model file, as gmmcli.metadata.describe makes it. Where other restarts ran to the end as well, the
+    metadata: of a model file, as fitting.result.describe makes it. Where other restarts ran to the end as well, the
     levels that they reached are ticks on the right edge, hollow where they are not to be trusted. size: inches, of a
     figure of its own. Raises InputError where the metadata have no history.
     """

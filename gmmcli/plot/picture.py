@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.coordinates import Coordinates, choose_coordinates
 from gmmcli.plot.marginal import Marginal
 from gmmcli.plot.rows import RowSample, sample_rows

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.draws import row_uniforms
 from gmmcli.errors import InputError, UsageError
-from gmmcli.frames import read_table, row_weights
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.frames import read_table, row_weights
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.draws import row_uniforms
 from gmmcli.plot.coordinates import Coordinates
 
 MOST_ROWS = 20_000  # of a picture

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import FAMILIES
-from gmmcli.names import one_line
 from gmmcli.plot.axes import describe, widened
 from gmmcli.plot.beside import write_beside
 from gmmcli.plot.lines import BEYOND, Chart, Family, draw_family, legend_entries, set_vertical
 from gmmcli.plot.room import make_room
 from gmmcli.plot.span import telling_span
 from gmmcli.plot.style import INK, caption, house_style, legend, new_figure, tidy
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

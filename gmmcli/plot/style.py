@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.names import one_line
 from gmmcli.plot.text import FONT, plain, within, wrapped
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmcli.names import one_line
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

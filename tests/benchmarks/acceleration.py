@@ -26,19 +26,19 @@ from statistics import fmean, median, quantiles
 
 import torch
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting import initialise
+from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
-from gmmcli.fitting.conditioning import conditioning
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, run_all
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.prepared import PreparedData, prepare
-from gmmcli.fitting.survey import survey
-from gmmcli.mixture import GaussianMixture
-from gmmcli.threads import single_intra_op_thread
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import TableBlocks
+from gmmcli.passes.coordinates import conditioning
+from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.survey import survey
+from gmmcli.passes.workers import single_intra_op_thread
 from tests.benchmarks.report import add_options, describe, machine, publish
 
 TITLE = "Acceleration on 200 starts"

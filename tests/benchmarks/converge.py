@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gmmcli import GaussianMixture, fit
 from gmmcli.fitting.loop import Run
-from gmmcli.synthetic import random_mixture
+from gmmcli.model.synthetic import random_mixture
 from tests.benchmarks.peers import PEERS, PLAIN_EM, Unable
 from tests.benchmarks.problems import draw, seeded_start
 from tests.benchmarks.report import NOTHING, Table, add_options, describe, figure, machine, progress, publish

@@ -26,7 +26,7 @@ from gmmcli import GaussianMixture
 from gmmcli.data import ReadOptions, Source
 from gmmcli.data.columns import ColumnKind, match_columns, select_columns
 from gmmcli.errors import GmmError
-from gmmcli.model_file import load_model, save_model
+from gmmcli.model.model_file import load_model, save_model
 
 EXAMPLES = 200  # between two looks at the clock
 CELLS = (

@@ -19,7 +19,7 @@ import torch
 import gmmcli
 from gmmcli.families import FAMILIES as ALL_FAMILIES
 from gmmcli.families import GIVEN_VARIANCE
-from gmmcli.synthetic import random_mixture
+from gmmcli.model.synthetic import random_mixture
 from tests.benchmarks.problems import draw
 from tests.benchmarks.report import Table, add_options, describe, machine, publish
 

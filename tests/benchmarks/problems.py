@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gmmcli import GaussianMixture
-from gmmcli.synthetic import generate, random_mixture
+from gmmcli.model.synthetic import generate, random_mixture
 
 OFF_MEAN = 0.5  # how far a start's means are from the truth, in standard deviations, each column
 LLOYD_STEPS = 5

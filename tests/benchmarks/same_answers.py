@@ -26,7 +26,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import torch
 
-from gmmcli.model_file import read_metadata
+from gmmcli.model.model_file import read_metadata
 from tests.s3 import S3
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.blocks import TableBlocks
 from gmmcli.choosing.bootstrap import RatioTest, Resampled, ratio_test, standard_errors
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.fitting.options import FitOptions
+from gmmcli.passes.block import TableBlocks
 
 SAMPLES = 9
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import grid as grids
 from gmmcli.choosing import random_starts
 from gmmcli.choosing.cells import Cause, Cell, best
@@ -23,6 +22,7 @@ from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE, contained, get_family
 from gmmcli.fitting.options import FitOptions
+from gmmcli.passes.block import TableBlocks
 from tests.fitting.test_reference_cells import CELLS
 
 LEARNED = [name for name in FAMILIES if name not in GIVEN_VARIANCE]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.blocks import TableBlocks
 from gmmcli.choosing.holdout import Fold, log_likelihood
+from gmmcli.passes.block import TableBlocks
 
 
 def rows(count: int = 1000) -> torch.Tensor:

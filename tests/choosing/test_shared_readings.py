@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gmmcli.blocks import Block
 from gmmcli.choosing import random_starts
 from gmmcli.choosing.cells import Cell
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
-from gmmcli.fitting.execution import HERE, Execution
 from gmmcli.fitting.options import FitOptions
+from gmmcli.passes.block import Block
+from gmmcli.passes.execution import HERE, Execution
 from tests.fitting.test_scale import LITTLE, NAMES, Case, Counted, Meeting, Process, small
 
 __all__ = ["small"]  # a fixture

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.choosing import random_starts
 from gmmcli.choosing import store as stores
 from gmmcli.choosing.cells import Cause, distrusted
@@ -16,6 +15,7 @@ from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.store import FolderStore
 from gmmcli.fitting.options import FitOptions
+from gmmcli.passes.block import TableBlocks
 
 
 @pytest.fixture

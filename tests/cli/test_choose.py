@@ -15,7 +15,7 @@ import torch
 
 from gmmcli.choosing.cells import Cause, Cell
 from gmmcli.cli.grid_report import _by_cause
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, executable, gmm, ok, process
 
 FAITHFUL, PENGUINS = "sample_data/faithful.csv", "sample_data/penguins.csv"

@@ -154,7 +154,7 @@ def test_blocks_and_workers_add_up(here: Path, monkeypatch: pytest.MonkeyPatch) 
     ok("generate", "-n", "150000", "--truth", "truth.pt", "--labels", "--separation", "2", "-o", "d.parquet")
     said = []
     for workers in (1, 3):
-        monkeypatch.setattr("gmmcli.fitting.workers.default_threads", lambda workers=workers: workers)
+        monkeypatch.setattr("gmmcli.passes.workers.default_threads", lambda workers=workers: workers)
         arguments = ["--compare", "true_component", "--json", "-o", "a.parquet"]
         said.append(ok("assign", "truth.pt", "d.parquet", *arguments).out)
     assert said[0] == said[1]

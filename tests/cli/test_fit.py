@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gmmcli.families import FAMILIES
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import new_files, ok
 
 FAITHFUL = "sample_data/faithful.csv"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gmmcli.data import Source, open_sink
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, ok, shell
 
 MB = 1_000_000

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from gmmcli.mixture import GaussianMixture
-from gmmcli.model_file import load_model
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ROOT, gmm, new_files, ok
 
 KEPT = Path(__file__).parents[1] / "data" / "models"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import gmm, ok
 
 

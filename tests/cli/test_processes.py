@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, new_files, ok
 from tests.cli.torchrun import done, torchrun
 

@@ -14,8 +14,8 @@ from gmmcli.cli.console import Console
 from gmmcli.cli.progress import SHOWN, _Lines, _Picture, pass_line, sparkline
 from gmmcli.errors import NumericalError
 from gmmcli.fitting.loop import PassRecord, Run
-from gmmcli.fitting.meter import Meter
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
+from gmmcli.passes.meter import Meter
 
 STATE: Any = None  # of the engine, which nobody looks at here
 FAILURE = NumericalError("component 3 has 1.2 rows of weight: lower --components or raise --variance-floor")
@@ -151,7 +151,7 @@ class Clock:
 
 def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gmmcli.fitting.meter.time", clock)
+    monkeypatch.setattr("gmmcli.passes.meter.time", clock)
     meter = Meter(total=8_000_000, own=4_000_000)  # of two processes
     assert pass_line(meter) == ""
     parts = meter.over([1_000_000] * 4, lambda rows: rows)
@@ -175,7 +175,7 @@ def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.Monkey
 
 def test_a_short_pass_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gmmcli.fitting.meter.time", clock)
+    monkeypatch.setattr("gmmcli.passes.meter.time", clock)
     meter = Meter(10, 10)
     for _ in meter.over([5, 5], lambda rows: rows):
         clock.now += 0.1

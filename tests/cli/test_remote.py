@@ -21,7 +21,7 @@ from gmmcli.choosing.cells import Cell
 from gmmcli.choosing.store import FolderStore
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.fitting.options import FitOptions
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, Outcome, executable, gmm, new_files, ok
 from tests.cli.test_completion import variables
 from tests.s3 import S3
@@ -286,7 +286,10 @@ def test_completion_leaves_the_network_alone(here: Path, s3: S3, monkeypatch: py
     ("arguments", "unwanted"),
     [
         (["--help"], {"pyarrow", "fsspec", "torch"}),
-        (["fit", str(FAITHFUL), *QUICK, "-o", "m.pt"], {"gmmcli.data.remote", "gmmcli.data.remote_output", "fsspec"}),
+        (
+            ["fit", str(FAITHFUL), *QUICK, "-o", "m.pt"],
+            {"gmmcli.storage.remote", "fsspec"},
+        ),
     ],
 )
 def test_local_files_do_not_wait_for_remote_ones(arguments: list[str], unwanted: set[str], here: Path) -> None:

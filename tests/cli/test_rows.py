@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gmmcli.data import Source
-from gmmcli.model_file import load_model
+from gmmcli.model.model_file import load_model
 from tests.cli.conftest import gmm, new_files, ok
 
 FAITHFUL = "sample_data/faithful.csv"
@@ -39,7 +39,7 @@ def test_any_number_of_workers_writes_the_same_bytes_in_order(
     ]
     outcomes = []
     for workers in (1, 2, 3):
-        monkeypatch.setattr("gmmcli.fitting.workers.default_threads", lambda workers=workers: workers)
+        monkeypatch.setattr("gmmcli.passes.workers.default_threads", lambda workers=workers: workers)
         said = [ok(*command).out for command in commands]
         outcomes.append((said, [Path(f"{name}{suffix}").read_bytes() for name in "das"]))
     assert outcomes[1] == outcomes[0]

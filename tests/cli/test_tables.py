@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from gmmcli.cli.console import Table
 from gmmcli.cli.tables import component_table, correlation_table, deviation_table
 from gmmcli.families import FAMILIES
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 
 LONG = "household_income_of_all_members_in_thousands_of_dollars"
 WIDTHS = (60, 80, 200)

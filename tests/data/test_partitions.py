@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gmmcli.blocks import Share
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.header import header
 from gmmcli.data.partitions import files_below, partition_of
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
+from gmmcli.passes.block import Share
 from tests.data.conftest import cells, passed
 
 pytestmark = pytest.mark.usefixtures("budget")

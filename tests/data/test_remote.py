@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gmmcli.addresses import masked
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.header import header
 from gmmcli.data.inputs import expand
-from gmmcli.data.remote import remote
 from gmmcli.data.sink import open_sink
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
-from gmmcli.files import PendingFile, pending_file
+from gmmcli.storage.addresses import masked
+from gmmcli.storage.files import PendingFile, pending_file
+from gmmcli.storage.remote import remote
 from tests.data.conftest import cells
 from tests.s3 import S3
 
@@ -395,7 +395,7 @@ def test_hadoop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
     def fails(address: str) -> None:
         raise OSError("Unable to load libjvm\n/usr/lib/jvm: no such file\n")
 
-    monkeypatch.setattr("gmmcli.data.remote._root", fails)
+    monkeypatch.setattr("gmmcli.storage.remote._root", fails)
     with pytest.raises(UsageError, match=r"hdfs://h:1/a\.csv: hdfs needs Java and .*: Unable to load libjvm$"):
         Source(["hdfs://h:1/a.csv"])
 
@@ -404,7 +404,7 @@ def test_fsspec_is_taken_where_pyarrow_was_built_without_a_scheme(monkeypatch: p
     def fails(address: str) -> None:
         raise pa.ArrowNotImplementedError("built without it")
 
-    monkeypatch.setattr("gmmcli.data.remote._root", fails)
+    monkeypatch.setattr("gmmcli.storage.remote._root", fails)
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UsageError, match=r"gs://b/a\.csv: not all is installed that this scheme needs: .*gcsfs"):
         Source(["gs://b/a.csv"])

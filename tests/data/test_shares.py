@@ -13,11 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmmcli.blocks import Block, Share
 from gmmcli.data.ipc_headers import batch_sizes
 from gmmcli.data.source import Source
 from gmmcli.data.source_blocks import Missing, SourceBlocks
 from gmmcli.errors import InputError
+from gmmcli.passes.block import Block, Share
 from tests.data.conftest import stdin
 
 pytestmark = pytest.mark.usefixtures("budget")

@@ -15,12 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError, UsageError
+from gmmcli.passes.block import TableBlocks
 from tests.data.conftest import cells, passed, stdin
 
 pytestmark = pytest.mark.usefixtures("budget")

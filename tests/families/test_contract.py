@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gmmcli.compiled import compiled
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES, get_family
+from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters, Unconstrained
-from gmmcli.families.coordinates import Affine
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.compiled import compiled
 from tests import reference
 from tests.conftest import assert_near, to_moments, to_parameters
 

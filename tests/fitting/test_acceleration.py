@@ -23,10 +23,10 @@ from gmmcli.fitting.evaluate import Answer, Evaluator
 from gmmcli.fitting.loop import Limits, Run, run_all
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import ACCELERATIONS
-from gmmcli.fitting.prepared import PreparedData
+from gmmcli.fitting.result import describe
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.stopping import CONVERGED
-from gmmcli.metadata import describe
+from gmmcli.passes.prepared import PreparedData
 from tests import reference
 from tests.benchmarks.acceleration import PLAIN, SUITE, Course, courses, lower
 from tests.conftest import ask, inner_rows, prepare_rows, run_engine, to_parameters

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gmmcli.draws import generator
 from gmmcli.families import get_family
-from gmmcli.fitting import clusters, initialise
+from gmmcli.fitting import clusters
+from gmmcli.fitting import starts as initialise
+from gmmcli.passes.draws import generator
 from tests.conftest import prepare_rows
 
 

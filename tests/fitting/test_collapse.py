@@ -10,7 +10,7 @@ from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.collapse import begun_again, without, worst_explained
-from gmmcli.fitting.selection import find_flaw
+from gmmcli.fitting.soundness import find_flaw
 from tests import reference
 from tests.conftest import inner_rows, prepare_rows, to_parameters
 

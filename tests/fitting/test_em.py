@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gmmcli.blocks import TableBlocks
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM, EMState
@@ -21,9 +20,10 @@ from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT
+from gmmcli.passes.block import TableBlocks
+from gmmcli.passes.prepared import PreparedData
 from tests import reference
 from tests.conftest import ask, assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
 

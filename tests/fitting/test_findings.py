@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 import gmmcli
-from gmmcli.contrasts import contrasts, nearest
 from gmmcli.errors import InputError
 from gmmcli.fitting import certainty as certainties
 from gmmcli.fitting.findings import collinear_columns
+from gmmcli.model.contrasts import contrasts, nearest
 
 
 def rows(count: int, dims: int, seed: int = 1) -> Tensor:

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.blocks import TableBlocks
 from gmmcli.errors import InputError, NotConvergedError, NumericalError, UsageError
 from gmmcli.families import FAMILIES
-from gmmcli.fitting import initialise
+from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import TableBlocks
 
 
 def clusters(rows: int = 300, dims: int = 2, seed: int = 0) -> torch.Tensor:

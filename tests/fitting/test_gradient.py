@@ -18,8 +18,8 @@ from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.gradient import LBFGS, Adam, DescentState, remaining_by_em
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.prepared import PreparedData
 from gmmcli.fitting.stopping import CONVERGED, SCHEDULE_END
+from gmmcli.passes.prepared import PreparedData
 from tests import reference
 from tests.conftest import ask, assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
 

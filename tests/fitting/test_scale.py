@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli.blocks import Block, TableBlocks
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES
-from gmmcli.fitting import prepared, race
-from gmmcli.fitting.execution import Execution
+from gmmcli.fitting import search as race
 from gmmcli.fitting.fit import fit_blocks
-from gmmcli.fitting.group import Group
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.result import FitResult
-from gmmcli.metadata import describe
+from gmmcli.fitting.result import FitResult, describe
+from gmmcli.passes import prepared
+from gmmcli.passes.block import Block, TableBlocks
+from gmmcli.passes.execution import Execution
+from gmmcli.passes.group import Group
 
 NAMES = ["a", "b", "c"]
 LITTLE = Execution(memory=lambda: 1)
@@ -146,7 +146,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "SAMPLE_NUMBERS", 1)
     monkeypatch.setattr(prepared, "SAMPLE_ROWS", 600)
     monkeypatch.setattr(race, "SAMPLE_ROWS", 100)
-    monkeypatch.setattr("gmmcli.fitting.initialise.SAMPLE_ROWS", 300)
+    monkeypatch.setattr("gmmcli.fitting.starts.SAMPLE_ROWS", 300)
     monkeypatch.setattr("gmmcli.fitting.certainty.ROWS", 500)
 
 

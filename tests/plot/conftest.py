@@ -15,9 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Polygon
 from torch import Tensor
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.model.synthetic import random_mixture
 from gmmcli.plot.style import figure_of
-from gmmcli.synthetic import random_mixture
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 import gmmcli
 from gmmcli.errors import InputError, UsageError
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot import data_figure, plot_data_and_model
 from gmmcli.plot.coordinates import SHOWN_COLUMNS
 from gmmcli.plot.legends import CONTOUR, ELLIPSE
@@ -84,7 +84,7 @@ def test_two_columns_have_points_ellipses_and_contours() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_contours_hold_their_share_and_are_not_clipped(seed: int) -> None:
-    model = gmmcli.synthetic.random_mixture(dims=2, components=4, seed=seed)  # type: ignore[attr-defined]
+    model = gmmcli.model.synthetic.random_mixture(dims=2, components=4, seed=seed)  # type: ignore[attr-defined]
     ax = finish(plot_data_and_model(None, model))
     (contours,) = [c for c in ax.collections if type(c).__name__ == "QuadContourSet"]
     levels = np.asarray(contours.levels)  # type: ignore[attr-defined]

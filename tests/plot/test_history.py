@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import gmmcli
 from gmmcli.errors import InputError
-from gmmcli.metadata import describe
+from gmmcli.fitting.result import describe
 from gmmcli.plot import plot_history
 from tests.plot.conftest import finish, lines
 

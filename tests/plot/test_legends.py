@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot import data_figure, plot_data_and_model
 from gmmcli.plot.room import settle
 from gmmcli.plot.style import BARS, INK, figure_of, label

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gmmcli.mixture import GaussianMixture
+from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot import crowded, data_figure, figure_of, plot_selection, roomy_size
 from gmmcli.plot.room import LEAST, SLACK, Size
 from gmmcli.plot.text import text_size, within, wrapped

@@ -1,0 +1,430 @@
+"""GaussianMixture: a fitted or given mixture as a torch module, in the units of the data.
+
+p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated in log space throughout, from differences to the means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gmmcli.errors import InputError
+from gmmcli.families import get_family
+from gmmcli.families.base import Family, Parameters
+from gmmcli.model import incomplete
+from gmmcli.model.densities import COMPILED_ROWS, chunk_rows, reduced
+from gmmcli.model.frames import Rows, Wrap, read_table
+from gmmcli.model.reductions import (
+    LOG_SUM,
+    LOG_SUM_AND_ENTROPY,
+    MOST_PROBABLE,
+    SHARES,
+    Reduce,
+    Reduction,
+    by_chunks,
+    padded,
+)
+
+
+class GaussianMixture(nn.Module):
+    """A mixture of K Gaussians in D columns, of one covariance family.
+
+    Data may be a tensor, a numpy array, a pandas DataFrame or a pyarrow Table; results come back in kind, pandas
+    objects on the DataFrame's index, and frames are matched to `columns` by name. With tensors everything is
+    differentiable in the data and in the parameters; torch.inference_mode() saves time. What a row gets depends on
+    that row alone, to the bit.
+
+    Args:
+        weights: (K,) π, non-negative, summing to 1.
+        means: (K, D).
+        scale: the family's own parameter, J first (J = K, or 1 where the covariance is shared): `scale_tril`
+            (J, D, D) for full and tied, `variances` (J, D) for diagonal, (J,) for isotropic and constant.
+        family: a name in FAMILIES.
+        columns: names of the D columns, or None.
+        shift, std: (D,) each: means and scale are in units of (x − shift) / std; None for plain units.
+        background: weight of a component of uniform density over `box`, (2, D) least and greatest values in the
+            units of the data; None for none. The weights sum to 1 with it. As a component it counts as −1.
+
+    Raises:
+        InputError: when the parameters are not those of a mixture.
+
+    >>> model = GaussianMixture([0.5, 0.5], [[-2.0], [2.0]], [[1.0], [1.0]], family="diagonal")
+    >>> model.assign(torch.tensor([[-1.0], [3.0]]))
+    tensor([0, 1])
+    """
+
+    def __init__(
+        self,
+        weights: Tensor | Sequence[float],
+        means: Tensor | Sequence[Sequence[float]],
+        scale: Tensor | Sequence[Any],
+        family: str = "full",
+        *,
+        columns: Sequence[str] | None = None,
+        shift: Tensor | None = None,
+        std: Tensor | None = None,
+        background: Tensor | float | None = None,
+        box: Tensor | Sequence[Sequence[float]] | None = None,
+    ):
+        super().__init__()
+        self.kind: Family = get_family(family)
+        given = (weights, means, scale) if background is None else (weights, means, scale, background)
+        p = Parameters(*(torch.as_tensor(t, dtype=torch.float64).detach().clone() for t in given))
+        self.kind.validate(p)
+        total = p.weights.sum() if p.background is None else p.weights.sum() + p.background
+        if abs(float(total) - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
+            p = p.beside(p.background)
+        if columns is not None and len(columns) != p.dims:
+            raise InputError(f"{len(columns)} column names for {p.dims} columns")
+        self.columns = None if columns is None else tuple(columns)
+        self.weights = nn.Parameter(p.weights)
+        self.inner_means = nn.Parameter(p.means)
+        self.inner_scale = nn.Parameter(p.scale)
+        self.shift: Tensor
+        self.std: Tensor
+        plain = torch.zeros(p.dims, dtype=torch.float64), torch.ones(p.dims, dtype=torch.float64)
+        self.register_buffer("shift", plain[0] if shift is None else torch.as_tensor(shift).double().clone())
+        self.register_buffer("std", plain[1] if std is None else torch.as_tensor(std).double().clone())
+        if self.shift.shape != (p.dims,) or self.std.shape != (p.dims,):
+            raise InputError(f"shift and std must have shape ({p.dims},)")
+        if not bool((self.shift.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
+            raise InputError("shift and std must be finite, and std positive")
+        self.background = None if p.background is None else nn.Parameter(p.background)
+        self.box: Tensor | None
+        self.register_buffer("box", None if box is None else torch.as_tensor(box).double().clone())
+        self._check_box(p.dims)
+        self._rows_seen = 0  # in inference mode: of many rows the loop over chunks is compiled
+
+    @classmethod
+    def from_covariances(
+        cls,
+        weights: Tensor | Sequence[float],
+        means: Tensor | Sequence[Sequence[float]],
+        covariances: Tensor | Sequence[Any],
+        family: str = "full",
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> GaussianMixture:
+        """A mixture from (K, D, D) covariances; where the family shares them, their weighted mean is taken."""
+        kind = get_family(family)
+        tensors = (torch.as_tensor(t, dtype=torch.float64) for t in (weights, means, covariances))
+        p = kind.from_moments(*tensors)
+        return cls(p.weights, p.means, p.scale, family, columns=columns)
+
+    def _check_box(self, dims: int) -> None:
+        if (self.box is None) != (self.background is None):
+            raise InputError("a background needs a box, and a box a background")
+        if self.box is None:
+            return
+        if self.box.shape != (2, dims):
+            raise InputError(f"the box of the background has shape {tuple(self.box.shape)}: it must be (2, {dims})")
+        if not bool((self.box.isfinite().all(0) & (self.box[0] < self.box[1])).all()):
+            raise InputError("the box of the background must be finite, and of positive width in every column")
+
+    @torch.no_grad()
+    def ordered(self, order: Sequence[int]) -> GaussianMixture:
+        """The same mixture, its components in this order."""
+        places = torch.as_tensor(order)
+        scale = self.inner_scale if self.kind.shared else self.inner_scale[places]
+        return GaussianMixture(
+            self.weights[places],
+            self.inner_means[places],
+            scale,
+            self.family,
+            columns=self.columns,
+            shift=self.shift,
+            std=self.std,
+            background=self.background,
+            box=self.box,
+        )
+
+    # ---- what it is ---------------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> str:
+        """Name of the covariance family."""
+        return self.kind.name
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return self.inner_means.shape[0]
+
+    @property
+    def dims(self) -> int:
+        """D."""
+        return self.inner_means.shape[1]
+
+    @property
+    def standardised(self) -> bool:
+        """Whether its parameters are those of z-scores of the columns."""
+        return bool((self.shift != 0).any() or (self.std != 1).any())
+
+    @property
+    def means(self) -> Tensor:
+        """(K, D) in the units of the data."""
+        return self.shift + self.std * self.inner_means
+
+    @property
+    def covariances(self) -> Tensor:
+        """(K, D, D) in the units of the data."""
+        inner = self.kind.covariances(self.inner_scale, self.dims)
+        return (self.std[:, None] * inner * self.std).expand(self.components, -1, -1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Free parameters, as the information criteria count them: 2 for a background, its weight and its volume."""
+        return self.kind.parameter_count(self.components, self.dims) + (0 if self.background is None else 2)
+
+    @property
+    def component_names(self) -> list[str]:
+        """`0` to `K − 1`, then `noise` where there is a background: what the columns of `responsibilities` are of."""
+        return [*(str(k) for k in range(self.components)), *(["noise"] if self.background is not None else [])]
+
+    def numbered(self, places: Tensor) -> Tensor:
+        """Components by their places among the columns of `responsibilities`, int64: −1 is the background."""
+        return places if self.background is None else torch.where(places == self.components, -1, places)
+
+    @property
+    def parameters_inner(self) -> Parameters:
+        """Weights, means and scale in the model's inner units, (x − shift) / std."""
+        return Parameters(self.weights, self.inner_means, self.inner_scale, self.background)
+
+    def extra_repr(self) -> str:
+        """What `repr` shows."""
+        names = "" if self.columns is None else f", columns={list(self.columns)}"
+        return f"family={self.family!r}, components={self.components}, dims={self.dims}{names}"
+
+    # ---- densities ----------------------------------------------------------------------------------------
+
+    # marginal: a row with missing cells (NaN) is taken by those that it has, the others integrated out.
+
+    def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
+        """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
+        (log_prob,), wrap = self._map(data, LOG_SUM, marginal)
+        return wrap.vector(log_prob - self.std.log().sum(), "log_likelihood")
+
+    def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
+        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
+        (log_prob, entropy), wrap = self._map(data, LOG_SUM_AND_ENTROPY, marginal)
+        log_prob = log_prob - self.std.log().sum()
+        return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
+
+    def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
+        """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K); with `marginal`, p(k | x_o).
+
+        That of a background is one more column, the last.
+        """
+        (shares,), wrap = self._map(data, SHARES, marginal)
+        return wrap.matrix(shares.mT, [f"probability_{name}" for name in self.component_names])
+
+    def assign(self, data: Rows, *, marginal: bool = False) -> Any:
+        """The most probable component of each row, (N,) int64; see most_probable."""
+        return self.most_probable(data, marginal=marginal)[0]
+
+    def most_probable(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
+        """The most probable component of each row, (N,) int64, −1 for the background, and its probability, (N,).
+
+        Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
+        """
+        (probability, component), wrap = self._map(data, MOST_PROBABLE, marginal)
+        component = self.numbered(component)
+        bad = int(probability.isnan().sum())
+        if bad:
+            raise InputError(f"{bad} rows have missing cells: no component can be assigned to them")
+        return wrap.vector(component, "component"), wrap.vector(probability, "probability")
+
+    @torch.no_grad()
+    def impute(self, data: Rows, *, draw: bool = False, generator: torch.Generator | None = None) -> Any:
+        """The rows with their missing cells (NaN) filled, (N, D): observed cells keep their bits.
+
+        Filled with the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
+        `draw`, with cells drawn, together for each row, from p(x_m | x_o).
+        """
+        x, wrap = self._read(data)
+        lacks = x.isnan()
+        rows = lacks.any(1)
+        draws = None
+        if draw:
+            like: dict[str, Any] = {"generator": generator, "dtype": x.dtype, "device": x.device}
+            count = int(rows.sum())
+            draws = torch.rand(count, **like), torch.randn(count, self.dims, **like)
+        found = x.clone()
+        found[rows] = self.impute_rows(x[rows], draws)
+        return wrap.matrix(found, self.columns or [f"x{d + 1}" for d in range(self.dims)])
+
+    @torch.no_grad()
+    def impute_rows(
+        self,
+        x: Tensor,  # (B, D)
+        draws: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
+        (shares,), _ = self._map(x, SHARES, marginal=True)
+        box = None if self.box is None else (self.box - self.shift) / self.std
+        z = incomplete.filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, shares, box, draws)
+        return torch.where(x.isnan(), self.shift + self.std * z, x)
+
+    def forward(self, data: Rows) -> Any:
+        """Same as `log_prob`."""
+        return self.log_prob(data)
+
+    def predict(self, data: Rows) -> Any:
+        """Alias of `assign`, scikit-learn's name."""
+        return self.assign(data)
+
+    def predict_proba(self, data: Rows) -> Any:
+        """Alias of `responsibilities`, scikit-learn's name."""
+        return self.responsibilities(data)
+
+    def score_samples(self, data: Rows) -> Any:
+        """Alias of `log_prob`, scikit-learn's name."""
+        return self.log_prob(data)
+
+    @torch.no_grad()
+    def score(self, data: Rows) -> float:
+        """Mean log-likelihood in nats per row, as scikit-learn's `score`."""
+        x, _ = self._read(data)
+        return float(self.log_prob(x).mean())
+
+    # ---- information criteria -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def bic(self, data: Rows) -> float:
+        """Bayesian information criterion −2 log L + df log N; the lower the better."""
+        x, _ = self._read(data)
+        return float(-2 * self.log_prob(x).sum()) + self.parameter_count * math.log(len(x))
+
+    @torch.no_grad()
+    def aic(self, data: Rows) -> float:
+        """Akaike information criterion −2 log L + 2 df; the lower the better."""
+        x, _ = self._read(data)
+        return float(-2 * self.log_prob(x).sum()) + 2 * self.parameter_count
+
+    @torch.no_grad()
+    def icl(self, data: Rows) -> float:
+        """Integrated completed likelihood, BIC + 2 Σ_n entropy(r_n): BIC that charges for overlap."""
+        x, _ = self._read(data)
+        log_prob, entropy = self.log_prob_and_entropy(x)
+        return float(2 * (entropy.sum() - log_prob.sum())) + self.parameter_count * math.log(len(x))
+
+    # ---- samples and other views --------------------------------------------------------------------------
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """n rows drawn from the mixture, (n, D); not differentiable."""
+        return self.sample_labelled(n, generator=generator)[0]
+
+    @torch.no_grad()
+    def sample_labelled(self, n: int, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n rows drawn from the mixture, (n, D), and the components they came from, (n,) int64."""
+        if n < 0:
+            raise InputError(f"cannot draw {n} rows")
+        device, dtype = self.weights.device, self.weights.dtype
+        shares = self.weights if self.background is None else torch.cat([self.weights, self.background[None]])
+        cumulative = shares.cumsum(0)
+        draw = torch.rand(n, generator=generator, dtype=dtype, device=device) * cumulative[-1]
+        labels = torch.searchsorted(cumulative, draw, right=True).clamp_max(len(shares) - 1)
+        noise = torch.randn(n, self.dims, generator=generator, dtype=dtype, device=device)
+        own = labels.clamp_max(self.components - 1)
+        x = self.shift + self.std * (self.inner_means[own] + self.kind.colour(self.inner_scale, own, noise))
+        if self.box is None:
+            return x, labels
+        uniform = labels == self.components
+        anywhere = self.box[0] + (self.box[1] - self.box[0]) * torch.special.ndtr(noise)
+        return torch.where(uniform[:, None], anywhere, x), torch.where(uniform, -1, labels)
+
+    def to_distribution(self) -> torch.distributions.MixtureSameFamily:
+        """The same mixture as torch.distributions' MixtureSameFamily of MultivariateNormal, in data units.
+
+        Raises InputError for a mixture with a background, which is no normal.
+        """
+        if self.background is not None:
+            raise InputError("a mixture with a background is not a mixture of normals alone")
+        covariances = self.kind.covariances(self.inner_scale, self.dims)
+        factor = self.std[:, None] * torch.linalg.cholesky(covariances)
+        return torch.distributions.MixtureSameFamily(
+            torch.distributions.Categorical(probs=self.weights),
+            torch.distributions.MultivariateNormal(self.means, scale_tril=factor.expand(self.components, -1, -1)),
+        )
+
+    # ---- helpers ------------------------------------------------------------------------------------------
+
+    def _read(self, data: Rows) -> tuple[Tensor, Wrap]:
+        x, wrap = self._table(data)
+        return x.to(self.weights.dtype), wrap
+
+    def _table(self, data: Rows) -> tuple[Tensor, Wrap]:
+        named = not isinstance(data, Tensor) and self.columns is not None
+        x, _, wrap = read_table(data, self.columns if named else None)
+        if x.shape[1] != self.dims:
+            raise InputError(f"data has {x.shape[1]} columns: the model has {self.dims}")
+        return x.to(self.weights.device), wrap
+
+    def _map(self, data: Rows, reduction: Reduction, marginal: bool = False) -> tuple[Sequence[Tensor], Wrap]:
+        """What the reduction makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
+
+        The densities are in the model's inner units. What will leave torch needs no gradients.
+        """
+        x, wrap = self._table(data)
+        inference = torch.is_inference_mode_enabled()
+        reduce = reduction.in_place if inference else reduction.differentiable
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
+            if self.background is not None:
+                return self._map_by_chunks(x, reduce, marginal), wrap
+            lacking = x.isnan().any(1) if marginal else None
+            if lacking is None or not bool(lacking.any()):
+                return self._map_complete(x, reduce, inference), wrap
+            some = self._map_by_chunks(x[lacking], reduce, marginal)
+            others = self._map_complete(x[~lacking], reduce, inference)
+        answers = [answer.new_empty(*answer.shape[:-1], len(x)) for answer in some]
+        for rows, parts in ((lacking, some), (~lacking, others)):
+            places = rows.nonzero()[:, 0]
+            answers = [answer.index_copy(-1, places, part) for answer, part in zip(answers, parts, strict=True)]
+        return answers, wrap
+
+    def _map_complete(self, x: Tensor, reduce: Reduce, inference: bool) -> Sequence[Tensor]:
+        self._rows_seen += len(x) if inference else 0
+        compile = inference and self._rows_seen >= COMPILED_ROWS
+        return reduced(self.kind, self.parameters_inner, self.shift, self.std, x, reduce, compile=compile)
+
+    def _map_by_chunks(self, x: Tensor, reduce: Reduce, marginal: bool) -> Sequence[Tensor]:
+        """Of rows that may lack cells, or beside a background."""
+        log_joint = self.kind.log_joint_by_row(self.parameters_inner)
+
+        def joint_of(rows: Tensor) -> Tensor:
+            rows = rows.to(self.weights.dtype).contiguous()  # sums along a row are those of the row alone
+            if marginal and bool(rows.isnan().any()):
+                return padded(self._log_joint_of_cells(rows))
+            joint = log_joint(((rows - self.shift) / self.std).mT.contiguous())
+            return padded(joint if self.background is None else self._beside_background(joint, rows))
+
+        return by_chunks(x, self._chunk_rows, joint_of, reduce)
+
+    @property
+    def _chunk_rows(self) -> int:
+        return chunk_rows(self.weights.device, max(self.components, self.dims))
+
+    def _log_joint_of_cells(self, rows: Tensor) -> Tensor:
+        """The log joint densities (K, B) of the cells that are there, in units such as all cells have."""
+        joint = incomplete.log_joint(self.kind, self.parameters_inner, (rows - self.shift) / self.std)
+        if self.background is not None:
+            joint = self._beside_background(joint, rows)
+        return joint + torch.where(rows.isnan(), self.std.log(), 0).sum(1)
+
+    def _beside_background(
+        self,
+        joint: Tensor,  # (K, B)
+        rows: Tensor,  # (B, D)
+    ) -> Tensor:
+        """The log joint densities with that of the background, (K + 1, B): over the cells that are there."""
+        assert self.box is not None
+        assert self.background is not None
+        low, high = self.box
+        missing = rows.isnan()
+        widths = torch.where(missing, 0, ((high - low) / self.std).log()).sum(1)
+        inside = (((rows >= low) & (rows <= high)) | missing).all(1)
+        return torch.cat([joint, torch.where(inside, self.background.log() - widths, -math.inf)[None]])

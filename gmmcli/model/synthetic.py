@@ -1,0 +1,236 @@
+"""Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
+
+- `random_mixture`: a mixture of given family and size, its components apart by a given separation if wanted.
+- `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
+
+Both depend on their arguments alone, and not on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import UsageError
+from gmmcli.families import FAMILIES, get_family
+from gmmcli.families.base import Family
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.draws import generator
+from gmmcli.passes.workers import single_intra_op_thread
+
+BLOCK_ROWS = 1 << 16  # most rows of a block, and most numbers in it
+BLOCK_NUMBERS = 1 << 21
+CHUNK_NUMBERS = 1 << 22  # in a chunk of covariances, and in the differences of a batch of means
+MOST_NUMBERS = 1 << 29  # in all covariances, or all means: 4 GiB
+
+UNIFORM_SHARE = 0.25  # of every weight: what keeps it from 0
+SIZES = (0.45, 1.0)  # range of a component's overall standard deviation,
+STRETCHES = (2 / 3, 1.5)  # and of what multiplies it along each principal axis
+
+RESTARTS = 100  # attempts at placing all means
+BATCHES = (1, 8, 64, 512, 4096)  # candidates for a mean, tried together, before an attempt is given up
+# Costs are in differences of two coordinates, not in seconds: what is refused must not depend on the machine.
+DRAW_COST = 4  # of drawing a coordinate
+BATCH_COST = 100_000  # of trying a batch, however small
+SPARE_COST = 1 << 27  # allowed beyond twice the cost of placing all at the first try: about half a second
+
+
+def random_mixture(
+    *,
+    components: int = 5,
+    dims: int = 2,
+    family: str = "full",
+    radius: float = 8.0,
+    variance: float | None = None,
+    separation: float | None = None,
+    seed: int = 42,
+) -> GaussianMixture:
+    """A random mixture of K components in columns x1..xD, heaviest first.
+
+    Weights π = ¼/K + ¾ Dirichlet(1, ..., 1), so that each is at least 1/(4K): 0.05 for K = 5. Means are
+    uniform in [−radius, radius]^D. A covariance is Q diag(s² t²) Qᵀ, its s log-uniform in [0.45, 1], each t
+    in [2/3, 1.5], so that standard deviations lie between 0.3 and 1.5, and Q a random orientation, or I where
+    the family has none; then the nearest that the family has. Where the family's variance is not learned, it
+    is `variance` (default 1). A seed gives the same weights for every family and, without a separation, the
+    same means.
+
+    separation: c of ‖μ_i − μ_j‖ ≥ c (√λmax_i + √λmax_j) for all pairs i ≠ j, λmax the largest eigenvalue of
+    a Σ. Means are then drawn one at a time, the widest component's first, and drawn again until far enough
+    from those before.
+
+    Raises UsageError that names the option: for values out of range, an unknown family, a variance for a
+    family that has its own, or where no room was found for the separation in a bounded number of draws.
+    """
+    kind = get_family(family)
+    _check_sizes(kind, components, dims)
+    _check_number("--radius", radius, positive=True)
+    if variance is not None:
+        _check_number("--variance", variance, positive=True)
+        if kind.learned:
+            given = ", ".join(name for name in FAMILIES if not get_family(name).learned)
+            raise UsageError(f"--variance {variance:g}: it is only for family {given}: leave it out")
+    if separation is not None:
+        _check_number("--separation", separation, positive=False)
+    with single_intra_op_thread():
+        weights = _random_weights(components, seed)
+        if kind.learned:
+            scale = _random_scale(kind, components, dims, seed)
+        else:
+            scale = kind.from_covariances((variance or 1.0) * torch.eye(dims, dtype=torch.float64)[None])
+        reach = (separation or 0.0) * kind.eigenvalue_range(scale)[1].sqrt().expand(components)
+        means = _random_means(reach, dims, radius, seed)
+    if means is None:
+        raise UsageError(
+            f"--separation {separation:g}: no room found for --components {components} with "
+            f"--dims {dims} within --radius {radius:g}: raise --radius, or lower --separation or --components"
+        )
+    return GaussianMixture(weights, means, scale, family, columns=[f"x{d + 1}" for d in range(dims)])
+
+
+def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Rows drawn from a mixture on the CPU, as blocks (first row, x (B, D), components (B,) int64).
+
+    x is float64 in the units of the data. Exactly `samples` rows in all, in random order, as the component of
+    each is drawn anew. Every block but the last has `block_rows(D)` rows, and each a generator of its own for
+    (seed, "generate", block number): memory is bounded, and the first n rows are the same however many are
+    asked for. Raises UsageError at once for fewer samples than 1.
+    """
+    return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
+
+
+@dataclass(frozen=True)
+class DrawnBlock:
+    """A block to be drawn: its number, the number of its first row, and its rows."""
+
+    index: int
+    first_row: int
+    rows: int
+
+
+def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
+    """The blocks of `generate`, which any thread may draw. Raises UsageError at once for fewer samples than 1."""
+    if samples < 1:
+        raise UsageError(f"--samples {samples}: give at least 1")
+    size = block_rows(dims)
+    return (DrawnBlock(i, first, min(size, samples - first)) for i, first in enumerate(range(0, samples, size)))
+
+
+def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
+    """The rows of a block, as `generate` gives them."""
+    # The last block is drawn whole too, lest its rows depend on how many are wanted.
+    with single_intra_op_thread():
+        x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
+    return block.first_row, x[: block.rows], labels[: block.rows]
+
+
+def block_rows(dims: int) -> int:
+    """Rows of a block of `generate`: 65536, or fewer where D > 32, but at least 1."""
+    return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // dims))
+
+
+def _check_sizes(kind: Family, components: int, dims: int) -> None:
+    for option, value in (("--components", components), ("--dims", dims)):
+        if value < 1:
+            raise UsageError(f"{option} {value}: give at least 1")
+    numbers = max(math.prod(kind.scale_shape(components, dims)), components * dims, dims * dims)
+    if numbers > MOST_NUMBERS:
+        raise UsageError(
+            f"--components {components} and --dims {dims} need {8 * numbers / 2**30:.3g} GiB "
+            "for the parameters: lower one of them"
+        )
+
+
+def _check_number(option: str, value: float, *, positive: bool) -> None:
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        least = "above 0" if positive else "of at least 0"
+        raise UsageError(f"{option} {value:g}: give a finite number {least}")
+
+
+def _random_weights(components: int, seed: int) -> Tensor:
+    draws = torch.empty(components, dtype=torch.float64).exponential_(generator=generator(seed, "weights"))
+    weights = UNIFORM_SHARE / components + (1 - UNIFORM_SHARE) * draws / draws.sum()
+    return weights.sort(descending=True).values
+
+
+def _random_scale(kind: Family, components: int, dims: int, seed: int) -> Tensor:
+    """The family's scale for J random covariances, a few at a time."""
+    g = generator(seed, "covariances")
+    count, chunk = kind.sharing(components), max(1, CHUNK_NUMBERS // dims**2)
+    scales = []
+    for first in range(0, count, chunk):
+        number = min(chunk, count - first)
+        std = _log_uniform(SIZES, (number, 1), g) * _log_uniform(STRETCHES, (number, dims), g)
+        if kind.coordinates == "whitened":
+            axes = torch.linalg.qr(torch.randn(number, dims, dims, dtype=torch.float64, generator=g)).Q
+            root = axes * std[:, None, :]
+            covariances = root @ root.mT
+        else:  # rotated and cut back to the family, the variances of many columns would be nearly equal
+            covariances = std.square().diag_embed()
+        scales.append(kind.from_covariances(covariances))
+    return torch.cat(scales)
+
+
+def _log_uniform(bounds: tuple[float, float], shape: tuple[int, ...], g: torch.Generator) -> Tensor:
+    low, high = (math.log(bound) for bound in bounds)
+    return (low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=g)).exp()
+
+
+def _random_means(
+    reach: Tensor,  # (K,)
+    dims: int,
+    radius: float,
+    seed: int,
+) -> Tensor | None:
+    """Means (K, D) with ‖μ_i − μ_j‖ ≥ reach_i + reach_j, or None when none were found."""
+    g = generator(seed, "means")
+    components = len(reach)
+    if not bool((reach > 0).any()):
+        return _uniform(components, dims, radius, g)
+    order = reach.argsort(descending=True, stable=True)
+    reach = reach[order]
+    clean = components * (BATCH_COST + dims * (components // 2 + DRAW_COST))
+    budget = SPARE_COST + 2 * clean
+    for _ in range(RESTARTS):
+        placed, cost = _place(reach, dims, radius, budget, g)
+        if placed is not None:
+            return torch.empty_like(placed).index_copy_(0, order, placed)
+        budget -= cost
+        if budget < 0:
+            break
+    return None
+
+
+def _place(
+    reach: Tensor,  # (K,)
+    dims: int,
+    radius: float,
+    budget: int,
+    g: torch.Generator,
+) -> tuple[Tensor | None, int]:
+    """One attempt at placing all means in turn, given up when a mean finds no room; and what it cost."""
+    means = torch.empty(len(reach), dims, dtype=torch.float64)
+    cost = 0
+    for k in range(len(reach)):
+        for batch in BATCHES:
+            batch = min(batch, max(1, CHUNK_NUMBERS // (max(k, 1) * dims)))
+            candidates = _uniform(batch, dims, radius, g)
+            exact = "donot_use_mm_for_euclid_dist"  # expanded squares cancel where means are close
+            far = torch.cdist(candidates, means[:k], compute_mode=exact) >= reach[k] + reach[:k]
+            free = far.all(1).nonzero()
+            cost += BATCH_COST + batch * dims * (k + DRAW_COST)
+            if len(free):
+                means[k] = candidates[free[0, 0]]
+                break
+            if cost > budget:
+                return None, cost
+        else:
+            return None, cost
+    return means, cost
+
+
+def _uniform(rows: int, dims: int, radius: float, g: torch.Generator) -> Tensor:
+    return radius * (2 * torch.rand(rows, dims, dtype=torch.float64, generator=g) - 1)

@@ -1,0 +1,201 @@
+"""Many processes: those that torchrun starts, as the Group of one fit. A process that it did not start is alone.
+
+- `place`: which of how many processes this is, by the environment; imports no torch.
+- `together`: the group, for as long as its context lasts.
+
+Sums go over gloo on the CPU and NCCL on CUDA. An error of one process ends all: it says so in the store that the
+processes share, and leaves; the others find the connection closed, look who has spoken, and leave without a word.
+torchrun may then start all of them again, which helps where a process was killed, not where the data is wrong: such
+an error is remembered by torchrun's store, and told again at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from gmmcli.errors import GmmError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gmmcli.passes.group import Group
+
+TIMEOUT = 600.0  # seconds that a process waits for the others, which are behind it by less than a pass
+LAST_WORDS = 3.0  # seconds that an error of another process may take to be known
+LASTING = (2, 3, 4, 5)  # exit codes of errors that another attempt would meet again
+
+
+class ProcessLostError(GmmError):
+    """Another process has ended, or has not answered in time, and has not said why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """rank: of this process among `size`; local_rank: among the `local_size` of this host; attempt: 0, or how many
+    times torchrun has started all processes again."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    attempt: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.size == 1
+
+
+def place() -> Place:
+    """What the environment says, as torchrun sets it."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        return Place()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    defaults = ("0", "1", "0", "1", "0")
+    return Place(*(int(os.environ.get(name, default)) for name, default in zip(names, defaults, strict=True)))
+
+
+def own_device(name: str) -> str:
+    """The device that this process is to use where its host has several processes and CUDA devices."""
+    here = place()
+    if here.local_size == 1 or name not in ("auto", "cuda"):
+        return name
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{here.local_rank % count}" if count else name
+
+
+@contextmanager
+def together() -> Iterator[Group]:
+    """The processes that torchrun has started; this one alone where it has not.
+
+    An error that leaves the context is that of all processes: it is raised by the one that it befell, or by the first
+    of them, and ends the others by SystemExit. Raises ProcessLostError where another process ended without a word, or
+    has not answered for GMM_TIMEOUT seconds, by default TIMEOUT.
+    """
+    from gmmcli.passes.group import ALONE
+
+    here = place()
+    if here.alone:
+        yield ALONE
+        return
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    wait = timedelta(seconds=_timeout())
+    run, rank, size = next(rendezvous("env://", timeout=wait))
+    attempt = PrefixStore(f"gmm attempt {here.attempt}", run)
+    words = _Words(attempt, PrefixStore("gmm", run), here)
+    words.recall()
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
+    try:
+        yield _ranks(here)
+    except (Exception, KeyboardInterrupt) as error:
+        if not words.tell(error):
+            raise SystemExit(1) from None
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _timeout() -> float:
+    given = os.environ.get("GMM_TIMEOUT", "")
+    try:
+        return float(given or TIMEOUT)
+    except ValueError:
+        raise UsageError(f"GMM_TIMEOUT is {given!r}: give a number of seconds") from None
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What processes say of an error, in stores of torch: of this attempt, and of all attempts."""
+
+    attempt: Any
+    run: Any
+    here: Place
+
+    def recall(self) -> None:
+        """Raises the error that ended an earlier attempt and would end this one."""
+        if not self.here.attempt or not self.run.check(["error"]):
+            return
+        code, _, message = self.run.get("error").decode().partition(" ")
+        if self.here.rank:
+            raise SystemExit(int(code))
+        lasting = GmmError(message)
+        lasting.exit_code = int(code)
+        raise lasting
+
+    def tell(self, error: BaseException) -> bool:
+        """Whether it is for this process to tell the user: the first to whom something happened."""
+        try:
+            if isinstance(error, ProcessLostError):
+                end = time.monotonic() + LAST_WORDS
+                while not self.attempt.check(["spoken"]):
+                    if time.monotonic() > end:
+                        return True
+                    time.sleep(0.05)
+                return False
+            if self.attempt.add("speakers", 1) > 1:
+                return False
+            self.attempt.set("spoken", "")
+            code = getattr(error, "exit_code", 1)
+            if code in LASTING:
+                self.run.set("error", f"{code} {error}")
+        except RuntimeError:  # the store is gone
+            pass
+        return True
+
+
+def _ranks(here: Place) -> Group:
+    """The group over torch.distributed."""
+    import torch
+    import torch.distributed as dist
+
+    from gmmcli.passes.group import Group
+
+    class Ranks(Group):
+        rank, size = here.rank, here.size
+
+        def sum(self, numbers: Tensor) -> Tensor:
+            return self._reduced(numbers, dist.ReduceOp.SUM)
+
+        def greatest(self, numbers: Tensor) -> Tensor:
+            return self._reduced(numbers, dist.ReduceOp.MAX)
+
+        def joined(self, rows: Tensor) -> Tensor:
+            counts = [int(n) for n in self._gathered(torch.tensor([len(rows)]))]
+            padded = rows.new_zeros(max(counts), *rows.shape[1:])
+            padded[: len(rows)] = rows
+            return torch.cat([part[:n] for part, n in zip(self._gathered(padded), counts, strict=True)])
+
+        def _reduced(self, numbers: Tensor, how: Any) -> Tensor:
+            found = numbers.clone()
+            _heard(lambda: dist.all_reduce(found, how))
+            return found
+
+        def _gathered(self, numbers: Tensor) -> list[Tensor]:
+            found = [torch.empty_like(numbers) for _ in range(self.size)]
+            _heard(lambda: dist.all_gather(found, numbers.contiguous()))
+            return found
+
+    return Ranks()
+
+
+def _heard(exchange: Callable[[], object]) -> None:
+    """Has processes exchange something; raises ProcessLostError where one does not take part."""
+    try:
+        exchange()
+    except RuntimeError as error:
+        reason = re.sub(r"^\[\S*\] ", "", " ".join(str(error).splitlines()[:1]))
+        raise ProcessLostError(f"another process has ended or does not answer: {reason}") from error

@@ -1,0 +1,285 @@
+"""The pass: one reading of the data gives, for each of several mixtures, statistics and log-likelihood.
+
+    logits = η Φᵀ    r = softmax over K    log-likelihood = Σ w logsumexp    T += (w r) Φ
+
+The rows are worked in chunks that stay in the cache, by a kernel chosen from the sizes of the problem and from the
+rounding that it can bear (gmmcli.passes.kernels). Workers take units of rows side by side, each a fixed part of a
+block; their sums are integers, so that it does not matter who took which. Where a family shares its covariance the
+quadratic term is the same for every component: it drops out of r, and its sum is a constant of the data.
+
+The kernel, the units and the chunks of a mixture depend on the data and on that mixture alone, so that it gets the
+same bits whatever others share the reading.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmmcli.errors import NumericalError
+from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
+from gmmcli.families.variances import VarianceFamily
+from gmmcli.passes.compiled import compiled
+from gmmcli.passes.device import unit_roundoff
+from gmmcli.passes.kernels.base import Kernel, Moments
+from gmmcli.passes.kernels.choice import Reach, Route, masked_route, route, typical_rounding
+from gmmcli.passes.kernels.chunk import Loop, loop_of
+from gmmcli.passes.laying import MOST_ROWS as SLAB_ROWS
+from gmmcli.passes.layout import LateBlock, PreparedBlock
+from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.sums import FixedPoint, SufficientStatistics, require_finite
+from gmmcli.passes.workers import fold_blocks
+
+COMPILED_PRODUCTS = 1 << 22  # rows × sums from which on compiling takes less time than some dozen passes
+UNIT_PRODUCTS = 1 << 26  # rows × sums of a unit: enough that turning the sums to integers does not show
+LEAST_UNIT, MOST_UNIT = SLAB_ROWS, 1 << 16  # rows, powers of 2: so a unit begins where a slab of rows does
+LEAST_UNITS = 8  # of a table: two workers end within an eighth of each other
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A mixture to evaluate, the place-th of the caller's, and how.
+
+    terms: what a logit may be, nats; rounding: what a logit is off by, nats.
+    """
+
+    place: int
+    parameters: Parameters
+    eta: Coefficients
+    route: Route
+    terms: float
+    rounding: float
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Jobs that one kernel works together, in units of so many rows. sums: empty."""
+
+    kernel: Kernel
+    jobs: list[_Job]
+    sums: FixedPoint
+    unit_rows: int
+
+
+def one_pass(
+    data: PreparedData,
+    family: Family,
+    mixtures: Sequence[Parameters],
+    *,
+    threads: int,
+    entropy: bool = False,
+    blocks: list[PreparedBlock] | None = None,
+) -> list[SufficientStatistics | NumericalError]:
+    """Statistics of each mixture, in the order given; log-likelihoods are in the coordinates of the fit.
+
+    Of data with missing cells it serves the families whose densities are products over cells, and the statistics are
+    those expected of all cells; for the others see gmmcli.passes.missing. Where a sum of a mixture is not finite its
+    place holds the NumericalError: the others are none the worse.
+
+    mixtures: any number of parameters of one family. entropy: also sum the entropy of r. blocks: the part of the
+    data to pass over, all of it when None (a mini-batch passes its own).
+    """
+    planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
+    if data.reread is not None and blocks is None:
+        return planned.answers(data.reread.fold(planned.worker, threads), threads)
+    units = [unit for block in blocks or data.blocks for unit in block.split(planned.unit_rows)]
+    work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
+    return planned.answers(fold_blocks(planned.worker, work, threads), threads)
+
+
+class PlannedPass:
+    """A pass for which all is known but the rows: workers, made by `worker`, take those; then there are answers.
+
+    all_rows: whether the rows will be all those of the data. unit_rows: rows of the largest unit, which holds whole
+    units of every kernel.
+    """
+
+    def __init__(
+        self, data: PreparedData, family: Family, mixtures: Sequence[Parameters], *, entropy: bool, all_rows: bool
+    ) -> None:
+        self._data, self._family = data, family
+        self._answers: dict[int, SufficientStatistics | NumericalError] = {}
+        jobs = []
+        for place, planned in enumerate(_planned(data, family, mixtures, family.shared and all_rows)):
+            if isinstance(planned, _Job):
+                jobs.append(planned)
+            else:
+                self._answers[place] = planned
+        self._stacks = _stacked(data, family, jobs, entropy) if jobs else []
+        self._loops = [_loop(data, stack.kernel) for stack in self._stacks]
+        self.unit_rows = max((stack.unit_rows for stack in self._stacks), default=LEAST_UNIT)
+
+    def worker(self) -> Worker:
+        """One that has seen no rows."""
+        return Worker(self._stacks, self._loops)
+
+    def answers(self, workers: Sequence[Worker], threads: int) -> list[SufficientStatistics | NumericalError]:
+        """What the workers have seen, together with those of all processes, says of each mixture."""
+        answers, data = dict(self._answers), self._data
+        for i, stack in enumerate(self._stacks):
+            total = workers[0].sums[i]
+            for other in workers[1:]:
+                total = total.merge(other.sums[i])
+            quads = data.total_quads(self._family, threads) if stack.kernel.constant_quads else None
+            values = total.reduced(data.group.sum).to("cpu").values()
+            answers.update(_answers(self._family, stack, values, quads))
+        return [answers[place] for place in range(len(answers))]
+
+
+class Worker:
+    """Passes blocks, unit by unit, through every stack's kernel, and keeps their sums."""
+
+    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
+        self.sums = [stack.sums.empty() for stack in stacks]
+        self._unit_rows = [stack.unit_rows for stack in stacks]
+        self._totals = [
+            sums.factor.new_zeros(len(stack.jobs), stack.kernel.sums_size)
+            for stack, sums in zip(stacks, self.sums, strict=True)
+        ]
+        self._adds = [
+            stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
+        ]
+
+    def __call__(self, block: PreparedBlock | LateBlock) -> None:
+        """Passes one more block, or a part of one that begins where the largest unit does."""
+        for sums, add, total, rows in zip(self.sums, self._adds, self._totals, self._unit_rows, strict=True):
+            for unit in block.units(rows):
+                total.zero_()
+                add(unit)
+                sums.add_(total.view(-1))
+
+
+def _loop(data: PreparedData, kernel: Kernel) -> Loop:
+    """The loop over chunks, compiled where that pays: a device's operations do not wait for the interpreter."""
+    loop = loop_of(kernel.chunk_sums)
+    large = data.summary.rows * kernel.statistics_size >= COMPILED_PRODUCTS
+    return compiled(loop) if large and kernel.device.type == "cpu" else loop
+
+
+def _planned(
+    data: PreparedData, family: Family, mixtures: Sequence[Parameters], total_quads: bool
+) -> Iterator[_Job | NumericalError]:
+    """How to evaluate each mixture, or why it cannot be.
+
+    total_quads: whether the quadratic sums of a shared covariance are those of all rows, a constant of the data.
+    """
+    quad_bound = family.quad_bound(data.bound[: 1 + data.dims])
+    masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
+    radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
+    reach = Reach(data.bound, quad_bound, radius)
+    for place, p in enumerate(mixtures):
+        constant_quads = total_quads and p.background is None  # beside it no term is the same for every component
+        try:
+            eta = masked.masked_coefficients(p) if masked else family.coefficients(p)
+            terms = reach.largest_terms(eta)
+            if masked:
+                chosen = masked_route(terms, data.dtype, constant_quads)
+            else:
+                chosen = route(family, p, terms, data.radius, data.dtype, constant_quads)
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+            yield NumericalError(f"a covariance could not be inverted: {error}")
+            continue
+        unit = unit_roundoff(chosen.dtype, data.device)
+        yield _Job(place, p, eta, chosen, terms, typical_rounding(chosen, family, p, eta, terms, unit))
+
+
+def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
+    """The jobs in stacks of one kernel each."""
+    store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
+    by_route: dict[tuple[int, bool, Route], list[_Job]] = {}
+    for job in jobs:
+        kind = job.parameters.components, job.parameters.background is not None, job.route
+        by_route.setdefault(kind, []).append(job)
+    found = []
+    for (components, _, chosen), alike in by_route.items():
+        device = data.device if chosen.dtype == data.dtype else store
+        mixtures = [job.parameters for job in alike]
+        background = _background(data, mixtures)
+        kernel = chosen.build(
+            family, mixtures, [job.eta for job in alike], device=device, entropy=entropy, background=background
+        )
+        terms = torch.tensor([job.terms for job in alike], dtype=torch.float64)
+        terms = terms if background is None else torch.maximum(terms, background.abs())
+        scalars = (terms + math.log(components + 1))[:, None].expand(-1, kernel.scalars)
+        bound = torch.cat([kernel.statistics_bound(data.bound), scalars], 1)
+        bound = torch.nn.functional.pad(bound, (0, kernel.sums_size - bound.shape[1]))
+        sums = FixedPoint.zeros(data.weight * bound.flatten()).to(store)
+        found.append(_Stack(kernel, alike, sums, _unit_rows(data, kernel.statistics_size)))
+    return found
+
+
+def _background(data: PreparedData, mixtures: Sequence[Parameters]) -> Tensor | None:
+    """The log densities, weights included, of the mixtures' backgrounds, (M,), or None where they have none."""
+    weights = [p.background for p in mixtures if p.background is not None]
+    return torch.stack(weights).clamp_min(SMALLEST_WEIGHT).log() - data.log_box if weights else None
+
+
+def _unit_rows(data: PreparedData, sums: int) -> int:
+    """Rows of a unit, a power of 2; everything on a device that is one worker."""
+    if data.device.type != "cpu":
+        return data.summary.rows
+    most = min(UNIT_PRODUCTS // sums, data.summary.rows // LEAST_UNITS)
+    return min(MOST_UNIT, max(LEAST_UNIT, 1 << most.bit_length() >> 1))
+
+
+def _answers(
+    family: Family, stack: _Stack, values: Tensor, total_quads: Tensor | None
+) -> Iterator[tuple[int, SufficientStatistics | NumericalError]]:
+    """The place and the statistics of each mixture of a stack, from the kernel's sums."""
+    kernel, values = stack.kernel, values.view(len(stack.jobs), -1)
+    scalars = values[:, kernel.statistics_size : kernel.statistics_size + kernel.scalars].tolist()
+    for job, moments, numbers in zip(stack.jobs, kernel.moments(values), scalars, strict=True):
+        try:
+            yield job.place, _statistics(family, job, kernel, moments, numbers, total_quads)
+        except NumericalError as error:
+            yield job.place, error
+
+
+def _statistics(
+    family: Family,
+    job: _Job,
+    kernel: Kernel,
+    moments: Moments,
+    scalars: list[float],
+    total_quads: Tensor | None,  # (1, Q)
+) -> SufficientStatistics:
+    log_likelihood = scalars[0]
+    if moments.quads is None:
+        assert total_quads is not None
+        quads = total_quads
+        log_likelihood += float((job.eta.quad * quads).sum())
+    else:
+        quads = moments.quads.sum(0, keepdim=True) if family.shared else moments.quads
+    numbers = torch.tensor([log_likelihood, *scalars], dtype=torch.float64)
+    require_finite(torch.cat([numbers, moments.counts, moments.sums.flatten(), quads.flatten()]))
+    background = scalars[-1] if job.parameters.background is not None else None
+    weight = float(moments.counts.sum()) + (background or 0.0)
+    if weight <= 0:
+        raise NumericalError("the rows of a batch weigh nothing beside the others: raise --batch-size")
+    size = max(1.0, abs(scalars[0]) / weight, abs(log_likelihood) / weight)
+    sums, dims = moments.sums, job.parameters.dims
+    if sums.shape[1] > dims:  # of masked features
+        assert isinstance(family, VarianceFamily)
+        sums, quads = family.complete_cells(job.parameters, moments.counts, sums[:, dims:], sums[:, :dims], quads)
+    return SufficientStatistics(
+        counts=moments.counts,
+        sums=sums,
+        quads=quads,
+        log_likelihood=log_likelihood,
+        weight=weight,
+        entropy=scalars[1] if kernel.entropy else None,
+        noise=2 * (job.rounding + _rounding_of_sums(kernel) * size),
+        background=background,
+    )
+
+
+def _rounding_of_sums(kernel: Kernel) -> float:
+    """Relative rounding of a mean log-likelihood once there are logits, as `rounding` of the choice has it.
+
+    K exponentials are added, the logarithm and the greatest logit, and then, pairwise, the rows of a chunk.
+    """
+    return torch.finfo(kernel.dtype).eps / 2 * math.sqrt(kernel.components + 4 + math.log2(kernel.chunk_rows))

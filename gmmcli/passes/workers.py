@@ -1,0 +1,101 @@
+"""Work over blocks: each block by one worker with one intra-op thread, workers side by side, results merged.
+
+torch releases the interpreter lock inside its kernels, so Python threads run them in parallel; one intra-op
+thread a worker keeps the bits of a block the same whatever their number.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+W = TypeVar("W", bound=Callable[[Any], None])
+
+
+def default_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def single_intra_op_thread() -> Iterator[None]:
+    """Runs torch's kernels on one thread inside, and restores the caller's setting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Workers that outlive the pass: a pass over a small table takes less time than starting a thread."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="gmm")
+
+
+def map_blocks(function: Callable[[T], R], blocks: Iterable[T], threads: int) -> Iterator[R]:
+    """`function` of every block, in order, by `threads` workers that read at most twice as many blocks ahead."""
+    if threads <= 1 or (isinstance(blocks, Sized) and len(blocks) <= 1):
+        yield from map(function, blocks)
+        return
+    pending: deque[Future[R]] = deque()
+    try:
+        for block in blocks:
+            pending.append(_pool(threads).submit(function, block))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> list[W]:
+    """Gives every block to one of up to `threads` workers, each made by `new`, and returns them all.
+
+    A worker keeps what it sums; which blocks it is given depends on timing, so its sums must not depend on who
+    adds. The calling thread is one of the workers. Raises the first error of any of them.
+    """
+    if threads <= 1 or (isinstance(blocks, Sized) and len(blocks) <= 1):
+        worker = new()
+        for block in blocks:
+            worker(block)
+        return [worker]
+    shared, lock, stop = iter(blocks), threading.Lock(), threading.Event()
+
+    def work() -> W:
+        worker = new()
+        try:
+            while not stop.is_set():
+                with lock:
+                    block = next(shared, _END)
+                if block is _END:
+                    break
+                worker(block)
+        except BaseException:
+            stop.set()  # the others leave their next block alone
+            raise
+        return worker
+
+    helpers = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    try:
+        workers = [work()]
+    except BaseException:
+        stop.set()
+        raise
+    return [*workers, *(helper.result() for helper in helpers)]
+
+
+_END = object()
