@@ -114,7 +114,7 @@ def explain(error: BaseException) -> tuple[int, str]:
                 return CLOSED_PIPE, ""
             return error.code if isinstance(error.code, int) else int(error.code is not None), ""
         case GmmError():
-            return error.exit_code, str(error)
+            return error.exit_code, error.worded(console.as_flag)
         case BrokenPipeError():
             return CLOSED_PIPE, ""
         case KeyboardInterrupt() | typer.Abort():

@@ -3,6 +3,7 @@
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
 - `Table`: numbers in columns, none of which is ever folded.
 - `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
+- `as_flag`: an option of an error or a warning as the command line has it.
 - `discard`: lets a stream that cannot be written go nowhere.
 
 Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
@@ -26,6 +27,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from gmmcli.errors import Option
 from gmmcli.storage.names import one_line
 
 UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
@@ -33,6 +35,12 @@ REFRESHES = 5  # a second
 GAP = 2  # spaces between the columns of a table
 STDOUT = "standard output"
 _ODD = re.compile(r"[^\n -~]")
+
+
+def as_flag(option: Option) -> str:
+    """The option as the command line has it: `--variance-floor`, or `--missing drop`."""
+    flag = "--" + option.name.replace("_", "-")
+    return flag if option.value is None or option.value is True else f"{flag} {option.value}"
 
 
 class Console:
