@@ -1,10 +1,10 @@
-"""Errors that a user can act on, as fields: the subject, the problem and the remedies, with an exit code for each kind.
+"""Errors that a user can act on, as fields: the subject, the problem and the remedies, with an exit code by kind.
 
-- `Notice`: subject, problem and remedies. `GmmError` is an exception with one; warnings and stop reasons have one too.
+- `Notice`: subject, problem and remedies. `GmmError`: an exception with one; warnings and stop reasons have one too.
 - `Remedy`: an action on an option. `Option`: an option by its name in Python, with or without a value.
 
-Nothing here knows how a front end spells an option. `str()` words it as a Python argument, `variance_floor`. The command
-line passes a function of its own to `worded`, which makes it a flag.
+Nothing here knows how a front end spells an option. `str()` words it as a Python argument, `variance_floor`. The
+command line passes a function of its own to `worded`, which makes it a flag.
 
 Exit codes: 1 failure of input or output, or the unexpected; 2 usage; 3 a named input; 4 numerical failure; 5 not
 converged.
