@@ -115,6 +115,15 @@ class InputError(GmmError):
     exit_code = 3
 
 
+class RowsError(InputError):
+    """Rows cannot be fitted. It is raised where their file is not known; `of` adds its name."""
+
+    def of(self, name: str) -> InputError:
+        """The same error with the name of the file before the subject."""
+        subject = ": ".join(part for part in (name, str(self.notice.subject)) if part)
+        return InputError(self.notice.problem, self.kind, subject=subject, remedy=self.notice.remedies)
+
+
 class NumericalError(GmmError):
     """The arithmetic failed: a covariance that is not positive definite, a likelihood that is not finite."""
 

@@ -22,6 +22,7 @@ from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.one_pass import one_pass
 from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.reading import drive
 from gmmcli.passes.sums import SufficientStatistics
 from gmmcli.passes.survey import survey
 from gmmcli.passes.workers import single_intra_op_thread
@@ -100,14 +101,14 @@ def prepare_rows(
     blocks = list(TableBlocks(x, weights, block_rows, incomplete=bool(x.isnan().any())))
     blocks = blocks if order is None else [blocks[i] for i in order]
     names = [f"x{d + 1}" for d in range(x.shape[1])]
-    summary = survey(blocks, distinct=2, covariances=family.coordinates == "whitened", threads=threads)
+    summary = drive(survey(blocks, distinct=2, covariances=family.coordinates == "whitened"), threads)
     affine = conditioning(summary, family, names)
-    return prepare(blocks, summary, affine, dtype=dtype, device=torch.device("cpu"), threads=threads)
+    return drive(prepare(blocks, summary, affine, dtype=dtype, device=torch.device("cpu")), threads)
 
 
 def inner_rows(data: PreparedData) -> Tensor:
     """All rows (N, D) in the coordinates of the fit, in the order of the data."""
-    return torch.cat([block.z[1:] for block in data.blocks], 1).mT.contiguous()
+    return torch.cat([block.z[1:] for block in data.held], 1).mT.contiguous()
 
 
 def assert_near(actual: Tensor, expected: Tensor, rounding: float = 1e-12) -> None:
@@ -137,12 +138,12 @@ def run_pass(
     blocks: list[PreparedBlock] | None = None,
 ) -> list[SufficientStatistics]:
     """A pass in which nothing fails."""
-    return sound(one_pass(data, family, mixtures, threads=threads, entropy=entropy, blocks=blocks))
+    return sound(drive(one_pass(data, family, mixtures, entropy=entropy, blocks=blocks), threads))
 
 
-def ask(evaluate: Evaluator, requests: Sequence[Request]) -> list[SufficientStatistics]:
+def ask(evaluate: Evaluator, requests: Sequence[Request], threads: int = 1) -> list[SufficientStatistics]:
     """The evaluator's answers, none of which is an error."""
-    return sound(evaluate(requests))
+    return sound(drive(evaluate(requests), threads))
 
 
 def run_engine(
@@ -151,10 +152,11 @@ def run_engine(
     evaluate: Evaluator,
     limits: Limits,
     listener: Listener | None = None,
+    threads: int = 1,
 ) -> list[Run]:
     """A run of the loop from every start."""
     runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
-    run_all(engine, runs, evaluate, limits, listener)
+    drive(run_all(engine, runs, evaluate, limits, listener), threads)
     return runs
 
 

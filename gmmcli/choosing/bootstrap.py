@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.choosing.grid import Grid, fit_grid
+from gmmcli.choosing.grid import Grid, grid_task
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.errors import InputError, NumericalError
-from gmmcli.fitting.fit import fit_blocks
+from gmmcli.errors import InputError, NumericalError, Option, Remedy
+from gmmcli.fitting.fit import fit_task, run
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.draws import generator, row_uniforms
 from gmmcli.passes.execution import HERE, Execution
-from gmmcli.passes.workers import single_intra_op_thread
+from gmmcli.passes.reading import Task
 
 POISSON = [0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
            0.9994058151824183, 0.999916758850712, 0.9999897508033253, 0.9999988747974149]  # fmt: skip
@@ -64,15 +64,19 @@ def bootstrap(
     watcher: Watcher,
     execution: Execution = HERE,
 ) -> dict[str, Any] | None:
-    """Both of the best cell of a grid, as JSON values; None without replicates. options: those of the grid."""
+    """The test and the standard errors of the best cell of a grid, as JSON values; None without replicates.
+
+    options: those of the grid.
+    """
     if replicates is None:
         return None
     its = grid.options.options(options, grid.best.family, grid.best.components)
-    return {
-        "replicates": replicates,
-        "ratio_test": asdict(ratio_test(blocks, grid.model, its, replicates, watcher, execution)),
-        "standard_errors": asdict(standard_errors(blocks, grid.model, its, replicates, watcher, execution)),
+    tasks = {"ratio_test": ratio_test, "standard_errors": standard_errors}
+    found = {
+        name: asdict(run(task(blocks, grid.model, its, replicates, watcher, execution), its))
+        for name, task in tasks.items()
     }
+    return {"replicates": replicates, **found}
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,7 @@ class Drawn:
     def __iter__(self) -> Iterator[Block]:
         for block in self.blocks:
             draw = generator(self.seed, f"ratio test {self.replicate}", block.index)
-            with single_intra_op_thread():
-                yield Block(block.index, block.first_row, self.model.sample(len(block), generator=draw))
+            yield Block(block.index, block.first_row, self.model.sample(len(block), generator=draw))
 
 
 def standard_errors(
@@ -116,10 +119,10 @@ def standard_errors(
     replicates: int,
     watcher: Watcher,
     execution: Execution = HERE,
-) -> StandardErrors:
-    """Of refits to resampled rows, each from the model, so that components keep their numbers.
+) -> Task[StandardErrors]:
+    """Standard errors by refits to resampled rows. Each refit starts from the model: components keep their numbers.
 
-    Raises NumericalError where fewer than two refits can be made.
+    Raises NumericalError where fewer than two refits succeed.
     """
     its = replace(options, init="given", restarts=None, on_collapse="error")
     found: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -127,7 +130,7 @@ def standard_errors(
         watcher.begins(options.family, options.components, f"resample {replicate + 1} of {replicates}")
         try:
             resampled = Resampled(blocks, options.seed, replicate)
-            result = fit_blocks(
+            result = yield from fit_task(
                 resampled, its, columns=model.columns, start=model, listener=watcher.listener, execution=execution
             )
         except (InputError, NumericalError):
@@ -136,7 +139,11 @@ def standard_errors(
         stds = fitted.covariances.diagonal(dim1=1, dim2=2).sqrt()
         found.append(tuple(t.detach()[places] for t in (fitted.weights, fitted.means, stds)))  # type: ignore[arg-type]
     if len(found) < 2:
-        raise NumericalError(f"--bootstrap {replicates}: {len(found)} of the refits succeeded: lower --components")
+        raise NumericalError(
+            f"{len(found)} of the refits succeeded",
+            subject=Option("bootstrap", replicates),
+            remedy=Remedy("lower", "components"),
+        )
     weights, means, stds = (torch.stack(tensors).std(0).tolist() for tensors in zip(*found, strict=True))
     return StandardErrors(len(found), weights, means, stds)
 
@@ -148,23 +155,25 @@ def ratio_test(
     replicates: int,
     watcher: Watcher,
     execution: Execution = HERE,
-) -> RatioTest:
-    """The parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B times.
+) -> Task[RatioTest]:
+    """The test by parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B
+    times.
 
     model: the fit of K, with these options, to blocks of complete rows that each weigh 1. The data and every sample
     are fitted as a grid is, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
     """
 
-    def statistic_of(blocks: Iterable[Block], purpose: str) -> float | None:
+    def statistic_of(blocks: Iterable[Block], purpose: str) -> Task[float | None]:
         return _statistic(blocks, model.columns, options, _Within(watcher, purpose), execution)
 
-    statistic = statistic_of(blocks, "for the likelihood-ratio test")
+    statistic = yield from statistic_of(blocks, "for the likelihood-ratio test")
     if statistic is None:
-        raise NumericalError(f"--bootstrap: {options.components + 1} components cannot be fitted, to test against")
+        problem = f"{options.components + 1} components cannot be fitted, to test against"
+        raise NumericalError(problem, subject=Option("bootstrap", replicates))
     found: list[float] = []
     for replicate in range(replicates):
         sample = Drawn(blocks, model, options.seed, replicate)
-        drawn = statistic_of(sample, f"drawn sample {replicate + 1} of {replicates}")
+        drawn = yield from statistic_of(sample, f"drawn sample {replicate + 1} of {replicates}")
         if drawn is not None:
             found.append(drawn)
     beyond = sum(drawn >= statistic for drawn in found)
@@ -177,16 +186,16 @@ def _statistic(
     options: FitOptions,
     watcher: Watcher,
     execution: Execution,
-) -> float | None:
-    """2 (log L of K + 1 − log L of K), nats; None where one of them cannot be fitted."""
+) -> Task[float | None]:
+    """2 (log L of K + 1 − log L of K), nats; None if one of them cannot be fitted."""
     grid = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
     try:
-        cells = fit_grid(blocks, options, grid, columns=columns, watcher=watcher, execution=execution).cells
+        fitted = yield from grid_task(blocks, options, grid, columns=columns, watcher=watcher, execution=execution)
     except (InputError, NumericalError):
         return None
-    if any(cell.failed for cell in cells):
+    if any(cell.failed for cell in fitted.cells):
         return None
-    low, high = (cell.number("log_likelihood") for cell in cells)
+    low, high = (cell.number("log_likelihood") for cell in fitted.cells)
     return 2 * (high - low)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gmmcli.choosing.options import CRITERIA
-from gmmcli.errors import GmmError, InputError
+from gmmcli.errors import GmmError, InputError, Word
 from gmmcli.fitting.result import FitResult, describe
 from gmmcli.model.mixture import GaussianMixture
 
@@ -17,9 +17,10 @@ NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "pass
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a fit failed or is not to be trusted. kind: what such cells have in common; reason: of this one, in words.
+    """The reason why a fit failed or is not to be trusted, in words.
 
-    of_input: whether the rows are at fault, and not the arithmetic.
+    kind: a name for causes that differ in their numbers only. of_input: whether the rows are at fault, and not the
+    arithmetic.
     """
 
     kind: str
@@ -27,9 +28,9 @@ class Cause:
     of_input: bool = False
 
     @classmethod
-    def of_error(cls, error: GmmError) -> Cause:
-        """That of a fit that failed."""
-        return cls(error.kind, str(error), isinstance(error, InputError))
+    def of_error(cls, error: GmmError, word: Word) -> Cause:
+        """The cause of a fit that failed. word: words an option."""
+        return cls(error.kind, error.worded(word), isinstance(error, InputError))
 
 
 @dataclass(frozen=True)

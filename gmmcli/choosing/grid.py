@@ -1,34 +1,38 @@
-"""A grid of fits over families and numbers of components, none of which ends below one that it contains.
+"""A grid of fits over families and numbers of components, in which no cell ends below one that it contains.
 
-Cells are fitted simplest first: a mixture of K components is also one of K + 1, and one of a family also one of a
-family that contains it, so that the log-likelihood of a cell at its maximum is never below that of a simpler one.
-Where random starts end lower, they have missed it, and the cell starts again from the simpler fits.
+Cells are fitted simplest first. A mixture of K components is also one of K + 1, and a mixture of a family is also one
+of a family that contains it. So the greatest log-likelihood of a cell is never below that of a simpler cell. If
+random starts end lower, they have missed it, and the cell starts again from the simpler fits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from gmmcli.choosing.cells import Cause, Cell, best, distrusted
-from gmmcli.choosing.holdout import Fold, log_likelihood
+from gmmcli.choosing.folds import Part, ScoreSums
 from gmmcli.choosing.options import GridOptions
-from gmmcli.choosing.random_starts import RandomStarts, fit_cell
 from gmmcli.choosing.splitting import split
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.errors import GmmError, InputError, NumericalError, UsageError
+from gmmcli.errors import GmmError, InputError, NumericalError, Option, UsageError
 from gmmcli.families import contained, get_family
+from gmmcli.families.base import Family
+from gmmcli.fitting.fit import fit_rows, run
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.fitting.rows import SurveyedRows
+from gmmcli.fitting.rows import SurveyedRows, survey_rows
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
+from gmmcli.passes.reading import Reading, Task, read, side_by_side
 
 ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
-TIME_UP = Cause("time limit", "not fitted, as the time allowed by --time-limit was up")
+AT_A_TIME = 8  # cells that share readings; with more, an interrupted grid would lose more
+TIME_UP = Cause("time limit", "not fitted, as the allowed time was up")
 
 
 class Store(Protocol):
@@ -82,49 +86,63 @@ def fit_grid(
     store: Store | None = None,
     execution: Execution = HERE,
 ) -> Grid:
-    """Fits every cell to blocks that can be iterated several times. `options` but for components and family.
+    """Fits every cell to blocks that can be iterated several times; see `grid_task`."""
+    task = grid_task(blocks, options, grid, columns=columns, watcher=watcher, store=store, execution=execution)
+    return run(task, options)
 
-    Raises InputError for rows that no cell could take, NumericalError where every cell failed.
+
+def grid_task(
+    blocks: Iterable[Block],
+    options: FitOptions,
+    grid: GridOptions,
+    *,
+    columns: Sequence[str] | None = None,
+    watcher: Watcher | None = None,
+    store: Store | None = None,
+    execution: Execution = HERE,
+) -> Task[Grid]:
+    """The fits of all cells. options: of every cell, except for components and family.
+
+    Raises RowsError for rows that no cell could take, NumericalError where every cell failed.
     """
     watcher = watcher or Watcher()
     order = grid.order()
     families = [get_family(family) for family in dict.fromkeys(family for family, _ in order)]
     most = max(components for _, components in order)
 
-    def read(blocks: Iterable[Block]) -> SurveyedRows:
-        return SurveyedRows.read(blocks, options, columns, most=most, families=families, execution=execution)
+    def surveyed(blocks: Iterable[Block]) -> Task[SurveyedRows]:
+        return survey_rows(blocks, options, columns, most=most, families=families, execution=execution)
 
-    rows, folds = read(blocks), []
-    rows.keep_blocks()  # every fold and kind of coordinates reads them anew
+    rows = yield from surveyed(blocks)
+    yield from rows.hold_blocks()  # every part and every kind of coordinates reads them again
+
+    def saved(its: FitOptions) -> Cell | None:
+        return None if store is None else store.get(its, rows.summary.fingerprint)
+
+    def fits(of: SurveyedRows, purpose: str = "") -> _RandomFits:
+        return _RandomFits(of, all_options, watcher, lambda its: saved(its) is not None, purpose)
+
+    all_options = [grid.options(options, family, components) for family, components in order]
+    judges: list[tuple[_RandomFits, Part]] = []
     if grid.criterion == "holdout":
         number = grid.fold_count
         if number > rows.summary.rows:
-            raise UsageError(f"--folds {number}: there are {rows.summary.rows} rows: give at most as many")
-        parts = [
-            [Fold(rows.blocks, options.seed, i, number, held_out) for held_out in (False, True)]
-            for i in range(number)
-        ]
-        folds = [(read(others), fold) for others, fold in parts]
-
-    def kept(its: FitOptions) -> Cell | None:
-        return None if store is None else store.get(its, rows.summary.fingerprint)
-
-    def fits(of: SurveyedRows, purpose: str = "") -> RandomStarts:
-        return RandomStarts(of, all_options, watcher, lambda its: kept(its) is not None, purpose)
-
-    all_options = [grid.options(options, family, components) for family, components in order]
+            problem = f"there are {rows.summary.rows} rows"
+            raise UsageError(problem, subject=Option("folds", number), remedy="give at most as many")
+        for i in range(number):
+            others, part = (Part(rows.blocks, options.seed, i, number, held_out) for held_out in (False, True))
+            of_others = yield from surveyed(others)
+            judges.append((fits(of_others, f"fold {i + 1} of {number}"), part))
     random = fits(rows)
-    judges = [(fits(others, f"fold {fold.fold + 1} of {fold.folds}"), fold) for others, fold in folds]
     cells: list[Cell] = []
     for its in all_options:
-        family, components = its.family, its.components
-        cell = kept(its)
-        if cell is None and cells and not random.has(its) and execution.late():
-            cell = Cell(family, components, None, {}, cause=TIME_UP)
+        cell = saved(its)
+        if cell is None and cells and its not in random.ahead and execution.late():
+            cell = Cell(its.family, its.components, None, {}, cause=TIME_UP)
         elif cell is None:
-            cell = _cell(rows, its, cells, watcher, random)
-            if folds and not cell.failed:
-                cell = _judged(cell, judges, its, rows)
+            cell = yield from _cell(rows, its, cells, watcher, random)
+            if judges and not cell.failed:
+                cell = yield from _judged(cell, judges, its, rows)
             if store is not None:
                 store.put(its, cell)
         cells.append(cell)
@@ -135,8 +153,66 @@ def fit_grid(
     return Grid(grid, cells, chosen, store)
 
 
+class _RandomFits:
+    """The fits of the cells from random starts, which need nothing of one another.
+
+    Where rows are read again for every pass, some are made ahead of their turn: their readings are shared. rows: of
+    all fits. order: in which they are asked for. done: whether a fit will not be asked for any more. purpose: see
+    Watcher.begins. ahead: the fits that were made ahead of their turn.
+    """
+
+    def __init__(
+        self,
+        rows: SurveyedRows,
+        order: Sequence[FitOptions],
+        watcher: Watcher,
+        done: Callable[[FitOptions], bool],
+        purpose: str = "",
+    ) -> None:
+        self._rows, self._order, self._watcher, self._done, self._purpose = rows, order, watcher, done, purpose
+        self.ahead: dict[FitOptions, FitResult | GmmError] = {}
+
+    def fit(self, options: FitOptions) -> Task[FitResult]:
+        """The fit of these options. Raises InputError or NumericalError if it failed."""
+        if options not in self.ahead:
+            some = yield from self._next(options)
+            if len(some) == 1:
+                self._watcher.begins(options.family, options.components, self._purpose)
+                return (yield from fit_rows(self._rows, options, listener=self._watcher.listener))
+            yield from self._lay_out([get_family(its.family) for its in some])
+            cells = [(its.family, its.components) for its in some]
+            listener_of = self._watcher.several_begin(cells, self._purpose)
+            tasks = [fit_rows(self._rows, its, listener=listener_of(its.family, its.components)) for its in some]
+            found = yield from side_by_side(tasks)
+            self.ahead = dict(zip(some, found, strict=True))
+        result = self.ahead.pop(options)
+        if isinstance(result, GmmError):
+            raise result
+        return result
+
+    def _lay_out(self, families: Sequence[Family]) -> Task[None]:
+        """Lays out the rows for all of these families at once. One that cannot have the rows fails in its own fit."""
+        able: list[Family] = []
+        for family in families:
+            try:
+                yield from self._rows.laid_out(*able, family)
+                able.append(family)
+            except InputError:
+                continue
+
+    def _next(self, first: FitOptions) -> Task[list[FitOptions]]:
+        """This fit, and the next that are made together with it."""
+        family = get_family(first.family)
+        yield from self._rows.laid_out(family)
+        _, data = self._rows.of(family)
+        if data.layout is None:
+            return [first]
+        after = self._order[self._order.index(first) + 1 :]
+        return [first, *(its for its in after if not self._done(its))][:AT_A_TIME]
+
+
 def _all_failed(cells: Sequence[Cell]) -> GmmError:
-    """The error of a grid without a fit: of the rows where these are at fault in every cell."""
+    """The error of a grid without a fit. It is the rows' error if they are at fault in every cell."""
     causes = [cell.cause for cell in cells if cell.cause is not None]
     kind = InputError if all(cause.of_input for cause in causes) else NumericalError
     if len({cause.reason for cause in causes}) == 1:
@@ -145,9 +221,9 @@ def _all_failed(cells: Sequence[Cell]) -> GmmError:
 
 
 def _cell(
-    rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher, random: RandomStarts
-) -> Cell:
-    """Of random starts; and of the simpler cells where those end below them, or end unsound."""
+    rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher, random: _RandomFits
+) -> Task[Cell]:
+    """The fit from random starts, and from the simpler cells if that ends below them or unsound."""
     simpler = [] if options.prior else _simpler(before, options)
     under = max(simpler, key=lambda cell: cell.number("log_likelihood"), default=None)
     level = -math.inf if under is None else under.number("log_likelihood") - ROUNDING * rows.summary.weight
@@ -155,7 +231,12 @@ def _cell(
     failures: list[GmmError] = []
     for starts in _attempts(simpler, options):
         try:
-            found = random.fit(options) if starts is None else _fit_from(rows, options, watcher, starts)
+            if starts is None:
+                found = yield from random.fit(options)
+            else:
+                watcher.begins(options.family, options.components, "from simpler fits")
+                given = replace(options, init="given", restarts=None)
+                found = yield from fit_rows(rows, given, start=starts, listener=watcher.listener)
         except (InputError, NumericalError) as error:
             failures.append(error)
             continue
@@ -163,7 +244,8 @@ def _cell(
         if kept.unsound is None and kept.log_likelihood >= level:
             break
     if kept is None:
-        return Cell(options.family, options.components, None, {}, cause=Cause.of_error(failures[0]))
+        cause = Cause.of_error(failures[0], rows.execution.word)
+        return Cell(options.family, options.components, None, {}, cause=cause)
     cell = Cell.of(replace(kept, options=options))
     if kept.model.components < options.components:
         left = f"{kept.model.components} components are left of it, the others were dropped"
@@ -182,13 +264,6 @@ def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence
     for apart in (True, False):
         if starts := _grown(simpler, options, apart):
             yield starts
-
-
-def _fit_from(
-    rows: SurveyedRows, options: FitOptions, watcher: Watcher, starts: Sequence[GaussianMixture]
-) -> FitResult:
-    watcher.begins(options.family, options.components, "from simpler fits")
-    return fit_cell(rows, replace(options, init="given", restarts=None), watcher, starts)
 
 
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
@@ -218,15 +293,17 @@ def _better(one: FitResult | None, other: FitResult) -> FitResult:
     return replace(kept, passes=one.passes + other.passes, seconds=one.seconds + other.seconds)
 
 
-def _judged(cell: Cell, judges: Sequence[tuple[RandomStarts, Fold]], options: FitOptions, rows: SurveyedRows) -> Cell:
+def _judged(
+    cell: Cell, judges: Sequence[tuple[_RandomFits, Part]], options: FitOptions, rows: SurveyedRows
+) -> Task[Cell]:
     """The cell with its held-out log-likelihood per row."""
     total, weight = 0.0, 0.0
-    for others, held_out in judges:
+    for others, part in judges:
         try:
-            model = others.fit(options).model
+            result = yield from others.fit(options)
         except (InputError, NumericalError) as error:
-            failed = f"fold {held_out.fold + 1} of {held_out.folds} failed: {error}"
-            return distrusted(cell, Cause(f"a fold failed: {error.kind}", failed))
-        part, its_weight = log_likelihood(held_out, model, rows.threads, rows.execution.group)
-        total, weight = total + part, weight + its_weight
+            reason = f"fold {part.index + 1} of {part.parts} failed: {error.worded(rows.execution.word)}"
+            return distrusted(cell, Cause(f"a fold failed: {error.kind}", reason))
+        sums = yield from read(Reading(partial(ScoreSums, result.model), part, group=rows.execution.group))
+        total, weight = total + sums[0], weight + sums[1]
     return replace(cell, holdout=total / weight)

@@ -1,4 +1,4 @@
-"""`Watcher`: who is told of a grid of fits as it goes. Imports no torch."""
+"""`Watcher`: a listener of a grid of fits. It imports no torch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Does nothing when told. listener: of every step of every fit, see fit_rows."""
+    """Does nothing at any event. listener: of every step of every fit, see fit_rows."""
 
     listener: Listener | None = None
 
     def begins(self, family: str, components: int, purpose: str) -> None:
-        """Before every fit. purpose: what it is for, where that is not the cell itself, such as `fold 2`."""
+        """Called before every fit. purpose: its purpose if it is not the cell itself, such as `fold 2`."""
 
     def several_begin(self, cells: Sequence[tuple[str, int]], purpose: str) -> Callable[[str, int], Listener | None]:
-        """Before fits that go side by side, by family and components; returns the listener of each of them."""
+        """Called before fits that go side by side. Returns the listener of each, by family and components."""
         return lambda family, components: self.listener
 
     def ends(self, cell: Cell) -> None:
-        """After every cell."""
+        """Called after every cell."""

@@ -138,7 +138,7 @@ def fit(
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
     meter = Meter(blocks.rows, blocks.share_rows)
-    execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter)
+    execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter, out.as_flag)
     if running.dry_run:
         plan_report(console, blocks, options, settings.grid, execution, missing == "em")
         return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.grid_report import grid_metadata
-from gmmcli.errors import InputError
-from gmmcli.storage.names import printable
+from gmmcli.errors import RowsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from gmmcli.data import Source
     from gmmcli.fitting.given_start import Start
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.fitting.rows import SurveyedRows
     from gmmcli.fitting.search import Keeper
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.passes.block import Block
@@ -47,9 +45,7 @@ class Fitted:
     grid: Grid | None = None
 
 
-def fit_one(
-    work: Work, start: Start | None, keeper: Callable[[SurveyedRows], Keeper] | None, watcher: Watcher
-) -> Fitted:
+def fit_one(work: Work, start: Start | None, keeper: Keeper | None, watcher: Watcher) -> Fitted:
     """A single fit, from the start where there is one."""
     from gmmcli.fitting.fit import fit_blocks
     from gmmcli.fitting.result import describe
@@ -83,7 +79,5 @@ def naming(source: Source, checkpoint: str | None) -> Iterator[None]:
     """Puts the data's name before an error that the fit, which knows no files, raises of its rows."""
     try:
         yield
-    except InputError as error:
-        known = (source.label, *source.labels, printable(checkpoint or "--"), "--")
-        named = str(error).startswith(known)
-        raise InputError(str(error) if named else f"{source.label}: {error}") from None
+    except RowsError as error:
+        raise error.of(source.label) from None

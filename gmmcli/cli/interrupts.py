@@ -14,7 +14,7 @@ from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore
-    from gmmcli.cli.run_options import Checkpoints
+    from gmmcli.fitting.checkpoint import Checkpoint
 
 
 @contextmanager
@@ -27,12 +27,12 @@ def telling_what_is_kept(console: Console, words: Callable[[], str]) -> Iterator
         raise
 
 
-def kept_of_fit(checkpoints: Checkpoints | None) -> str:
+def kept_of_fit(checkpoints: Checkpoint | None) -> str:
     """What is kept of a single fit."""
     if checkpoints is None:
         return "nothing of the fit is kept: --checkpoint FILE would keep it"
     shown = printable(checkpoints.path)
-    if not checkpoints.there:
+    if not checkpoints.exists:
         return f"nothing is kept in {shown} yet"
     return f"the fit is kept in {shown} as far as it came: --resume goes on from it"
 

@@ -15,16 +15,13 @@ import typer
 
 from gmmcli.cli.options import REPORT
 from gmmcli.errors import UsageError
-from gmmcli.fitting.intervals import Every
 from gmmcli.storage.addresses import beside
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore
-    from gmmcli.fitting.checkpoint import Checkpoint
+    from gmmcli.fitting.checkpoint import Checkpoint, Every
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.fitting.rows import SurveyedRows
-    from gmmcli.fitting.search import Keeper
     from gmmcli.passes.group import Group
 
 LONG = "Long fits"
@@ -117,36 +114,14 @@ class Running:
 
         return FolderStore(beside(output, ".cells"), key)
 
-    def checkpoints(self, key: Mapping[str, Any], begin: float, writes: bool) -> Checkpoints | None:
-        """The keeper of a fit that depends on `key`; None where nothing is kept."""
+    def checkpoints(self, key: Mapping[str, Any], begin: float, writes: bool) -> Checkpoint | None:
+        """The checkpoint of a fit that depends on `key`; None if nothing is saved."""
         if self.checkpoint is None:
             return None
-        every = parse_every("--checkpoint-every", self.checkpoint_every)
-        return Checkpoints(self.checkpoint, every, key, self.resume, writes, begin)
-
-
-class Checkpoints:
-    """Makes the checkpoint of a fit when its rows are known; for the arguments see Checkpoint."""
-
-    def __init__(
-        self, path: str, every: Every, key: Mapping[str, Any], resume: bool, writes: bool, begin: float
-    ) -> None:
-        self.path = path
-        self._how = {"key": key, "resume": resume, "writes": writes, "begin": begin}
-        self._every = every
-        self._made: Checkpoint | None = None
-
-    @property
-    def there(self) -> bool:
-        """Whether the file has a standing of this fit."""
-        return self._made is not None and self._made.there
-
-    def __call__(self, rows: SurveyedRows) -> Keeper:
-        """The checkpoint."""
         from gmmcli.fitting.checkpoint import Checkpoint
 
-        self._made = Checkpoint(self.path, self._every, data=rows.summary.fingerprint, **self._how)
-        return self._made
+        every = parse_every("--checkpoint-every", self.checkpoint_every)
+        return Checkpoint(self.checkpoint, every, key=key, resume=self.resume, writes=writes, begin=begin)
 
 
 def checkpoint_key(
@@ -174,6 +149,8 @@ def parse_duration(option: str, text: str) -> float:
 
 def parse_every(option: str, text: str | None) -> Every:
     """A time with a unit, or a number of passes; None is the default."""
+    from gmmcli.fitting.checkpoint import Every
+
     if text is None:
         return Every()
     if text.strip().isdecimal():

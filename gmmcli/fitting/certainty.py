@@ -1,4 +1,4 @@
-"""How sure a mixture is of which component the rows belong to, and which components overlap."""
+"""Certainty of the assignment of rows to components, and which components overlap."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Collected, Task, read
 
-SURE = 0.9  # a row whose most probable component has at least this probability is surely of it
-ROWS = 1 << 17  # that are looked at
-OVERLAP = 0.05  # of a component's rows, from which on it is told
-PAIRS = 20  # of overlapping components that are told
+SURE = 0.9  # least probability of a sure assignment
+ROWS = 1 << 17  # size of the sample
+OVERLAP = 0.05  # least share of a component's rows that is reported
+PAIRS = 20  # most pairs of components that are reported
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """Of the rows by weight, components as in the model; a background comes after the last.
+    """Shares of the rows by weight. Components are as in the model; a background comes after the last.
 
-    rows: how many were looked at; sure: the share that is surely of a component; assigned: (K,) the shares whose most
-    probable component each is; sure_of: (K,) the sure share of these, 0 where there are none; overlaps: (i, j, share)
-    with share = Σ_n r_ni r_nj / Σ_n r_ni, the part of i's rows that j claims, the largest first.
+    rows: number of rows in the sample. sure: share of sure assignments. assigned: (K,) share of the rows that are
+    assigned to each component. sure_of: (K,) share of these that is sure; 0 if there are none. overlaps: (i, j,
+    share) with share = Σ_n r_ni r_nj / Σ_n r_ni, the part of i's rows that j claims, largest first.
     """
 
     rows: int
@@ -35,14 +36,14 @@ class Certainty:
     overlaps: Sequence[tuple[int, int, float]]
 
 
-def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, threads: int) -> Certainty:
-    """That of the rows, of a sample of about ROWS where they are more; p: in the coordinates of the fit."""
-    data = data.sample(seed, min(1.0, min(ROWS, data.largest_sample) / data.summary.rows))
+def certainty(data: PreparedData, family: Family, p: Parameters, seed: int) -> Task[Certainty]:
+    """Certainty of the rows, or of a sample of about ROWS if they are more. p: in the coordinates of the fit."""
+    data = yield from data.sample(seed, min(1.0, min(ROWS, data.largest_sample) / data.summary.rows))
     log_joint, rows = log_joint_of_rows(data, family, p), chunk_rows(data, p)
     many = p.components + (p.background is not None)
 
     def counted(block: PreparedBlock) -> Tensor:
-        """(K, K + 2): Σ w r rᵀ, and the weight of the rows assigned, and surely so."""
+        """Σ w r rᵀ, the weight of the rows assigned, and of the sure ones, (K, K + 2)."""
         total = torch.zeros(many, many + 2, dtype=torch.float64)
         for part in block.split(rows):
             r = log_joint(part.z).softmax(0).cpu()
@@ -53,7 +54,8 @@ def certainty(data: PreparedData, family: Family, p: Parameters, seed: int, thre
             total[:, many + 1] += w.new_zeros(many).index_add_(0, component, w * (highest >= SURE))
         return total
 
-    total = torch.stack(data.each(counted, threads)).sum(0)
+    counts = yield from read(data.reading(lambda: Collected(counted)))
+    total = torch.stack(counts).sum(0)
     shared, assigned, sure = total[:, :many], total[:, many], total[:, many + 1]
     weight = assigned.sum()
     claimed = shared / shared.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)

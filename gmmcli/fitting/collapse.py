@@ -1,8 +1,8 @@
-"""What becomes of a component that has collapsed: it begins again elsewhere, is dropped, or the fit is given up.
+"""Mending of a mixture with a collapsed component: `reset` moves the component elsewhere, `without` drops it.
 
-The likelihood is unbounded where a component falls on few rows. One that has is begun again at a row that the
-mixture explains badly, with the mean covariance of the others: rows far from every component are where one is
-missing. Which of the worst it is, is drawn, so that an outlier does not draw every component to it.
+The likelihood is unbounded where a component falls on few rows. Such a component is reset to a row of low density,
+with the mean covariance of the others: rows far from every component show where one is missing. The row is drawn
+among the worst explained ones, so that a single outlier does not attract every component.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from torch import Tensor
 from gmmcli.families.base import Family, Parameters
 from gmmcli.model import incomplete
 from gmmcli.passes.draws import row_uniforms
-from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.group import Group
+from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Task, read
 
 MOST_CANDIDATES = 10_000  # rows
 
 
-def begun_again(
-    data: PreparedData, family: Family, p: Parameters, component: int, seed: int, key: str, threads: int
-) -> Parameters:
-    """The mixture with this component at one of the rows that it explains worst; takes a reading of the data."""
+def reset(data: PreparedData, family: Family, p: Parameters, component: int, seed: int, key: str) -> Task[Parameters]:
+    """The mixture with this component at one of the rows that it explains worst. Takes a reading of the data."""
     share = 1 / p.components
     count = max(family.rank_rows(p.dims), math.ceil(share * data.summary.rows / 2))
-    z, rows = worst_explained(data, family, p, min(count, MOST_CANDIDATES), threads)
+    count = min(count, MOST_CANDIDATES)
+    z, rows = yield from read(data.reading(lambda: WorstRows(data, family, p, count)))
     means = p.means.clone()
     means[component] = z[row_uniforms(seed, key, rows).argmin()]
     weights = p.weights.clone()
     weights[component] = 0
-    if float(weights.sum()) <= 0:  # a background has all the rows of the others
+    if float(weights.sum()) <= 0:  # a background has taken all rows of the others
         weights = torch.ones_like(weights)
         weights[component] = 0
     weights = weights / weights.sum()
@@ -52,43 +53,51 @@ def without(p: Parameters, component: int) -> Parameters:
     return rest.beside(p.background)
 
 
-def worst_explained(
-    data: PreparedData, family: Family, p: Parameters, count: int, threads: int
-) -> tuple[Tensor, Tensor]:
-    """The rows (count, D) of least density, in the coordinates of the fit, and their numbers; ties by number.
+class WorstRows:
+    """Fold: the `count` rows of least density and their numbers, (count, D) and (count,); ties by number.
 
-    Of a row with missing cells the density of those that are there; where a cell is missing it has the mean of all.
+    Rows are in the coordinates of the fit. The density of a row with missing cells is that of its observed cells; a
+    missing cell is 0, the mean of all.
     """
-    log_joint = family.log_joint_by_row(p)
 
-    def worst(found: _Explained, block: PreparedBlock) -> _Explained:
-        return _least([found, *(explained(part) for part in block.split(1 << 15))], count)
+    def __init__(self, data: PreparedData, family: Family, p: Parameters, count: int) -> None:
+        self._data, self._family, self._p, self._count = data, family, p, count
+        self._log_joint = family.log_joint_by_row(p)
+        none = torch.empty(0, dtype=torch.float64)
+        self._worst: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
 
-    def explained(block: PreparedBlock) -> _Explained:
-        z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
-        if data.incomplete:
-            there = block.z[1 + data.dims :].cpu() > 0
-            joint = incomplete.log_joint(family, p, torch.where(there, z, math.nan).mT)
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        self._worst = _least([self._worst, *map(self._explained, block.laid_out().split(1 << 15))], self._count)
+
+    def _explained(self, block: PreparedBlock) -> _Explained:
+        z = block.z[1 : 1 + self._data.dims].to("cpu", torch.float64)
+        if self._data.incomplete:
+            there = block.z[1 + self._data.dims :].cpu() > 0
+            joint = incomplete.log_joint(self._family, self._p, torch.where(there, z, math.nan).mT)
         else:
-            joint = log_joint(z)
+            joint = self._log_joint(z)
         densities = joint.logsumexp(0)
         if block.weights is not None:
             densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
         return densities, z.mT, block.rows.cpu()
 
-    none = torch.empty(0, dtype=torch.float64)
-    empty: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
-    found = _least([empty, *data.folded(lambda: empty, worst, threads)], count)
-    densities, z, rows = (data.group.joined(part) for part in found)
-    _, z, rows = _least([(densities, z, rows)], count)
-    return z, rows
+    def merge(self, other: WorstRows) -> None:
+        """Takes in the rows of another fold."""
+        self._worst = _least([self._worst, other._worst], self._count)
+
+    def result(self, group: Group) -> tuple[Tensor, Tensor]:
+        """The rows of all processes, least density first, and their numbers."""
+        densities, z, rows = (group.joined(part) for part in self._worst)
+        _, z, rows = _least([(densities, z, rows)], self._count)
+        return z, rows
 
 
 _Explained = tuple[Tensor, Tensor, Tensor]  # log densities (B,), rows (B, D) and their numbers (B,)
 
 
 def _least(parts: Sequence[_Explained], count: int) -> _Explained:
-    """The rows of least density of all parts, that first; ties by number."""
+    """The `count` rows of least density, in order; ties by number."""
     densities, z, rows = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     by_number = rows.argsort()
     first = by_number[densities[by_number].argsort(stable=True)[:count]]

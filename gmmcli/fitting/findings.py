@@ -1,4 +1,4 @@
-"""What a user should know before trusting a fit, each in one sentence with its remedy."""
+"""Findings: facts that a user should know before trusting a fit, each with its remedies."""
 
 from __future__ import annotations
 
@@ -7,51 +7,57 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gmmcli.errors import Notice, Remedy
 from gmmcli.families.base import Family
+from gmmcli.fitting.soundness import Flaw
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.coordinates import LEAVE_OUT
 from gmmcli.passes.survey import Survey
 from gmmcli.storage.names import listing
 
 COLLINEAR = 1e-9  # an eigenvalue of the correlation matrix below this is a linear relation between columns
 TAKES_PART = 0.01  # least coefficient of a column in such a relation, between standardised columns
-SAME = 1e-4  # standard deviations by which the means of two components that are one may differ
+SAME = 1e-4  # standard deviations: components whose means and widths differ by less are the same
+UNSOUND = "this fit is not to be trusted"
+LEAVE_SOME_OUT = Remedy("leave some out with", "exclude")
 
 
-def findings(
-    model: GaussianMixture, survey: Survey, names: Sequence[str], unsound: str | None, remedy: str | None
-) -> list[str]:
-    """Of the mixture and of the data; that it has not converged is told by the reason for which the fit stopped.
+def findings(model: GaussianMixture, survey: Survey, names: Sequence[str], flaw: Flaw | None) -> list[Notice]:
+    """Findings about the mixture and the data. Convergence is not among them: the stop reason tells it.
 
-    unsound, remedy: why the fit is not to be trusted, and what to do.
+    flaw: the reason not to trust the fit, or None.
     """
-    told = []
+    found = []
     related = collinear_columns(survey.covariance, names) if survey.rows > model.dims else []
-    if unsound is not None:
-        if related:
-            remedy = f"the columns {listing(related)} may be collinear: leave some out with --exclude"
-        told.append(f"this fit is not to be trusted: {unsound}: {remedy}")
+    if flaw is not None and related:
+        reason = f"{flaw.reason}: the columns {listing(related)} may be collinear"
+        found.append(Notice(reason, UNSOUND, (LEAVE_SOME_OUT,)))
+    elif flaw is not None:
+        found.append(Notice(flaw.reason, UNSOUND, flaw.remedies))
     elif related:
-        told.append(f"the columns {listing(related)} are collinear: leave some out with --exclude")
+        found.append(Notice(f"the columns {listing(related)} are collinear", remedies=(LEAVE_SOME_OUT,)))
     if survey.constant:
-        told.append(f"column {listing([names[d] for d in survey.constant])} is constant: leave it out with --exclude")
-    if unsound is None:
-        told += _few_rows(model.kind, model, survey.rows)
-    return told + _same(model)
+        column = listing([names[d] for d in survey.constant])
+        found.append(Notice(f"column {column} is constant", remedies=(LEAVE_OUT,)))
+    if flaw is None:
+        found += _few_rows(model.kind, model, survey.rows)
+    return found + _same(model)
 
 
 @torch.no_grad()
-def _same(model: GaussianMixture) -> list[str]:
-    """Components that are one and the same."""
+def _same(model: GaussianMixture) -> list[Notice]:
+    """Components with the same means and widths."""
     std = model.covariances.diagonal(dim1=1, dim2=2).sqrt()
     for k in range(1, model.components):
         near = ((model.means[:k] - model.means[k]).abs() <= SAME * std[k]).all(1)
         near &= ((std[:k] - std[k]).abs() <= SAME * std[k]).all(1)
         if bool(near.any()):
-            return [f"components {int(near.nonzero()[0])} and {k} are the same: lower --components"]
+            same = f"components {int(near.nonzero()[0])} and {k} are the same"
+            return [Notice(same, remedies=(Remedy("lower", "components"),))]
     return []
 
 
-def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[str]:
+def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[Notice]:
     """Components with no more rows than parameters of their own."""
     own = model.dims + (0 if family.shared or not family.learned else family.scale_count(model.dims))
     counts = (model.weights.detach() * rows).tolist()
@@ -59,10 +65,8 @@ def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[str]:
     if not few:
         return []
     listed = ", ".join(f"{k} ({count:.3g})" for k, count in few[:5]) + (", …" if len(few) > 5 else "")
-    return [
-        f"no more rows than the {_parameters(own)} that a component has of its own: component {listed}: "
-        "lower --components, choose a simpler --family, or use --prior"
-    ]
+    problem = f"no more rows than the {_parameters(own)} that a component has of its own: component {listed}"
+    return [Notice(problem, remedies=Flaw.remedies)]
 
 
 def _parameters(count: int) -> str:
@@ -73,7 +77,7 @@ def collinear_columns(
     covariance: Tensor,  # (D, D)
     names: Sequence[str],
 ) -> list[str]:
-    """The columns that take part in a linear relation that holds in all rows, nearly; none where there is none."""
+    """The columns that take part in a linear relation which holds, nearly, in all rows."""
     std = covariance.diagonal().sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))
     values, vectors = torch.linalg.eigh((covariance / (std[:, None] * std)).fill_diagonal_(1))

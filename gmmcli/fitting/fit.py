@@ -1,16 +1,21 @@
-"""Fitting from end to end: survey, conditioning, starts, the loop, the choice, and the result in data units."""
+"""A fit from end to end: survey, layout, starts, search, choice of the best restart, and the result in data units.
+
+- `fit_task`: the task of a fit to blocks. `fit_rows`: the task of a fit to rows that are surveyed already.
+- `run`: runs a task. `fit_blocks`: runs `fit_task`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from gmmcli.errors import InputError, NumericalError
+from gmmcli.errors import InputError, Notice, NumericalError, Remedy, RowsError, Word
 from gmmcli.families import get_family
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
@@ -25,23 +30,25 @@ from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.prior import Prior
 from gmmcli.fitting.result import FitResult, RestartResult
-from gmmcli.fitting.rows import Coordinates, SurveyedRows
-from gmmcli.fitting.scoring import score_rows
-from gmmcli.fitting.search import Keeper, Race
+from gmmcli.fitting.rows import LAYING_OUT, SURVEY, SurveyedRows, survey_rows, threads_of
+from gmmcli.fitting.scoring import ScoreHistogram
+from gmmcli.fitting.search import Keeper, Search
 from gmmcli.fitting.soundness import heaviest_first, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
+from gmmcli.passes.coordinates import LEAVE_OUT, Coordinates
 from gmmcli.passes.device import float32_products
 from gmmcli.passes.execution import HERE, Execution
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Task, drive, read
 from gmmcli.passes.sums import SufficientStatistics
-from gmmcli.passes.survey import Survey
-from gmmcli.passes.workers import map_blocks, single_intra_op_thread
+from gmmcli.passes.workers import map_blocks
+from gmmcli.storage.names import listing
 
-NOISE_SHARE = 0.05  # of the rows that a background is taken to have at the start
-SIDE_BY_SIDE = 2000  # rows of a sample from which on its starts are worth a worker each
-
+R = TypeVar("R")
+NOISE_SHARE = 0.05  # share of the rows in a background at the start
+SIDE_BY_SIDE = 2000  # least rows of a sample whose starts are made by a worker each
 
 Given = GaussianMixture | Sequence[GaussianMixture] | Tensor | None  # where a fit starts
 
@@ -53,21 +60,54 @@ def fit_blocks(
     columns: Sequence[str] | None = None,
     start: Given = None,
     listener: Listener | None = None,
-    keeper: Callable[[SurveyedRows], Keeper] | None = None,
+    keeper: Keeper | None = None,
     execution: Execution = HERE,
 ) -> FitResult:
-    """Fits a mixture to blocks of rows that can be iterated several times.
+    """Fits a mixture to blocks of rows that can be iterated several times; see `fit_task`."""
+    return run(
+        fit_task(
+            blocks, options, columns=columns, start=start, listener=listener, keeper=keeper, execution=execution
+        ),
+        options,
+    )
 
-    columns: names of the columns, for messages and for the model. start, listener: see `fit_rows`. keeper: makes one
-    for the rows, see there.
+
+def run(task: Task[R], options: FitOptions) -> R:
+    """The result of a task of fits with these options: their threads, and their precision of products."""
+    with float32_products(options.precision):
+        return drive(task, threads_of(options))
+
+
+def fit_task(
+    blocks: Iterable[Block],
+    options: FitOptions,
+    *,
+    columns: Sequence[str] | None = None,
+    start: Given = None,
+    listener: Listener | None = None,
+    keeper: Keeper | None = None,
+    execution: Execution = HERE,
+) -> Task[FitResult]:
+    """The fit of a mixture to blocks of rows.
+
+    columns: names of the columns, for messages and for the model. start, listener, keeper: see `fit_rows`.
     """
     begin = time.monotonic()
     family = get_family(options.family)
-    rows = SurveyedRows.read(
+    rows = yield from survey_rows(
         blocks, options, columns, most=options.components, families=[family], execution=execution
     )
-    kept = None if keeper is None else keeper(rows)
-    return fit_rows(rows, options, start=start, listener=listener, keeper=kept, begin=begin)
+    return (
+        yield from fit_rows(
+            rows,
+            options,
+            start=start,
+            listener=listener,
+            keeper=keeper,
+            begin=begin,
+            readings=SURVEY + LAYING_OUT,
+        )
+    )
 
 
 def fit_rows(
@@ -78,65 +118,64 @@ def fit_rows(
     listener: Listener | None = None,
     keeper: Keeper | None = None,
     begin: float | None = None,
-) -> FitResult:
-    """Fits a mixture to rows; their device, precision and standardisation are those with which they were read.
+    readings: int = 0,
+) -> Task[FitResult]:
+    """The fit of a mixture to surveyed rows; their device, precision and standardisation are those of the survey.
 
-    start: a model to go on from, or several, or means (K, D) in data units, when options.init is not the name of a
-    random start. listener: called after every step of every restart. keeper: of what an interrupted fit goes on with.
-    begin: time.monotonic() when the work began.
-    Raises InputError for data that cannot be fitted, NumericalError when every restart failed.
+    start: a model to go on from, or several, or means (K, D) in data units, if options.init is "given". listener:
+    called after every step of every restart. keeper: saves the progress of the search. begin: time.monotonic() at the
+    start of the work. readings: readings of the data before, which count as passes of this fit.
+
+    Raises RowsError for data that cannot be fitted, NumericalError when every restart failed.
     """
     begin = time.monotonic() if begin is None else begin
     family = get_family(options.family)
-    components, summary, threads = options.components, rows.summary, rows.threads
+    components, summary = options.components, rows.summary
     if summary.distinct < components:
-        raise InputError(
-            f"{components} components for {summary.distinct} distinct rows: lower --components to "
-            f"{summary.distinct} or less",
+        raise RowsError(
+            f"{components} components for {summary.distinct} distinct rows",
             kind="more components than distinct rows",
+            remedy=Remedy("lower", "components", purpose=f"to {summary.distinct} or less"),
         )
-    with single_intra_op_thread(), float32_products(options.precision):
-        coordinates, data = rows.laid_out(family)
-        scale = None
-        if not family.learned:
-            given = 1.0 if options.variance is None else options.variance
-            scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
-        if options.noise:
-            _require_width(summary, rows.names)
-
-        def starts() -> list[Parameters]:
-            made = _starts(data, family, options, start, scale, threads)
-            if not options.noise:
-                return made
-            known = start.background if isinstance(start, GaussianMixture) else None
-            share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
-            return [p.beside(share) for p in made]
-
-        evaluate = Evaluator(data, family, threads, options.seed, _batches(options, summary.rows))
-        prior = Prior.default(components, data.dims) if options.prior else None
-        objective = Objective(family, options.floor, prior, summary.weight)
-        race = Race(
-            engine=lambda part: _engine(objective, options, part.batches),
-            scout=EM(objective) if options.method == "em" else None,
-            floor=options.floor,
-            short=options.short_passes,
-            parameters=family.parameter_count(components, data.dims) + 2 * options.noise,
-            limits=Limits(options.passes, options.tolerance, rows.execution.late),
-            listener=listener,
-            begin=begin,
-            on_collapse=options.on_collapse,
-            prior=options.prior,
-            view=lambda p: _mixture(p, family, coordinates, rows),
+    yield from rows.laid_out(family)
+    coordinates, data = rows.of(family)
+    if options.noise and summary.constant:
+        raise RowsError(
+            "all values are equal, so that a background has no volume",
+            subject=f"column {listing([rows.names[d] for d in summary.constant])}",
+            remedy=LEAVE_OUT,
         )
-        runs = race.run(starts, evaluate, keeper or Keeper(), samples=start is None)
-        return _result(runs, race, objective, evaluate, coordinates, options, rows)
+    scale = None
+    if not family.learned:
+        given = 1.0 if options.variance is None else options.variance
+        scale = torch.full((1,), given, dtype=torch.float64) / coordinates.scale_of_variance()
 
+    def starts() -> Task[list[Parameters]]:
+        made = yield from _starts(data, family, options, start, scale, rows.threads)
+        if not options.noise:
+            return made
+        known = start.background if isinstance(start, GaussianMixture) else None
+        share = torch.tensor(NOISE_SHARE, dtype=torch.float64) if known is None else known.detach().cpu()
+        return [p.beside(share) for p in made]
 
-def _require_width(summary: Survey, names: Sequence[str]) -> None:
-    """Raises InputError where a column of no width would leave a background without a volume."""
-    if summary.constant:
-        listed = ", ".join(names[d] for d in summary.constant)
-        raise InputError(f"column {listed} is constant, so a background has no volume: leave it out with --exclude")
+    evaluate = Evaluator(data, family, options.seed, _batches(options, summary.rows))
+    prior = Prior.default(components, data.dims) if options.prior else None
+    objective = Objective(family, options.floor, prior, summary.weight)
+    search = Search(
+        engine=lambda part: _engine(objective, options, part.batches),
+        scout=EM(objective) if options.method == "em" else None,
+        floor=options.floor,
+        short=options.short_passes,
+        parameters=family.parameter_count(components, data.dims) + 2 * options.noise,
+        limits=Limits(options.passes, options.tolerance, rows.execution.late),
+        listener=listener,
+        begin=begin,
+        on_collapse=options.on_collapse,
+        prior=options.prior,
+        view=lambda p: _mixture(p, family, coordinates, rows),
+    )
+    runs = yield from search.run(starts, evaluate, keeper or Keeper(), samples=start is None)
+    return (yield from _result(runs, search, objective, evaluate, coordinates, options, rows, readings))
 
 
 def _batches(options: FitOptions, rows: int) -> int:
@@ -160,23 +199,23 @@ def _starts(
     start: Given,
     scale: Tensor | None,
     threads: int,
-) -> list[Parameters]:
+) -> Task[list[Parameters]]:
     if isinstance(start, GaussianMixture):
-        return _starts(data, family, options, [start], scale, threads)
+        start = [start]
     if isinstance(start, Sequence):
         for model in start:
             if (model.components, model.dims) != (options.components, data.dims):
                 raise InputError(
-                    f"the starting model has {model.components} components of {model.dims} columns: "
-                    f"the fit is of {options.components} of {data.dims}"
+                    f"the starting model has {model.components} components of {model.dims} columns, and the fit "
+                    f"{options.components} of {data.dims}"
                 )
         return [_warm_start(model, data.affine, family, scale) for model in start]
-    sample = initialise.draw_sample(data, options.seed)
+    sample = yield from initialise.draw_sample(data, options.seed)
     if isinstance(start, Tensor):
         if tuple(start.shape) != (options.components, data.dims):
             raise InputError(
-                f"the starting means are {start.shape[0]} rows of {start.shape[1]} columns: "
-                f"the fit is of {options.components} components of {data.dims}"
+                f"the starting means are {start.shape[0]} rows of {start.shape[1]} columns, and the fit has "
+                f"{options.components} components of {data.dims}"
             )
         centres = data.summary.scores(start.double())
         return [initialise.from_centres(sample, family, centres, scale, options.floor)]
@@ -198,24 +237,28 @@ def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: T
 
 def _result(
     runs: list[Run],
-    race: Race,
+    search: Search,
     objective: Objective,
     evaluate: Evaluator,
     coordinates: Coordinates,
     options: FitOptions,
     rows: SurveyedRows,
-) -> FitResult:
-    """Evaluates what every restart ended with in one closing pass, and keeps the best."""
+    readings: int,
+) -> Task[FitResult]:
+    """Evaluates the mixture of every restart in one closing pass, and keeps the best."""
     family, data, summary = evaluate.family, evaluate.data, evaluate.data.summary
-    final = _closing_pass(runs, objective, evaluate)
-    flaws = [race.flaw(run, evaluate) for run in runs]
+    final = yield from _closing_pass(runs, objective, evaluate)
+    flaws = [search.flaw(run, evaluate) for run in runs]
     unsound = [None if flaw is None else flaw.reason for flaw in flaws]
-    best = runs[rank(runs, flaws)[0]]
-    order = heaviest_first(best.state.parameters)
-    model = _mixture(best.state.parameters.order(order), family, coordinates, rows)
+    index = rank(runs, flaws)[0]
+    best = runs[index]
+    p, order = best.state.parameters, heaviest_first(best.state.parameters)
+    model = _mixture(p.order(order), family, coordinates, rows)
     offset = data.log_volume * summary.weight
     assert best.stop is not None
     level = final[best.restart].mean_log_likelihood - data.log_volume
+    scores = yield from read(data.reading(lambda: ScoreHistogram(data, family, p, level)))
+    certain = yield from certainty(data, family, p.order(order), options.seed)
     return FitResult(
         model=model,
         options=options,
@@ -223,22 +266,24 @@ def _result(
         stop=best.stop,
         restart=best.restart,
         restarts=[
-            _summary(run, final.get(run.restart), unsound[run.restart], offset, summary.weight) for run in runs
+            _summary(run, final.get(run.restart), unsound[run.restart], offset, summary.weight, rows.execution.word)
+            for run in runs
         ],
         rows=summary.rows,
         weight=summary.weight,
         log_likelihood=final[best.restart].mean_log_likelihood * summary.weight - offset,
         entropy=(final[best.restart].entropy or 0.0) * summary.weight_unit,
         remaining=best.state.remaining,
-        flaw=next(flaw for run, flaw in zip(runs, flaws, strict=True) if run is best),
-        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + rows.take_readings(),
-        seconds=time.monotonic() - race.begin,
+        flaw=flaws[index],
+        passes=math.ceil(sum(run.passes for run in runs) - ROUNDING) + len(final) + readings,
+        seconds=time.monotonic() - search.begin,
         device=str(data.device),
         precision="tf32" if options.precision == "tf32" else str(data.dtype).removeprefix("torch."),
         survey=summary,
-        scores=score_rows(data, family, best.state.parameters, level, evaluate.threads),
-        certainty=certainty(data, family, best.state.parameters.order(order), options.seed, evaluate.threads),
+        scores=scores,
+        certainty=certain,
         order=order.tolist(),
+        word=rows.execution.word,
     )
 
 
@@ -246,7 +291,7 @@ def _mixture(p: Parameters, family: Family, coordinates: Coordinates, rows: Surv
     """Parameters of the fit as a mixture in data units."""
     p = coordinates.to_model(family, p)
     if not all(bool(t.isfinite().all()) for t in (p.weights, p.means, p.scale)):
-        raise NumericalError("the fitted parameters overflow in the units of the data: rescale the columns")
+        raise NumericalError("the fitted parameters overflow in the units of the data", remedy="rescale the columns")
     return GaussianMixture(
         p.weights,
         p.means,
@@ -260,30 +305,37 @@ def _mixture(p: Parameters, family: Family, coordinates: Coordinates, rows: Surv
     )
 
 
-def _closing_pass(runs: Sequence[Run], objective: Objective, evaluate: Evaluator) -> dict[int, SufficientStatistics]:
-    """Evaluates what each restart ended with, entropy included, by restart; raises NumericalError if none is left.
+def _closing_pass(
+    runs: Sequence[Run], objective: Objective, evaluate: Evaluator
+) -> Task[dict[int, SufficientStatistics]]:
+    """Statistics, with entropy, of the mixture of each restart that ended, by restart.
 
-    Those that were left behind were so on what is known of them, and are not looked at again.
+    Restarts that were left behind are not evaluated. Raises NumericalError if no restart is left.
     """
     alive = [run for run in runs if run.failure is None and run.stop is not LEFT_BEHIND]
-    answers = evaluate([Request(run.state.parameters) for run in alive], entropy=True) if alive else []
     final: dict[int, SufficientStatistics] = {}
-    for run, answer in zip(alive, answers, strict=True):
-        if isinstance(answer, NumericalError):
-            run.failure = answer
-        else:
-            final[run.restart] = answer
-            level = objective.value(answer, run.state.parameters)
-            run.state = dataclasses.replace(run.state, log_likelihood=level)
+    if alive:
+        answers = yield from evaluate([Request(run.state.parameters) for run in alive], entropy=True)
+        for run, answer in zip(alive, answers, strict=True):
+            if isinstance(answer, NumericalError):
+                run.failure = answer
+            else:
+                final[run.restart] = answer
+                level = objective.value(answer, run.state.parameters)
+                run.state = dataclasses.replace(run.state, log_likelihood=level)
     if not final:
-        first = str(runs[0].failure)
-        remedy = "" if "--" in first else ": raise --variance-floor or lower --components"
-        raise NumericalError(f"every restart failed, the first with: {first}{remedy}", kind="every restart failed")
+        first = runs[0].failure
+        assert first is not None
+        raise NumericalError(
+            f"every restart failed, the first with: {Notice(first.notice.problem, first.notice.subject)}",
+            kind="every restart failed",
+            remedy=first.notice.remedies or (Remedy("raise", "variance_floor"), Remedy("lower", "components")),
+        )
     return final
 
 
 def _summary(
-    run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float, weight: float
+    run: Run, final: SufficientStatistics | None, unsound: str | None, offset: float, weight: float, word: Word
 ) -> RestartResult:
     log_likelihood = math.nan if final is None else final.mean_log_likelihood * weight - offset
     if final is None and run.history:
@@ -294,6 +346,6 @@ def _summary(
         passes=run.whole_passes,
         stop="failed" if run.stop is None else run.stop.name,
         unsound=unsound,
-        failure=None if run.failure is None else str(run.failure),
+        failure=None if run.failure is None else run.failure.worded(word),
         resets=run.resets,
     )

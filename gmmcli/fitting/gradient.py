@@ -8,14 +8,13 @@ log-diagonal), in the coordinates of the fit; a floor is held by projection afte
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from gmmcli.families.base import Family, Parameters, Unconstrained
-from gmmcli.fitting.coroutine import as_generator
 from gmmcli.fitting.engine import Batch, Engine, Request, State
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.stopping import NO_PROGRESS, SCHEDULE_END
@@ -134,7 +133,12 @@ class _Descent:
 
 @dataclass(frozen=True)
 class LBFGS(Engine):
-    """Limited-memory BFGS with strong-Wolfe line search, on all rows. A step takes a pass for each point it tries."""
+    """Limited-memory BFGS with strong-Wolfe line search, on all rows. A step takes a pass for each point it tries.
+
+    torch's LBFGS evaluates through a callback, from which a generator cannot yield. So when a line search meets a
+    point that has not been evaluated, the step yields the request and then repeats the search from its start: the
+    points that are known by now cost no pass.
+    """
 
     objective: Objective
 
@@ -147,46 +151,64 @@ class LBFGS(Engine):
         """One direction and its line search."""
         assert isinstance(state, DescentState)
         assert state.free is not None
-        free = _leaves(state.free)
-        optimizer = _lbfgs(self.objective.family, free)
-        if state.optimizer is not None:
-            optimizer.load_state_dict(_own(state.optimizer))
+        known = [] if state.known is None else [state.known]
+        while True:
+            free = _leaves(state.free)
+            optimizer = _lbfgs(self.objective.family, free)
+            if state.optimizer is not None:
+                optimizer.load_state_dict(_own(state.optimizer))
+            try:
+                return self._searched(state, free, optimizer, known)
+            except _Unknown as unknown:
+                point = unknown.point
+            known.append((point, (yield Request(point))))
 
-        def search(evaluate: Callable[[Request], SufficientStatistics]) -> State:
-            known = [] if state.known is None else [state.known]
+    def _searched(
+        self,
+        state: DescentState,
+        free: Unconstrained,
+        optimizer: torch.optim.Optimizer,
+        known: Sequence[tuple[Parameters, SufficientStatistics]],
+    ) -> State:
+        """The state after a direction and its line search. Raises _Unknown at the first point that is not known."""
 
-            def look() -> tuple[Parameters, SufficientStatistics]:
-                here = _detached(self.objective.family.constrain(free))
-                for seen in known:  # the search begins and ends at points that it has evaluated before
-                    if _same(seen[0], here):
-                        return seen
-                known.append((here, evaluate(Request(here))))
-                return known[-1]
+        def evaluate() -> tuple[Parameters, SufficientStatistics]:
+            here = _detached(self.objective.family.constrain(free))
+            for point, statistics in known:  # the search begins and ends at points that were evaluated before
+                if _same(point, here):
+                    return point, statistics
+            raise _Unknown(here)
 
-            def loss() -> float:
-                tried, statistics = look()
-                _set_gradient(self.objective, free, statistics)
-                return -self.objective.value(statistics, tried)
+        def loss() -> float:
+            tried, statistics = evaluate()
+            _set_gradient(self.objective, free, statistics)
+            return -self.objective.value(statistics, tried)
 
-            optimizer.step(loss)  # type: ignore[arg-type]  # LBFGS takes any number, and calls it several times
-            moved = _project(self.objective, free)
-            here, statistics = look()
-            mean = self.objective.value(statistics, here)
-            # A projection leaves the curvature that of another point, and a failed search may be curvature's
-            # fault: begin it anew. A search that fails without curvature has nothing left to try.
-            stuck = mean <= state.log_likelihood and not moved
-            return DescentState(
-                parameters=here,
-                log_likelihood=mean,
-                remaining=remaining_by_em(self.objective, statistics, here),
-                stop=NO_PROGRESS if stuck and state.stuck else None,
-                free=_plain(free),
-                optimizer=None if moved or stuck else optimizer.state_dict(),
-                stuck=stuck,
-                known=(here, statistics),
-            )
+        optimizer.step(loss)  # type: ignore[arg-type]  # LBFGS takes any number, and calls it several times
+        moved = _project(self.objective, free)
+        here, statistics = evaluate()
+        mean = self.objective.value(statistics, here)
+        # After a projection the curvature is that of another point, and curvature may be why a search failed. Both
+        # times it is dropped. A search that fails without curvature has nothing left to try.
+        stuck = mean <= state.log_likelihood and not moved
+        return DescentState(
+            parameters=here,
+            log_likelihood=mean,
+            remaining=remaining_by_em(self.objective, statistics, here),
+            stop=NO_PROGRESS if stuck and state.stuck else None,
+            free=_plain(free),
+            optimizer=None if moved or stuck else optimizer.state_dict(),
+            stuck=stuck,
+            known=(here, statistics),
+        )
 
-        return (yield from as_generator(search))
+
+class _Unknown(Exception):
+    """A line search needs a point that has not been evaluated."""
+
+    def __init__(self, point: Parameters) -> None:
+        super().__init__()
+        self.point = point
 
 
 def _lbfgs(family: Family, free: Unconstrained) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""The loop, the only one: steps several fits side by side, a pass for all at a time, until each has stopped."""
+"""The loop: steps the fits from several starts side by side, one pass for all at a time, until each has stopped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.engine import Engine, Request, State, Step
-from gmmcli.fitting.evaluate import Answer, Evaluator
+from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, TIME_LIMIT, StopReason
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.one_pass import Answer
+from gmmcli.passes.reading import Task
 
 ROUNDING = 1e-6  # of a sum of parts of passes
 PATIENCE = 2  # steps in a row whose remaining gain must be below the tolerance or the rounding
@@ -95,7 +97,7 @@ class Limits:
     late: Callable[[], bool] = lambda: False
 
 
-Listener = Callable[[Run, float], None]  # hears of every step and every end of a run, and the seconds gone by
+Listener = Callable[[Run, float], None]  # called after every step and at the end of a run, with the seconds elapsed
 
 
 def run_all(
@@ -107,12 +109,12 @@ def run_all(
     begin: float = 0.0,
     beaten: Callable[[Run], bool] = lambda run: False,
     after_pass: Callable[[], None] = lambda: None,
-) -> None:
-    """Steps every run until it has ended, in place; a failure ends that run only.
+) -> Task[None]:
+    """Steps every run, in place, until it has ended. A failure ends that run only.
 
-    begin: time.monotonic() when the fit began, from which the listener's seconds are counted. beaten: asked after
-    every step whether the run cannot win any more, and is left behind. after_pass: called when every run has taken in
-    what a pass has told it: if the runs are kept as they are then, they can be given again and go on as if never
+    begin: time.monotonic() at the start of the fit, from which the listener's seconds are counted. beaten: whether a
+    run cannot win any more and is left behind; called after every step. after_pass: called when every run has taken
+    in the answers of a pass. Runs that are saved then can be given again later and go on as if they had never
     stopped.
     """
     by_restart = {run.restart: run for run in runs}
@@ -122,7 +124,7 @@ def run_all(
     offset = evaluate.data.log_volume  # log-likelihoods are shown in the units of the data
 
     def advance(run: Run, answer: Answer | None) -> None:
-        """Gives a run its answer, and leaves its next request, or none when it has stopped."""
+        """Sends a run its answer, and notes its next request, or none when it has stopped."""
         requests.pop(run.restart, None)
         try:
             while not run.ended:
@@ -145,7 +147,7 @@ def run_all(
         except NumericalError as error:
             fail(run, error)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-            fail(run, NumericalError(f"a covariance could not be decomposed: {error}"))
+            fail(run, NumericalError(f"a covariance could not be decomposed ({error})"))
 
     def fail(run: Run, error: NumericalError) -> None:
         run.failure = error
@@ -154,19 +156,19 @@ def run_all(
             listener(run, time.monotonic() - begin)
 
     for run in runs:
-        told, run.answers = run.answers, []
+        earlier, run.answers = run.answers, []
         advance(run, None)
-        for answer in told:  # of a step that was under way when the runs were kept
+        for answer in earlier:  # of a step that was under way when the runs were saved
             run.answers.append(answer)
             advance(run, answer)
     while requests:
-        if limits.late() and all(by_restart[i].history for i in requests):  # a step at least tells where it is
+        if limits.late() and all(by_restart[i].history for i in requests):  # one step at least gives a log-likelihood
             for i in requests:
                 by_restart[i].stop = TIME_LIMIT
                 steps[i].close()
             return
         asked = list(requests)
-        answers = evaluate([requests[i] for i in asked])
+        answers = yield from evaluate([requests[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
             by_restart[i].passes += evaluate.cost(requests[i])
             if requests[i].batch is None:
@@ -179,13 +181,13 @@ def run_all(
 
 
 def _tell(step: Step, answer: Answer | None) -> Request:
-    """Gives a step its answer, an error to be handled there or raised from it; returns its next request."""
+    """The next request of a step that is sent its answer, or is thrown the error that it is."""
     assert answer is not None
     return step.throw(answer) if isinstance(answer, NumericalError) else step.send(answer)
 
 
 def _record(run: Run, state: State, limits: Limits, offset: float) -> None:
-    """Takes in the state after a step and decides whether the run has stopped."""
+    """Adds the state after a step to the run, and decides whether the run has stopped."""
     gain = state.log_likelihood - run.state.log_likelihood
     run.state = state
     run.history.append(PassRecord(run.whole_passes, state.log_likelihood - offset, gain, state.remaining))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gmmcli.errors import NotConvergedError
+from gmmcli.errors import NotConvergedError, Word, alternatives, as_argument
 from gmmcli.fitting.certainty import Certainty
 from gmmcli.fitting.findings import findings
 from gmmcli.fitting.loop import PassRecord, Reset
@@ -69,22 +69,18 @@ class FitResult:
     scores: Scores
     certainty: Certainty
     order: Sequence[int]
+    word: Word = as_argument
 
     @property
     def unsound(self) -> str | None:
-        """Why the kept fit is not to be trusted, or None."""
+        """The reason not to trust the kept fit, or None."""
         return None if self.flaw is None else self.flaw.reason
 
     @property
-    def remedy(self) -> str | None:
-        """What to do about that."""
-        return None if self.flaw is None else self.flaw.remedy
-
-    @property
     def findings(self) -> list[str]:
-        """What should be known before the fit is trusted, a sentence each with its remedy."""
+        """Facts that a user should know before trusting the fit, one sentence each with its remedies."""
         names = self.model.columns or [f"x{d + 1}" for d in range(self.model.dims)]
-        return findings(self.model, self.survey, names, self.unsound, self.remedy)
+        return [finding.worded(self.word) for finding in findings(self.model, self.survey, names, self.flaw)]
 
     @property
     def converged(self) -> bool:
@@ -112,9 +108,9 @@ class FitResult:
         return self.bic + 2 * self.entropy
 
     def require_converged(self) -> None:
-        """Raises NotConvergedError when the fit stopped early."""
+        """Raises NotConvergedError if the fit stopped early."""
         if not self.converged:
-            raise NotConvergedError(f"not converged: {self.stop.prose}: {self.stop.remedy}")
+            raise NotConvergedError(self.stop.prose, subject="not converged", remedy=self.stop.remedies)
 
 
 def describe(result: FitResult, **more: Any) -> dict[str, Any]:
@@ -140,7 +136,12 @@ def describe(result: FitResult, **more: Any) -> dict[str, Any]:
         "method": result.options.method,
         "acceleration": result.options.accelerated_by,
         "seed": result.options.seed,
-        "stop": dataclasses.asdict(result.stop),
+        "stop": {
+            "name": result.stop.name,
+            "prose": result.stop.prose,
+            "remedy": alternatives(result.stop.remedies, result.word),
+            "converged": result.stop.converged,
+        },
         "converged": result.converged,
         "remaining_gain": result.remaining,
         "unsound": result.unsound,

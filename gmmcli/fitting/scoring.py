@@ -1,4 +1,4 @@
-"""The scores of the rows that were fitted, counted in one reading after the fit."""
+"""The histogram of the scores of the rows that were fitted, in one reading after the fit."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
 from gmmcli.model.reductions import LOG_SUM
 from gmmcli.model.scores import ScoreCounter, Scores
-from gmmcli.passes.layout import PreparedBlock
+from gmmcli.passes.group import Group
+from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 
 
-def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float, threads: int) -> Scores:
-    """The distribution of log p(x) over the rows, in data units; p: in the coordinates of the fit."""
-    log_joint, volumes, rows = log_joint_of_rows(data, family, p), log_volumes(data), chunk_rows(data, p)
-    unit = data.summary.weight_unit
+class ScoreHistogram:
+    """Fold: the distribution of log p(x) over the rows, in data units. p: in the coordinates of the fit."""
 
-    def new() -> ScoreCounter:
-        return ScoreCounter(centre, data.summary.weight)
+    def __init__(self, data: PreparedData, family: Family, p: Parameters, centre: float) -> None:
+        self._log_joint, self._volumes = log_joint_of_rows(data, family, p), log_volumes(data)
+        self._chunk_rows, self._unit = chunk_rows(data, p), data.summary.weight_unit
+        self._centre, self._weight = centre, data.summary.weight
+        self._counter = ScoreCounter(centre, self._weight)
 
-    def count(counter: ScoreCounter, block: PreparedBlock) -> ScoreCounter:
-        scores = torch.cat(
-            [LOG_SUM.in_place(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]
-        ).cpu()
-        weights = None if block.weights is None else block.weights.double().cpu() * unit
-        counter.add(*counter.count(scores, weights))
-        return counter
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        rows = block.laid_out()
+        if not len(rows):
+            return
+        chunks = (chunk.z for chunk in rows.split(self._chunk_rows))
+        scores = torch.cat([LOG_SUM.in_place(self._log_joint(z))[0] - self._volumes(z) for z in chunks]).cpu()
+        weights = None if rows.weights is None else rows.weights.double().cpu() * self._unit
+        self._counter.add(*self._counter.count(scores, weights))
 
-    own, total = new(), new()
-    for counter in data.folded(new, count, threads):
-        own.add(*counter.counted().mT)
-    total.add(*data.group.joined(own.counted()).mT)
-    return total.scores()
+    def merge(self, other: ScoreHistogram) -> None:
+        """Takes in the counts of another fold."""
+        self._counter.add(*other._counter.counted().mT)
+
+    def result(self, group: Group) -> Scores:
+        """The histogram over all processes."""
+        total = ScoreCounter(self._centre, self._weight)
+        total.add(*group.joined(self._counter.counted()).mT)
+        return total.scores()

@@ -1,9 +1,9 @@
-"""Many starts, few that are followed to the end: short runs first, on a sample where the data is large.
+"""The search over starts: short runs of all, full runs of the best few, and on large data on samples first.
 
-Short runs from every start, then full ones of the most promising (Biernacki, Celeux & Govaert, "Choosing starting
-values for the EM algorithm", Computational Statistics & Data Analysis 41, 2003). On large data this takes place on a
-sample of the rows, and the survivors move on to samples STEP times as large, each until what it still gains is less
-than what the sample leaves undecided, before they see all rows.
+Short runs from every start come first, then full runs of the most promising (Biernacki, Celeux & Govaert, "Choosing
+starting values for the EM algorithm", Computational Statistics & Data Analysis 41, 2003). Large data is searched on a
+sample of the rows. The survivors move on to samples STEP times as large, and last to all rows. On a sample a run goes
+on until its gains are smaller than the sampling error.
 """
 
 from __future__ import annotations
@@ -14,61 +14,63 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from gmmcli.errors import NumericalError
+from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.collapse import begun_again, without
+from gmmcli.fitting.collapse import reset, without
 from gmmcli.fitting.engine import Engine
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Limits, Listener, Reset, Run, run_all
 from gmmcli.fitting.soundness import Flaw, find_flaw, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND, TIME_LIMIT
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.reading import Task
 
-RESETS = 3  # of collapsed components that a restart begins again
-FINALISTS = 3  # restarts that are carried beyond their short run
-SAMPLE_ROWS = 20_000  # of the first sample
-STEP = 8  # times as many rows in every further one
-SAMPLE_PASSES = 200  # of a run on one sample
-UNDECIDED = 1e-3  # of params / (2 n), what n rows leave undecided of the log-likelihood per row: early on, what a fit
-# is estimated to gain may be a hundredth of what it will
-RIVAL = 1.5  # nats per row, over √n: a survivor that is this far behind the best on n rows is given up
-HOPE = 10  # times the estimated remaining gain that a run is believed to have before it
-TWIN = 1e-6  # nats per row: runs whose log-likelihoods are this close have found the same optimum
-ALIKE = 0.05  # of params / (2 n): runs this close on n rows, of about the same weights, are in one flat valley
-WEIGHT = 0.02  # by which the weights of such runs differ at most
+RESETS = 3  # most resets of collapsed components in a restart
+FINALISTS = 3  # restarts that go on beyond their short run
+SAMPLE_ROWS = 20_000  # size of the first sample
+STEP = 8  # ratio of the sizes of one sample and the next
+SAMPLE_PASSES = 200  # most passes of a run over one sample
+UNDECIDED = 1e-3  # tolerance on n rows over their sampling error, params / (2 n) nats per row. Early estimates of the
+# remaining gain may be a hundredth of the true gain.
+RIVAL = 1.5  # nats per row, over √n: a survivor that is farther behind the best on n rows is given up
+HOPE = 10  # a run is given up if HOPE times its estimated remaining gain leaves it behind
+TWIN = 1e-6  # nats per row: runs whose log-likelihoods are closer have found the same optimum
+ALIKE = 0.05  # of params / (2 n): runs that are closer on n rows, with similar weights, are in one flat valley
+WEIGHT = 0.02  # greatest difference of similar weights
 
 
 @dataclass
 class Heat:
-    """Runs on the same rows, and how far they are.
+    """Runs on the same rows, and their progress.
 
-    short: whether they begin with a short run each, and begun: whether these have begun; places: of the runs, in the
-    order in which they are followed to the end, None before that; first: of the places that are followed now.
+    short: whether each begins with a short run. begun: whether the short runs have begun. order: indices of the runs
+    in the order in which they are followed to the end; None before that. first: index in `order` of the first run
+    that is followed now.
     """
 
     runs: list[Run] = field(default_factory=list)
     short: bool = False
     begun: bool = False
-    places: list[int] | None = None
+    order: list[int] | None = None
     first: int = 0
 
     @property
     def batch(self) -> list[Run]:
         """The runs that are followed now."""
-        return [self.runs[place] for place in (self.places or [])[self.first : self.first + FINALISTS]]
+        return [self.runs[i] for i in (self.order or [])[self.first : self.first + FINALISTS]]
 
     @property
     def followed(self) -> list[Run]:
-        """Those, and the ones before them."""
-        return [self.runs[place] for place in (self.places or [])[: self.first + FINALISTS]]
+        """The runs that are followed now or were followed before."""
+        return [self.runs[i] for i in (self.order or [])[: self.first + FINALISTS]]
 
 
 @dataclass
-class Standing:
-    """How far a race is: what must be kept to go on with it as if it had never stopped.
+class Progress:
+    """Progress of a search between two readings. A search goes on from it as if it had never stopped.
 
-    runs: one of every start; contenders: restarts that are not left behind; size: rows of the sample that comes next,
-    None where all rows do; heat: that on all rows.
+    runs: one of every start. contenders: restarts that are not left behind. size: rows of the next sample; None if
+    all rows are next. heat: the runs on all rows.
     """
 
     runs: list[Run]
@@ -81,8 +83,8 @@ class Standing:
         if self.heat is not None:
             self.heat = replace(self.heat, runs=[self.runs[restart] for restart in self.contenders])
 
-    def copy(self) -> Standing:
-        """As it is now. States and what else is in a run are never changed in place, the lists of a run are."""
+    def copy(self) -> Progress:
+        """A copy that does not change any more. Of a run only the lists are ever changed in place."""
         runs = [
             replace(run, history=[*run.history], resets=[*run.resets], answers=[*run.answers]) for run in self.runs
         ]
@@ -90,26 +92,26 @@ class Standing:
 
 
 class Keeper:
-    """Where the standing of a race is kept; nowhere."""
+    """Where the progress of a search is saved; this one saves nothing."""
 
-    def kept(self) -> Standing | None:
-        """What was kept of an earlier attempt."""
+    def saved(self, data: str) -> Progress | None:
+        """The progress that an earlier attempt saved. data: fingerprint of the rows."""
         return None
 
-    def passed(self, standing: Standing) -> None:
-        """Told after every pass, when the standing is one that can be kept."""
+    def passed(self, progress: Progress) -> None:
+        """Called after every pass, when the search could go on from this progress."""
 
     def stopped(self) -> None:
-        """Told when the race is given up, for whatever reason."""
+        """Called when the search is given up, for any reason."""
 
 
 @dataclass(frozen=True)
-class Race:
-    """What is raced and how.
+class Search:
+    """The rules of a search.
 
-    engine: makes the engine for an evaluator's rows; scout: that of short runs, where it is another, cheaper one;
-    floor: of variances, below which a fit is unsound; short: passes of a short run; parameters: number of free
-    parameters of the model; prior: whether covariances have one; view: see Run.
+    engine: makes the engine for an evaluator's rows. scout: a cheaper engine for short runs, or None. floor: of
+    variances; a fit that reaches it is unsound. short: passes of a short run. parameters: number of free parameters
+    of the model. prior: whether covariances have a prior. view: see Run.
     """
 
     engine: Callable[[Evaluator], Engine]
@@ -125,58 +127,65 @@ class Race:
     view: Callable[[Parameters], GaussianMixture] | None = None
 
     def run(
-        self, starts: Callable[[], Sequence[Parameters]], evaluate: Evaluator, keeper: Keeper, *, samples: bool
-    ) -> list[Run]:
-        """A run of every start; those that did not end were left behind.
+        self,
+        starts: Callable[[], Task[Sequence[Parameters]]],
+        evaluate: Evaluator,
+        keeper: Keeper,
+        *,
+        samples: bool,
+    ) -> Task[list[Run]]:
+        """A run of every start. Runs that did not end were left behind.
 
-        starts: asked where nothing was kept of an earlier attempt. samples: whether to begin on samples.
+        starts: called if an earlier attempt saved nothing. samples: whether to begin on samples.
         """
         engine = self.engine(evaluate)
-        standing = keeper.kept()
-        if standing is None:
-            standing = Standing([Run(restart, engine.start(p)) for restart, p in enumerate(starts())])
-            standing.size = SAMPLE_ROWS if samples else None
-        for run in standing.runs:
+        progress = keeper.saved(evaluate.data.summary.fingerprint)
+        if progress is None:
+            first = yield from starts()
+            progress = Progress([Run(restart, engine.start(p)) for restart, p in enumerate(first)])
+            progress.size = SAMPLE_ROWS if samples else None
+        for run in progress.runs:
             run.view = self.view
         try:
-            self._all_rows(engine, standing, evaluate, keeper)
+            yield from self._all_rows(engine, progress, evaluate, keeper)
         except BaseException:
             keeper.stopped()
             raise
-        for run in standing.runs:
-            untold = run.restart not in standing.contenders
+        for run in progress.runs:
+            unheard = run.restart not in progress.contenders
             if not run.ended:
-                run.stop, untold = LEFT_BEHIND, True
-            if untold and self.listener is not None:
+                run.stop, unheard = LEFT_BEHIND, True
+            if unheard and self.listener is not None:
                 self.listener(run, time.monotonic() - self.begin)
-        return standing.runs
+        return progress.runs
 
-    def _all_rows(self, engine: Engine, standing: Standing, evaluate: Evaluator, keeper: Keeper) -> None:
-        """Samples first, each larger than the one before, then all rows; after each the standing is one to keep."""
-        rows, runs = evaluate.data.summary.rows, standing.runs
+    def _all_rows(self, engine: Engine, progress: Progress, evaluate: Evaluator, keeper: Keeper) -> Task[None]:
+        """Samples of growing size, then all rows. After each the progress can be saved."""
+        rows, runs = evaluate.data.summary.rows, progress.runs
         sizes = sample_sizes(rows, evaluate.data.largest_sample)
-        while standing.size is not None and standing.size in sizes:
-            keeper.passed(standing)
-            short = standing.size == SAMPLE_ROWS
-            heat = Heat([runs[restart] for restart in standing.contenders])
-            kept = self._on_sample(heat, evaluate.sample(standing.size / rows), short=short)
-            for run in kept:
+        while progress.size is not None and progress.size in sizes:
+            keeper.passed(progress)
+            short = progress.size == SAMPLE_ROWS
+            heat = Heat([runs[restart] for restart in progress.contenders])
+            on_sample = yield from evaluate.sample(progress.size / rows)
+            survivors = yield from self._on_sample(heat, on_sample, short=short)
+            for run in survivors:
                 run.state = engine.start(run.state.parameters)
-            standing.contenders = [run.restart for run in kept]
-            standing.size *= STEP
-        standing.size = None
-        if standing.heat is None:
-            contenders = [runs[restart] for restart in standing.contenders]
-            standing.heat = Heat(contenders, short=len(contenders) == len(runs))
+            progress.contenders = [run.restart for run in survivors]
+            progress.size *= STEP
+        progress.size = None
+        if progress.heat is None:
+            contenders = [runs[restart] for restart in progress.contenders]
+            progress.heat = Heat(contenders, short=len(contenders) == len(runs))
 
         def passed() -> None:
-            keeper.passed(standing)
+            keeper.passed(progress)
 
         passed()
-        self._to_the_end(engine, standing.heat, evaluate, self.limits, self.listener, passed=passed)
+        yield from self._to_the_end(engine, progress.heat, evaluate, self.limits, self.listener, passed=passed)
 
     def flaw(self, run: Run, evaluate: Evaluator) -> Flaw | None:
-        """Why the mixture of a run is not to be trusted, or None; see selection."""
+        """The flaw of a run's mixture, or None (soundness.py)."""
         if run.failure is not None:
             return None
         return find_flaw(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows, self.prior)
@@ -191,48 +200,57 @@ class Race:
         *,
         most: int | None = None,
         passed: Callable[[], None] = lambda: None,
-    ) -> list[Run]:
-        """Short runs of all where there are many, then the best few to the end; further ones if none ends sound.
+    ) -> Task[list[Run]]:
+        """Short runs of all if there are many, then the best few to the end, and further ones if none ends sound.
 
-        most: passes over these rows after which a run is left as it is; passed: called after every pass. Returns the
-        runs that went beyond a short one and did not fail.
+        most: passes over these rows after which a run is left as it is. passed: called after every pass. Returns the
+        runs that went beyond a short run and did not fail.
         """
         how: Any = {"listener": listener, "begin": self.begin, "after_pass": passed}
-        if heat.places is None:
+        if heat.order is None:
             if heat.short and len(heat.runs) > FINALISTS:
-                self._short_runs(engine, heat, evaluate, limits, how)
-            heat.places = rank(heat.runs, [self.flaw(run, evaluate) for run in heat.runs])
+                yield from self._short_runs(engine, heat, evaluate, limits, how)
+            heat.order = rank(heat.runs, [self.flaw(run, evaluate) for run in heat.runs])
             for run in heat.runs:
                 run.due = math.inf if most is None else run.passes + most * evaluate.share
         beaten = _ToBeat(lambda run: self.flaw(run, evaluate) is None)
-        while heat.first < len(heat.places):
-            for run in heat.followed:  # those that ended in their short run, or before the fit was interrupted
+        while heat.first < len(heat.order):
+            for run in heat.followed:  # runs that ended in their short run, or before the fit was interrupted
                 if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
                     beaten(run)
             batch = heat.batch
-            run_all(engine, batch, evaluate, limits, beaten=beaten, **how)
-            while most is None and (again := [run for run in batch if self._mended(run, engine, evaluate, limits)]):
-                run_all(engine, again, evaluate, limits, beaten=beaten, **how)
+            yield from run_all(engine, batch, evaluate, limits, beaten=beaten, **how)
+            while most is None and (again := (yield from self._mended(batch, engine, evaluate, limits))):
+                yield from run_all(engine, again, evaluate, limits, beaten=beaten, **how)
             if any(run.failure is None and self.flaw(run, evaluate) is None for run in batch):
                 break
             heat.first += FINALISTS
         return [run for run in heat.followed if run.failure is None]
 
-    def _mended(self, run: Run, engine: Engine, evaluate: Evaluator, limits: Limits) -> bool:
-        """Deals with a component that has collapsed, as `on_collapse` says; whether the run is to go on."""
+    def _mended(self, runs: Sequence[Run], engine: Engine, evaluate: Evaluator, limits: Limits) -> Task[list[Run]]:
+        """The runs that go on after a collapsed component was mended."""
+        again = []
+        for run in runs:
+            if (yield from self._mend(run, engine, evaluate, limits)):
+                again.append(run)
+        return again
+
+    def _mend(self, run: Run, engine: Engine, evaluate: Evaluator, limits: Limits) -> Task[bool]:
+        """Resets or drops a collapsed component, as `on_collapse` says. Returns whether the run is to go on."""
         if run.failure is not None or run.stop in (LEFT_BEHIND, TIME_LIMIT) or run.passes >= limits.iterations:
             return False
         flaw, p = self.flaw(run, evaluate), run.state.parameters
         if flaw is None or flaw.component is None or p.components == 1:
             return False
         if self.on_collapse == "error":
-            run.failure = NumericalError(f"{flaw.reason}: {flaw.remedy}, or --on-collapse reset")
+            remedies = (*flaw.remedies, Remedy("use", "on_collapse", "reset"))
+            run.failure = NumericalError(flaw.reason, remedy=remedies)
             return False
         if self.on_collapse == "reset":
             if len(run.resets) >= RESETS:
                 return False
             key = f"restart {run.restart}, reset {len(run.resets)}"
-            p = begun_again(evaluate.data, evaluate.family, p, flaw.component, evaluate.seed, key, evaluate.threads)
+            p = yield from reset(evaluate.data, evaluate.family, p, flaw.component, evaluate.seed, key)
             run.passes += evaluate.share
         else:
             p = without(p, flaw.component)
@@ -240,7 +258,7 @@ class Race:
         run.state, run.stop, run.patience = engine.start(p), None, 0
         return True
 
-    def _short_runs(self, engine: Engine, heat: Heat, evaluate: Evaluator, limits: Limits, how: Any) -> None:
+    def _short_runs(self, engine: Engine, heat: Heat, evaluate: Evaluator, limits: Limits, how: Any) -> Task[None]:
         scout = engine if self.scout is None else self.scout
         if not heat.begun:
             heat.begun = True
@@ -248,17 +266,18 @@ class Race:
                 run.due = run.passes + self.short * evaluate.share
                 if scout is not engine:
                     run.state = scout.start(run.state.parameters)
-        run_all(scout, heat.runs, evaluate, limits, **how)
+        yield from run_all(scout, heat.runs, evaluate, limits, **how)
         if scout is not engine:
             for run in heat.runs:
                 if not run.ended:
-                    level = run.state.log_likelihood  # what it is ranked by until it has taken a step
+                    level = run.state.log_likelihood  # its rank until it has taken a step
                     run.state = replace(engine.start(run.state.parameters), log_likelihood=level)
 
-    def _on_sample(self, heat: Heat, evaluate: Evaluator, *, short: bool) -> list[Run]:
-        """The runs to go on with on more rows, each where this sample brings it.
+    def _on_sample(self, heat: Heat, evaluate: Evaluator, *, short: bool) -> Task[list[Run]]:
+        """The runs that go on with more rows, each from the parameters that it has reached on this sample.
 
-        A fit that is unsound on a sample may be so for want of rows: if it is ahead it goes on from where it began.
+        A fit may be unsound on a sample because the sample has too few rows. If it is ahead, it goes on from its
+        start.
         """
         engine, rows, runs = self.engine(evaluate), evaluate.data.summary.rows, heat.runs
         heat.short = short
@@ -267,9 +286,9 @@ class Race:
             run.state = engine.start(run.state.parameters)
         undecided = self.parameters / (2 * rows)
         limits = replace(self.limits, tolerance=max(self.limits.tolerance, UNDECIDED * undecided))
-        followed = self._to_the_end(engine, heat, evaluate, limits, None, most=SAMPLE_PASSES)
+        followed = yield from self._to_the_end(engine, heat, evaluate, limits, None, most=SAMPLE_PASSES)
         flaws = [self.flaw(run, evaluate) for run in runs]
-        best = [(runs[place], flaws[place]) for place in rank(runs, flaws)]
+        best = [(runs[i], flaws[i]) for i in rank(runs, flaws)]
         sound = [run for run, flaw in best if flaw is None and run in followed]
         unsound = [run for run, flaw in best if flaw is not None]
         kept, again = survivors(sound, unsound, RIVAL / math.sqrt(rows), ALIKE * undecided)
@@ -277,12 +296,12 @@ class Race:
             run.state = engine.start(began[run.restart])
         for run in runs:
             run.stop, run.patience, run.due = None, 0, math.inf
-            run.history.clear()  # of other rows: not to be compared with what follows
+            run.history.clear()  # its log-likelihoods are of other rows
         return [*kept, *again]
 
 
 def sample_sizes(rows: int, most: int) -> list[int]:
-    """Rows of the samples that come before all of so many rows, none of more than `most`."""
+    """Sizes of the samples that come before all rows, each at most `most`."""
     sizes, size = [], SAMPLE_ROWS
     while size * STEP // 2 <= rows and size <= most:
         sizes.append(size)
@@ -291,9 +310,9 @@ def sample_sizes(rows: int, most: int) -> list[int]:
 
 
 class _ToBeat:
-    """Whether a run can still win against those that have ended, of which only sound ones count.
+    """Whether a run is beaten by the sound runs that have ended.
 
-    A run has no hope when HOPE times what it may still gain, by its own estimate, leaves it lower.
+    It is if HOPE times its estimated remaining gain leaves it lower than the best of them.
     """
 
     def __init__(self, sound: Callable[[Run], bool]):
@@ -310,10 +329,10 @@ class _ToBeat:
 
 
 def survivors(sound: Sequence[Run], unsound: Sequence[Run], gap: float, alike: float) -> tuple[list[Run], list[Run]]:
-    """Of runs on a sample, both kinds the best first, those to go on with: where they are, and from their beginning.
+    """The runs on a sample that go on: those from the parameters they have reached, and those from their start.
 
-    An unsound one begins again where it is ahead of all sound ones; there is room for one at least. gap, alike: see
-    `_rivals`.
+    sound, unsound: the runs, best first. An unsound run goes on from its start if it is ahead of all sound runs; one
+    such run at least goes on. gap, alike: see `_rivals`.
     """
     kept = _rivals(sound, gap, alike)
     highest = kept[0].state.log_likelihood if kept else -math.inf
@@ -323,7 +342,7 @@ def survivors(sound: Sequence[Run], unsound: Sequence[Run], gap: float, alike: f
 
 
 def _rivals(runs: Sequence[Run], gap: float, alike: float) -> list[Run]:
-    """Of runs in order, the best first, those that may still win: within `gap` of the best, one of each optimum."""
+    """The runs, best first, that may still win: within `gap` of the best, one for each optimum."""
     kept: list[Run] = []
     for run in runs:
         near = run.state.log_likelihood > runs[0].state.log_likelihood - gap
@@ -333,7 +352,7 @@ def _rivals(runs: Sequence[Run], gap: float, alike: float) -> list[Run]:
 
 
 def _twins(a: Run, b: Run, alike: float) -> bool:
-    """Whether two runs have found, or will find, the same optimum: by log-likelihood, or by that and weights."""
+    """Whether two runs have found, or will find, the same optimum, by their log-likelihoods and weights."""
     apart = abs(a.state.log_likelihood - b.state.log_likelihood)
     to_come = a.state.remaining + b.state.remaining
     if math.isfinite(to_come) and apart < TWIN + 3 * to_come:

@@ -1,10 +1,11 @@
-"""Which of several fits to keep: sound ones before unsound ones, then by log-likelihood.
+"""Soundness of fits, and their rank: sound fits before unsound ones, then by log-likelihood.
 
-The likelihood of a mixture is unbounded: a component that falls on a few rows can beat every sensible fit. A fit
-is unsound when a component has a variance at the floor, holds too few rows to have the covariance that it has,
-or is flatter against the widest than EIGENVALUE_RATIO, or than FLAT_ON_FEW where it holds few rows: among many rows
-there are always some that lie nearly in a plane, and what is gained by giving them a component is no finding. Under
-a prior a covariance needs no rows of its own, and only a component without a whole row, or at the floor, is a flaw.
+The likelihood of a mixture is unbounded: a component that falls on a few rows can beat every sensible fit. A fit is
+unsound if a component has a variance at the floor, or too few rows for its covariance, or is nearly flat. Flat means
+an eigenvalue below EIGENVALUE_RATIO times the largest of all components, or below FLAT_ON_FEW times it if the
+component has few rows: among many rows some always lie nearly in a plane, and a component for them is no discovery.
+Under a prior a covariance needs no rows of its own, and only a component without a whole row, or at the floor, is a
+flaw.
 """
 
 from __future__ import annotations
@@ -15,33 +16,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmmcli.errors import Remedy
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.loop import Run
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
-EIGENVALUE_RATIO = 1e-8  # of the smallest eigenvalue of any component to the largest, in the fit's coordinates
-FLAT_ON_FEW = 1e-4  # the same, of a component on FEW times the rows that its covariance needs for full rank
+EIGENVALUE_RATIO = 1e-8  # smallest eigenvalue of any component over the largest, in the coordinates of the fit
+FLAT_ON_FEW = 1e-4  # the same for a component on fewer than FEW times the rows that full rank needs
 FEW = 5
-ROUNDING = 1e-6  # share of a component's rows by which their sum may be off: one that holds a whole row is held by it
-REMEDY = "lower --components or choose a simpler --family"
+ROUNDING = 1e-6  # relative rounding of a component's number of rows
+SIMPLER = (Remedy("lower", "components"), Remedy("choose a simpler", "family"))
 AT_FLOOR = 1 + 1e-6  # an eigenvalue up to this factor above the floor counts as held by it
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a mixture is not to be trusted. component: the one at fault, None where all share the fault.
+    """A reason not to trust a mixture. component: the one at fault; None if all share the fault.
 
-    kind: what such flaws of several mixtures have in common.
+    kind: a name for flaws that differ in their numbers only. reason: a phrase that names the component.
     """
 
     kind: str
     component: int | None
-    reason: str  # a phrase that names the component
-    remedy: str = f"{REMEDY}, or use --prior"
+    reason: str
+    remedies: tuple[Remedy, ...] = (*SIMPLER, Remedy("use", "prior"))
 
 
 def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: bool) -> Flaw | None:
-    """The first flaw of a mixture, or None when it is sound.
+    """The first flaw of a mixture, or None if it is sound.
 
     p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted; prior:
     whether covariances have one.
@@ -52,13 +54,13 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: boo
     k = int(own_rows.argmin())
     if float(own_rows[k]) < needed * (1 - ROUNDING):
         reason = f"component {k} has {_rows(own_rows[k])} of weight, fewer than {needed}"
-        return Flaw("few rows", k, reason, REMEDY if prior or family.shared else Flaw.remedy)
+        return Flaw("few rows", k, reason, SIMPLER if prior or family.shared else Flaw.remedies)
     if family.learned:
         k = int(smallest.argmin())
         who, component = ("the shared covariance", None) if family.shared else (f"component {k}", k)
         if floor > 0 and float(smallest[k]) <= floor * AT_FLOOR:
-            narrow = f"{REMEDY}; where so narrow a component is real, lower --variance-floor"
-            return Flaw("at the floor", component, f"{who} has a variance at the floor", narrow)
+            real = Remedy("lower", "variance_floor", purpose="if so narrow a component is real")
+            return Flaw("at the floor", component, f"{who} has a variance at the floor", (*SIMPLER, real))
         if prior:
             return None
         ratios = smallest / largest.max()
@@ -80,7 +82,7 @@ def _rows(weight: Tensor) -> str:
 
 
 def rank(runs: Sequence[Run], flaws: Sequence[Flaw | None]) -> list[int]:
-    """Places of the runs that did not fail, the best first; one that was left behind comes after those that ended."""
+    """Indices of the runs that did not fail, best first. Runs that were left behind come after those that ended."""
     alive = [i for i, run in enumerate(runs) if run.failure is None]
 
     def key(i: int) -> tuple[bool, bool, float, int]:

@@ -16,6 +16,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting import clusters
 from gmmcli.passes.draws import generator, row_uniforms
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Task
 
 SAMPLE_ROWS = 20_000
 LLOYD_STEPS = 10
@@ -52,13 +53,13 @@ class Sample:
         return Sample(self.z[keep], self.scores[keep], self.weights[keep], self.rows[keep])
 
 
-def draw_sample(data: PreparedData, seed: int) -> Sample:
+def draw_sample(data: PreparedData, seed: int) -> Task[Sample]:
     """Up to SAMPLE_ROWS rows, chosen by a hash of their numbers, in the order of the data.
 
     Where that is not all, the survey's different rows are added, of the mean weight and with numbers from −1
     downwards: among many copies of few rows a sample may hold fewer different ones than there are components.
     """
-    rows = data.chosen(seed, min(1.0, 2 * SAMPLE_ROWS / data.summary.rows))
+    rows = yield from data.chosen(seed, min(1.0, 2 * SAMPLE_ROWS / data.summary.rows))
     hashes = row_uniforms(seed, "sample", rows.rows.cpu())
     if len(hashes) > SAMPLE_ROWS:
         rows = rows.take((hashes <= hashes.kthvalue(SAMPLE_ROWS).values).nonzero()[:, 0].to(rows.z.device))

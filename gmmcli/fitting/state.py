@@ -1,7 +1,7 @@
-"""The state of a fit as plain data and back: what torch.load takes with weights_only=True.
+"""The progress of a fit as plain data, which torch.load takes with weights_only=True, and back.
 
-- `plain`: dataclasses of the kinds below as dictionaries with their name; containers, numbers, tensors as they are.
-- `restored`: the reverse; raises ValueError for anything else.
+- `plain`: a dataclass becomes a dictionary with its name; containers, numbers and tensors stay as they are.
+- `restored`: the reverse. It raises ValueError for anything else.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gmmcli.fitting.acceleration import AcceleratedState, Local, Point
 from gmmcli.fitting.em import EMState
 from gmmcli.fitting.engine import State
 from gmmcli.fitting.loop import PassRecord, Reset, Run
-from gmmcli.fitting.search import Heat, Standing
+from gmmcli.fitting.search import Heat, Progress
 from gmmcli.fitting.secants import Secants
 from gmmcli.fitting.stopping import STOP_REASONS, StopReason
 from gmmcli.passes.sums import SufficientStatistics
 
 KIND = "kind"
-LEFT_OUT = {"Run": {"view"}, "Heat": {"runs"}}  # what comes from elsewhere: from the fit, and from the standing
+LEFT_OUT = {"Run": {"view"}, "Heat": {"runs"}}  # the fit sets the first anew, the progress the second
 
 
 @cache
@@ -34,7 +34,7 @@ def _kinds() -> dict[str, type]:
 
     known = (
         AcceleratedState, DescentState, EMState, Heat, Local, Parameters, PassRecord, Point, Reset, Run, Secants,
-        Standing, State, SufficientStatistics, Unconstrained,
+        Progress, State, SufficientStatistics, Unconstrained,
     )  # fmt: skip
     return {kind.__name__: kind for kind in known}
 
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, StopReason):
         return {KIND: "StopReason", "name": value.name}
     if isinstance(value, NumericalError):
-        return {KIND: "NumericalError", "message": str(value)}
+        return {KIND: "NumericalError", "problem": value.notice.problem, "error_kind": value.kind}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value).__name__
         kept = (f.name for f in fields(value) if f.name not in LEFT_OUT.get(kind, ()))
@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """What `plain` was given. Raises ValueError where it cannot be that."""
+    """The value that `plain` was given. Raises ValueError if there is no such value."""
     if isinstance(value, dict):
         if KIND not in value:
             return {key: restored(item) for key, item in value.items()}
@@ -79,7 +79,7 @@ def _made(kind: Any, given: dict[str, Any]) -> Any:
         if kind == "StopReason":
             return STOP_REASONS[given["name"]]
         if kind == "NumericalError":
-            return NumericalError(given["message"])
+            return NumericalError(given["problem"], given["error_kind"])
         return _kinds()[kind](**given)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no {kind!r} of the state of a fit: {error}") from None

@@ -1,4 +1,4 @@
-"""When a fit stops, why, and how much it leaves: stop reasons as data, and Aitken's estimate of what remains."""
+"""Stop reasons as data, and estimates of the gain that remains when a fit stops."""
 
 from __future__ import annotations
 
@@ -6,46 +6,49 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-EM_RATE = 0.99  # assumed of EM near an optimum, where nothing better is known
-STALLED = 20  # steps in a row without a gain beyond rounding that end a fit
-NOISE = 8  # lengths of steps up to this many times the noise of the log-likelihood are rounding
+from gmmcli.errors import Remedy
+
+EM_RATE = 0.99  # rate of EM near an optimum that is assumed if no better estimate is known
+STALLED = 20  # a fit ends after so many steps in a row that gain no more than rounding
+NOISE = 8  # a step that is shorter than NOISE times the log-likelihood's noise is rounding
 
 
 @dataclass(frozen=True)
 class StopReason:
-    """Why a fit ended. name: a word for machines; prose and remedy: for people; converged: whether it is done."""
+    """The reason why a fit ended. name: for machines. prose, remedies: for people. converged: whether it is done."""
 
     name: str
     prose: str
-    remedy: str = ""
+    remedies: tuple[Remedy, ...] = ()
     converged: bool = False
 
 
+GO_ON = Remedy("go on from this model with", "init", "MODEL.pt")
 CONVERGED = StopReason("converged", "the estimated remaining gain fell below the tolerance", converged=True)
 ITERATION_LIMIT = StopReason(
     "iteration limit",
-    "the passes allowed by --iterations were used up before the gain fell below the tolerance",
-    "raise --iterations or --tolerance, or go on from this model with --init MODEL.pt",
+    "all allowed passes were used before the gain fell below the tolerance",
+    (Remedy("raise", "iterations"), Remedy("raise", "tolerance"), GO_ON),
 )
 TIME_LIMIT = StopReason(
     "time limit",
-    "the time allowed by --time-limit was used up before the gain fell below the tolerance",
-    "raise --time-limit, or go on from this model with --init MODEL.pt",
+    "the allowed time was up before the gain fell below the tolerance",
+    (Remedy("raise", "time_limit"), GO_ON),
 )
 SCHEDULE_END = StopReason(
     "schedule ended",
-    "the learning rates were annealed to zero over --iterations before the gain fell below the tolerance",
-    "raise --iterations or the learning rates, or go on from this model with --init MODEL.pt",
+    "the learning rates were annealed to zero before the gain fell below the tolerance",
+    (Remedy("raise", "iterations"), Remedy("raise the learning rates"), GO_ON),
 )
 NO_PROGRESS = StopReason(
     "no progress",
     "the line search found no better point, although the gradient is not yet small",
-    "go on from this model with --method em --init MODEL.pt",
+    (Remedy("go on by", "method", "em", "from this model"),),
 )
 PRECISION_LIMIT = StopReason(
     "precision limit",
     "further gains were lost in the rounding of the pass before the remaining gain fell below the tolerance",
-    "raise --tolerance, or, if this was in float32, go on from this model with --precision float64 --init MODEL.pt",
+    (Remedy("raise", "tolerance"), Remedy("go on from this model in", "precision", "float64", "if it was float32")),
 )
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
 STOP_REASONS = {

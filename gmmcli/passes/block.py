@@ -55,6 +55,10 @@ class Block:
         """(B,) int64 global row numbers."""
         return torch.arange(self.first_row, self.first_row + len(self))
 
+    def laid_out(self) -> Block:
+        """The block itself: it is in no other layout."""
+        return self
+
     def weighted(
         self,
         factors: Tensor,  # (B,)

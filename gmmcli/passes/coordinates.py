@@ -1,27 +1,59 @@
-"""The coordinates in which a fit is run: shifted by the data's mean, scaled by what the family is equivariant to.
+"""The coordinates of a fit: shifted by the data's mean, and scaled by a map that the family is equivariant to.
 
-In them every column has variance 1 (and, where a full covariance is fitted, columns are uncorrelated), so that
-neither the sums nor the features lose digits, and a variance floor means the same everywhere.
+In them every column has variance 1, and where a full covariance is fitted the columns are uncorrelated. So neither
+sums nor features lose digits, and a variance floor means the same everywhere.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from gmmcli.errors import InputError
+from gmmcli.errors import Remedy, RowsError
 from gmmcli.families.affine import Affine
-from gmmcli.families.base import Family
+from gmmcli.families.base import Family, Parameters
 from gmmcli.passes.survey import Survey
 from gmmcli.storage.names import listing
 
 RANK_LIMIT = math.sqrt(torch.finfo(torch.float64).eps)  # of a pivot of the correlation matrix
+LEAVE_OUT = Remedy("leave it out with", "exclude")
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Coordinates of the pass, x = fit(z), and of the model's parameters, x = model(y)."""
+
+    fit: Affine
+    model: Affine
+    standardised: bool
+
+    def to_model(self, family: Family, p: Parameters) -> Parameters:
+        """Parameters of the fit in the model's coordinates."""
+        if self.fit is self.model:
+            return p
+        outer = family.to_outer(p, self.fit)
+        return family.to_inner(outer, self.model) if self.standardised else outer
+
+    def scale_of_variance(self) -> Tensor:
+        """Ratio of a variance in the model's coordinates to the same variance in those of the fit."""
+        return self.fit.factor.square() if self.fit is not self.model else torch.ones((), dtype=torch.float64)
+
+
+def fit_coordinates(summary: Survey, family: Family, names: Sequence[str], *, standardize: bool) -> Coordinates:
+    """The coordinates of a fit of this family. standardize: whether the model keeps its parameters in z-scores."""
+    if not standardize:
+        return Coordinates(conditioning(summary, family, names), Affine.identity(len(names)), False)
+    z_scores = standardisation(summary, names)
+    fit = z_scores if family.coordinates == "scalar" else conditioning(summary, family, names)
+    return Coordinates(fit, z_scores, True)
 
 
 def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
-    """z-scores with divisor N. Raises InputError where a column is constant."""
+    """z-scores with divisor N. Raises RowsError where a column is constant."""
     _refuse_empty(summary, names)
     _refuse_constant(summary, names)
     return Affine(summary.mean, summary.variances.sqrt())
@@ -32,7 +64,7 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
 
     Per column and then by the Cholesky factor of the correlations for full covariances (per column only where
     the factor is rank-deficient, and where cells are missing, which it would smear over columns), per column for
-    diagonal ones, by one number for isotropic ones. Raises InputError where a column has no cell or is constant (for
+    diagonal ones, by one number for isotropic ones. Raises RowsError where a column has no cell or is constant (for
     isotropic families, where all are).
     """
     _refuse_empty(summary, names)
@@ -41,8 +73,8 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
         if float(variance) <= 0:
             if family.learned:
                 if len(summary.constant) < len(names):
-                    raise InputError("the columns vary by less than a number can square: multiply them first")
-                raise InputError("all rows are identical: there is no variance to fit")
+                    raise RowsError("the columns vary by less than a number can square", remedy="multiply them first")
+                raise RowsError("all rows are identical, so that there is no variance to fit")
             variance = torch.ones_like(variance)
         return Affine(summary.mean, variance.sqrt())
     columns = standardisation(summary, names)
@@ -58,19 +90,25 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
 def _refuse_empty(summary: Survey, names: Sequence[str]) -> None:
     if summary.cells is not None and bool((summary.cells <= 0).any()):
         empty: list[int] = (summary.cells <= 0).nonzero()[:, 0].tolist()
-        listed = ", ".join(names[d] for d in empty)
-        raise InputError(f"column {listed} has no values: leave it out with --exclude")
+        raise RowsError("no row has a value", subject=_columns(names, empty), remedy=LEAVE_OUT)
 
 
 def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
     constant = summary.constant
     tiny: list[int] = [d for d in (summary.variances <= 0).nonzero()[:, 0].tolist() if d not in constant]
     if tiny:
-        raise InputError(
-            f"column {listing([names[d] for d in tiny])} varies by less than a number can square: multiply it first"
+        raise RowsError(
+            "the values vary by less than a number can square",
+            subject=_columns(names, tiny),
+            remedy="multiply them first",
         )
     if constant:
-        listed = listing([names[d] for d in constant])
-        raise InputError(
-            f"column {listed} is constant, so its variance cannot be fitted: leave it out with --exclude"
+        raise RowsError(
+            "all values are equal, so that no variance can be fitted",
+            subject=_columns(names, constant),
+            remedy=LEAVE_OUT,
         )
+
+
+def _columns(names: Sequence[str], indices: Sequence[int]) -> str:
+    return f"column {listing([names[d] for d in indices])}"

@@ -114,7 +114,9 @@ def _timeout() -> float:
     try:
         return float(given or TIMEOUT)
     except ValueError:
-        raise UsageError(f"GMM_TIMEOUT is {given!r}: give a number of seconds") from None
+        raise UsageError(
+            "it is not a number of seconds", subject=f"GMM_TIMEOUT {given!r}", remedy="give a number of seconds"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
-"""How the rows of a block are laid out for the pass: conditioned, features × rows, in the device's precision.
+"""Layout of rows for a pass: in the coordinates of the fit, features × rows, in the device's precision.
 
-- `PreparedBlock`: rows that are laid out; `joined`, `gathered`: those of several blocks, of several processes.
-- `Layout`: coordinates, precision and device. `LateBlock`, `Reread`: blocks that are laid out when they are worked.
+- `PreparedBlock`: rows that are laid out. `joined`, `gathered`: the rows of several blocks, of several processes.
+- `Layout`: coordinates, precision and device. `LateBlock`: a block that a kernel lays out chunk by chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from gmmcli.passes.group import Group
 from gmmcli.passes.kernels.chunk import Unit
 from gmmcli.passes.laying import lay_out, laying, put
 from gmmcli.passes.survey import Survey
-from gmmcli.passes.workers import fold_blocks
-
-W = TypeVar("W", bound=Callable[[Any], None])
 
 
 @dataclass(frozen=True)
@@ -37,75 +33,68 @@ class PreparedBlock:
     weights: Tensor | None  # (B,)
     rows: Tensor  # (B,)
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def first_row(self) -> int:
+        """Global number of the first row."""
+        return int(self.rows[0])
+
     def laid_out(self) -> PreparedBlock:
-        """Itself."""
+        """The block itself, which is laid out already."""
         return self
 
     def take(self, index: Tensor) -> PreparedBlock:
-        """The rows at these places of the block."""
+        """The rows with these indices."""
         weights = None if self.weights is None else self.weights[index]
         return PreparedBlock(self.z[:, index], weights, self.rows[index])
 
     def part(self, rows: slice) -> PreparedBlock:
-        """Some rows that follow one another, as a view."""
+        """Consecutive rows, as a view."""
         return PreparedBlock(self.z[:, rows], None if self.weights is None else self.weights[rows], self.rows[rows])
 
     def split(self, rows: int) -> Iterator[PreparedBlock]:
-        """The block as views of so many rows each, the last of what is left."""
-        return (self.part(slice(first, first + rows)) for first in range(0, len(self.rows), rows))
+        """The block in views of so many rows; the last may have fewer."""
+        return (self.part(slice(first, first + rows)) for first in range(0, len(self), rows))
 
     def empty(self, rows: int) -> PreparedBlock:
-        """A block of the same kind for so many rows, still to be filled."""
+        """An uninitialised block of the same kind for so many rows."""
         weights = None if self.weights is None else self.weights.new_empty(rows)
         return PreparedBlock(self.z.new_empty(len(self.z), rows), weights, self.rows.new_empty(rows))
 
-    def put(self, places: Tensor | slice, other: PreparedBlock) -> None:
-        """Writes another's rows over those at these places."""
-        self.z[:, places] = other.z
-        self.rows[places] = other.rows
+    def put(self, index: Tensor | slice, other: PreparedBlock) -> None:
+        """Writes the rows of another block over the rows with these indices."""
+        self.z[:, index] = other.z
+        self.rows[index] = other.rows
         if self.weights is not None and other.weights is not None:
-            self.weights[places] = other.weights
+            self.weights[index] = other.weights
 
     def units(self, rows: int) -> Iterator[Unit]:
-        """The same for a kernel."""
+        """Units of so many rows, for a kernel."""
         return (Unit(part.z, part.weights) for part in self.split(rows))
 
 
 @dataclass(frozen=True)
 class LateBlock:
-    """A block that was read and is still to be laid out."""
+    """A block that has been read and has not been laid out."""
 
     block: Block
     layout: Layout
 
     def laid_out(self) -> PreparedBlock:
-        """In the coordinates of the fit; perhaps without a row."""
+        """The block in the coordinates of the fit. It may have no rows."""
         return self.layout(self.block)
 
     def units(self, rows: int) -> Iterator[Unit]:
-        """As those of `laid_out`, for a kernel that lays out on the way."""
+        """Units of so many rows, for a kernel, which lays them out chunk by chunk."""
         unit = self.layout.unit(self.block)
         return (unit.part(slice(first, first + rows)) for first in range(0, unit.rows, rows))
 
 
-@dataclass(frozen=True)
-class Reread:
-    """Blocks that are read anew whenever they are iterated."""
-
-    blocks: Iterable[Block]
-    layout: Layout
-
-    def __iter__(self) -> Iterator[LateBlock]:
-        return (LateBlock(block, self.layout) for block in self.blocks)
-
-    def fold(self, new: Callable[[], W], threads: int) -> list[W]:
-        """Workers made by `new`, when each block has been given to one of them; see `fold_blocks`."""
-        return fold_blocks(new, self, threads)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """How a block is laid out: the coordinates of the fit, precision, device."""
+    """The coordinates of the fit, precision and device in which blocks are laid out."""
 
     summary: Survey
     affine: Affine
@@ -114,16 +103,16 @@ class Layout:
 
     @property
     def features(self) -> int:
-        """Numbers of a row in z."""
+        """Rows of z: numbers that a row of the data takes."""
         return 1 + len(self.summary.mean) * (1 if self.summary.cells is None else 2)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row that is kept."""
+        """Bytes of a row that is held in memory."""
         return row_bytes(self.features, self.summary.weighted, self.dtype)
 
     def __call__(self, block: Block) -> PreparedBlock:
-        """The block's rows that have a cell, and a weight that is something beside the heaviest."""
+        """The block's usable rows, laid out. Rows whose weight is 0 in the pass's precision are dropped."""
         unit, keep = self._counted(block)
         numbers = block.rows if keep is None else block.rows[keep]
         z = torch.empty(self.features, unit.rows, dtype=self.dtype)
@@ -136,15 +125,19 @@ class Layout:
         weights = None if unit.weights is None else unit.weights.to(self.device)
         return PreparedBlock(z.to(self.device), weights, numbers.to(self.device))
 
+    def late(self, block: Block) -> LateBlock:
+        """The block, to be laid out by the fold that is given it."""
+        return LateBlock(block, self)
+
     def unit(self, block: Block) -> Unit:
-        """The same rows for a kernel, to be laid out by it, on a CPU; elsewhere laid out."""
+        """The same rows for a kernel: on a CPU the kernel lays them out, elsewhere they are laid out here."""
         if self.device.type == "cpu":
             return self._counted(block)[0]
         rows = self(block)
         return Unit(rows.z, rows.weights)
 
     def _counted(self, block: Block) -> tuple[Unit, Tensor | None]:
-        """The rows that are to be laid out, and which of the block's they are, None where all are."""
+        """The rows to lay out and their mask in the block; None if it is all rows."""
         cells, observed, weights = block.cells.mT, block.observed, None
         keep = None if observed is None else observed.any(1)
         if block.weights is not None:
@@ -160,12 +153,12 @@ class Layout:
 
 
 def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:
-    """Bytes of a row that is kept."""
+    """Bytes of a row that is held in memory."""
     return (features + weighted) * dtype.itemsize + torch.int64.itemsize
 
 
 def joined(blocks: Iterable[PreparedBlock]) -> PreparedBlock:
-    """The rows of one block or more as one block."""
+    """The rows of one or more blocks as one block."""
     parts = list(blocks)
     if len(parts) == 1:
         return parts[0]
@@ -178,7 +171,7 @@ def joined(blocks: Iterable[PreparedBlock]) -> PreparedBlock:
 
 
 def gathered(blocks: Iterable[PreparedBlock], group: Group, empty: PreparedBlock) -> PreparedBlock:
-    """The rows of the blocks of all processes, in order, as one block."""
+    """The rows of the blocks of all processes as one block, in the order of the processes."""
     own = joined([*blocks] or [empty])
     if group.size == 1:
         return own

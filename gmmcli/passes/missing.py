@@ -1,9 +1,9 @@
-"""Rows with cells missing at random: each pattern of observed columns is data of its own, and its sums are completed.
+"""Passes over rows with cells missing at random: one for each pattern of observed columns, then completed sums.
 
-A pass over the rows that lack the same columns is one with the marginal mixture of the others. What the missing
-cells would have added to the sufficient statistics is, in expectation, a linear map of what the observed ones add: so
-EM for data that are missing at random takes a pass for each pattern and that map, K × P numbers. Families whose
-densities are products over cells need no patterns: see VarianceFamily.
+A pass over the rows that lack the same columns is one with the marginal mixture of the other columns. The expected
+contribution of the missing cells to the sufficient statistics is a linear map of the observed cells' contribution. So
+EM takes a pass for each pattern and that map, of K × P numbers. Families whose densities are products over cells need
+no patterns: see VarianceFamily.
 
 Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 """
@@ -18,18 +18,20 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
+from gmmcli.passes.group import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
-from gmmcli.passes.one_pass import PlannedPass, Worker
+from gmmcli.passes.one_pass import Answer, PassFold, PlannedPass
 from gmmcli.passes.patterns import patterns
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Collected, Reading, Task, read
 from gmmcli.passes.sums import FixedPoint, SufficientStatistics
-from gmmcli.passes.workers import fold_blocks
+
+Columns = tuple[int, ...]  # the observed columns of a pattern
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Rows of which the same columns are observed. columns: (D',) int64; data: of these rows and columns alone, but
-    the rows themselves."""
+    """Rows with the same observed columns, (D',) int64. data: of these rows and columns, without the rows."""
 
     columns: Tensor
     data: PreparedData
@@ -37,10 +39,10 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Patterns:
-    """The patterns of the rows, in an order that depends on the patterns alone.
+    """The patterns of the rows, sorted by their columns.
 
-    blocks: of the rows of this process, each of one pattern, whose place comes with it; None where rows are read
-    anew.
+    blocks: the rows of this process, each block of one pattern, with the index of the pattern; None if rows are read
+    again for every pass.
     """
 
     data: PreparedData
@@ -48,49 +50,54 @@ class Patterns:
     blocks: list[tuple[int, PreparedBlock]] | None
 
     @property
-    def places(self) -> dict[tuple[int, ...], int]:
-        """Where the pattern of these columns stands."""
-        return {tuple(pattern.columns.tolist()): place for place, pattern in enumerate(self.patterns)}
+    def indices(self) -> dict[Columns, int]:
+        """Index of the pattern of these columns."""
+        return {tuple(pattern.columns.tolist()): index for index, pattern in enumerate(self.patterns)}
 
 
-def by_pattern(data: PreparedData, threads: int, blocks: list[PreparedBlock] | None = None) -> Patterns:
+@dataclass(frozen=True)
+class _Parts:
+    """The rows of a block by pattern, if they are held, and the number and weight of the rows of each pattern."""
+
+    blocks: list[tuple[Columns, PreparedBlock]]
+    sizes: dict[Columns, tuple[int, float]]
+
+
+def by_pattern(data: PreparedData, blocks: list[PreparedBlock] | None = None) -> Task[Patterns]:
     """The patterns of all rows of the data, or of some blocks of it."""
-    keep = blocks is not None or data.reread is None
-    data = data if blocks is None else replace(data, meter=None)
+    keep = blocks is not None or data.layout is None
 
-    def parts(
-        block: PreparedBlock,
-    ) -> tuple[list[tuple[tuple[int, ...], PreparedBlock]], dict[tuple[int, ...], tuple[int, float]]]:
-        some = [*_parts(block, data.dims)]
-        sizes = {columns: (len(part.rows), _weight(part)) for columns, part in some}
-        return some if keep else [], sizes
+    def parts_of(block: PreparedBlock) -> _Parts:
+        parts = [*_parts(block, data.dims)]
+        sizes = {columns: (len(part), _weight(part)) for columns, part in parts}
+        return _Parts(parts if keep else [], sizes)
 
-    found = map(parts, blocks) if blocks is not None else data.each(parts, threads)
-    kept: list[tuple[tuple[int, ...], PreparedBlock]] = []
-    counts: list[dict[tuple[int, ...], tuple[int, float]]] = []  # of each block, rows and weight
-    for some, sizes in found:
-        kept += some
-        counts.append(sizes)
-    known = sorted(_of_all_processes({columns for block in counts for columns in block}, data))
-    rows, weights = _totals(counts, known, data)
+    if blocks is None:
+        found = yield from read(data.reading(lambda: Collected(parts_of)))
+    else:
+        data = replace(data, meter=None)
+        found = [parts_of(block) for block in blocks]
+    known = sorted(_of_all_processes({columns for parts in found for columns in parts.sizes}, data))
+    rows, weights = _totals([parts.sizes for parts in found], known, data)
     made = [_pattern(data, *of) for of in zip(known, rows, weights, strict=True)]
-    places = {columns: place for place, columns in enumerate(known)}
-    return Patterns(data, made, [(places[columns], part) for columns, part in kept] if keep else None)
+    indices = {columns: index for index, columns in enumerate(known)}
+    held = [(indices[columns], part) for parts in found for columns, part in parts.blocks]
+    return Patterns(data, made, held if keep else None)
 
 
-def _parts(block: PreparedBlock, dims: int) -> Iterator[tuple[tuple[int, ...], PreparedBlock]]:
-    """The rows of a block by pattern, with those features that the pattern has."""
-    for places, columns, _ in patterns(block.z[1 + dims :].mT == 0):
-        taken = block.take(places)
+def _parts(block: PreparedBlock, dims: int) -> Iterator[tuple[Columns, PreparedBlock]]:
+    """The rows of a block by pattern, with the features of the observed columns."""
+    for index, columns, _ in patterns(block.z[1 + dims :].mT == 0):
+        taken = block.take(index)
         z = taken.z[torch.cat([columns.new_zeros(1), 1 + columns])]
         yield tuple(columns.tolist()), PreparedBlock(z, taken.weights, taken.rows)
 
 
 def _weight(block: PreparedBlock) -> float:
-    return float(len(block.rows)) if block.weights is None else float(block.weights.double().sum())
+    return float(len(block)) if block.weights is None else float(block.weights.double().sum())
 
 
-def _of_all_processes(known: set[tuple[int, ...]], data: PreparedData) -> set[tuple[int, ...]]:
+def _of_all_processes(known: set[Columns], data: PreparedData) -> set[Columns]:
     masks = torch.zeros(len(known), data.dims, dtype=torch.int64)
     for mask, columns in zip(masks, sorted(known), strict=True):
         mask[list(columns)] = 1
@@ -98,11 +105,9 @@ def _of_all_processes(known: set[tuple[int, ...]], data: PreparedData) -> set[tu
 
 
 def _totals(
-    counts: Sequence[Mapping[tuple[int, ...], tuple[int, float]]],
-    known: Sequence[tuple[int, ...]],
-    data: PreparedData,
+    counts: Sequence[Mapping[Columns, tuple[int, float]]], known: Sequence[Columns], data: PreparedData
 ) -> tuple[list[int], list[float]]:
-    """Rows and weights of every pattern over the blocks of all processes."""
+    """Number and weight of the rows of every pattern, over the blocks of all processes."""
     rows = torch.zeros(len(known), dtype=torch.int64)
     weights = FixedPoint.zeros(torch.full((len(known),), data.weight, dtype=torch.float64))
     for block in counts:
@@ -112,65 +117,74 @@ def _totals(
     return data.group.sum(rows).tolist(), weights.reduced(data.group.sum).decode().tolist()
 
 
-def _pattern(data: PreparedData, columns: tuple[int, ...], rows: int, weight: float) -> Pattern:
+def _pattern(data: PreparedData, columns: Columns, rows: int, weight: float) -> Pattern:
     kept = torch.tensor(columns)
     summary = replace(data.summary, rows=rows, weight=weight * data.summary.weight_unit, cells=None)
     bound = data.bound[torch.cat([kept.new_zeros(1), 1 + kept])]
-    of_it = replace(data, blocks=[], summary=summary, bound=bound, log_ranges=data.log_ranges[kept], _quads={})
-    return Pattern(kept, of_it)
+    return Pattern(
+        kept, replace(data, blocks=[], summary=summary, bound=bound, log_ranges=data.log_ranges[kept], _quads={})
+    )
 
 
 def pass_by_pattern(
-    found: Patterns, family: Family, mixtures: Sequence[Parameters], *, threads: int, entropy: bool = False
-) -> list[SufficientStatistics | NumericalError]:
-    """What one_pass gives of complete data: the statistics expected of all cells, given those that are there."""
+    found: Patterns, family: Family, mixtures: Sequence[Parameters], *, entropy: bool = False
+) -> Task[list[Answer]]:
+    """The answers of `one_pass` for complete data: statistics expected of all cells, given the observed ones."""
     planned = [
         PlannedPass(
             pattern.data,
             family,
             [family.marginal(p, pattern.columns) for p in mixtures],
             entropy=entropy,
-            all_rows=False,  # their quadratic terms are not summed beforehand
+            all_rows=False,  # the sums of their quadratic terms are no constants of the data
         )
         for pattern in found.patterns
     ]
-    places = found.places
+    data = found.data
 
-    def worker() -> _PatternWorker:
-        return _PatternWorker([one.worker() for one in planned], places, found.data.dims)
+    def fold() -> _PatternFold:
+        return _PatternFold([one.fold() for one in planned], found.indices, data.dims)
 
     if found.blocks is None:
-        assert found.data.reread is not None
-        workers = found.data.reread.fold(worker, threads)
+        by_pattern = yield from read(data.reading(fold))
     else:
-        units = [(place, unit) for place, part in found.blocks for unit in part.split(planned[place].unit_rows)]
-        work = found.data.metered(units, lambda placed: len(placed[1].rows))
-        workers = fold_blocks(worker, work, threads)
+        units = [(index, unit) for index, part in found.blocks for unit in part.split(planned[index].unit_rows)]
+        work = data.metered(units, lambda unit: len(unit[1]))
+        by_pattern = yield from read(Reading(fold, work, group=data.group))
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
-    for i, pattern in enumerate(found.patterns):
-        answers = planned[i].answers([one.workers[i] for one in workers], threads)
-        for place, (p, answer) in enumerate(zip(mixtures, answers, strict=True)):
+    for pattern, answers in zip(found.patterns, by_pattern, strict=True):
+        for i, (p, answer) in enumerate(zip(mixtures, answers, strict=True)):
             if isinstance(answer, NumericalError):
-                failed.setdefault(place, answer)
+                failed.setdefault(i, answer)
             else:
-                parts[place].append(_completed(family, p, pattern.columns, answer))
-    return [failed[place] if place in failed else _together(part) for place, part in enumerate(parts)]
+                parts[i].append(_completed(family, p, pattern.columns, answer))
+    return [failed[i] if i in failed else _sum(part) for i, part in enumerate(parts)]
 
 
-class _PatternWorker:
-    """Gives rows to the worker of their pattern."""
+class _PatternFold:
+    """Fold: hands rows to the fold of their pattern. The result is the answers of every pattern."""
 
-    def __init__(self, workers: Sequence[Worker], places: Mapping[tuple[int, ...], int], dims: int):
-        self.workers, self._places, self._dims = workers, places, dims
+    def __init__(self, folds: Sequence[PassFold], indices: Mapping[Columns, int], dims: int):
+        self._folds, self._indices, self._dims = folds, indices, dims
 
-    def __call__(self, work: tuple[int, PreparedBlock] | LateBlock | PreparedBlock) -> None:
-        if isinstance(work, tuple):
-            place, unit = work
-            self.workers[place](unit)
+    def add(self, rows: tuple[int, PreparedBlock] | LateBlock | PreparedBlock) -> None:
+        """Takes in a block, or a unit with the index of its pattern."""
+        if isinstance(rows, tuple):
+            index, unit = rows
+            self._folds[index].add(unit)
         else:
-            for columns, part in _parts(work.laid_out(), self._dims):
-                self.workers[self._places[columns]](part)
+            for columns, part in _parts(rows.laid_out(), self._dims):
+                self._folds[self._indices[columns]].add(part)
+
+    def merge(self, other: _PatternFold) -> None:
+        """Takes in the sums of another fold."""
+        for own, more in zip(self._folds, other._folds, strict=True):
+            own.merge(more)
+
+    def result(self, group: Group) -> list[list[Answer]]:
+        """The answers for every mixture, by pattern."""
+        return [fold.result(group) for fold in self._folds]
 
 
 def _completed(
@@ -180,7 +194,7 @@ def _completed(
     return replace(statistics, sums=sums, quads=quads)
 
 
-def _together(parts: Sequence[SufficientStatistics]) -> SufficientStatistics:
+def _sum(parts: Sequence[SufficientStatistics]) -> SufficientStatistics:
     """The sum of statistics, in the order given."""
     weight = sum(part.weight for part in parts)
     entropies = [part.entropy for part in parts if part.entropy is not None]

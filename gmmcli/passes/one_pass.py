@@ -1,14 +1,14 @@
-"""The pass: one reading of the data gives, for each of several mixtures, statistics and log-likelihood.
+"""The pass: one reading of the data gives sufficient statistics and log-likelihood of each of several mixtures.
 
     logits = η Φᵀ    r = softmax over K    log-likelihood = Σ w logsumexp    T += (w r) Φ
 
-The rows are worked in chunks that stay in the cache, by a kernel chosen from the sizes of the problem and from the
-rounding that it can bear (gmmcli.passes.kernels). Workers take units of rows side by side, each a fixed part of a
-block; their sums are integers, so that it does not matter who took which. Where a family shares its covariance the
-quadratic term is the same for every component: it drops out of r, and its sum is a constant of the data.
+Rows are worked in chunks that stay in the cache. The kernel is chosen from the sizes of the problem and from the
+rounding that it can bear (passes/kernels). Workers take units of rows side by side. A unit is a fixed part of a
+block. The sums are integers, so that they do not depend on who took which unit. Where a family shares its covariance
+the quadratic term is the same for every component: it drops out of r, and its sum is a constant of the data.
 
-The kernel, the units and the chunks of a mixture depend on the data and on that mixture alone, so that it gets the
-same bits whatever others share the reading.
+Kernel, units and chunks of a mixture depend on the data and on that mixture alone. So it gets the same bits whatever
+other mixtures share the reading.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmmcli.errors import NumericalError
+from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
 from gmmcli.families.variances import VarianceFamily
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
+from gmmcli.passes.group import Group
 from gmmcli.passes.kernels.base import Kernel, Moments
 from gmmcli.passes.kernels.choice import Reach, Route, masked_route, route, typical_rounding
 from gmmcli.passes.kernels.chunk import Loop, loop_of
 from gmmcli.passes.laying import MOST_ROWS as SLAB_ROWS
 from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Reading, Task, read
 from gmmcli.passes.sums import FixedPoint, SufficientStatistics, require_finite
-from gmmcli.passes.workers import fold_blocks
 
 COMPILED_PRODUCTS = 1 << 22  # rows × sums from which on compiling takes less time than some dozen passes
 UNIT_PRODUCTS = 1 << 26  # rows × sums of a unit: enough that turning the sums to integers does not show
@@ -40,14 +41,17 @@ LEAST_UNIT, MOST_UNIT = SLAB_ROWS, 1 << 16  # rows, powers of 2: so a unit begin
 LEAST_UNITS = 8  # of a table: two workers end within an eighth of each other
 
 
+Answer = SufficientStatistics | NumericalError
+
+
 @dataclass(frozen=True)
 class _Job:
-    """A mixture to evaluate, the place-th of the caller's, and how.
+    """A mixture to evaluate. index: its position among the caller's mixtures.
 
-    terms: what a logit may be, nats; rounding: what a logit is off by, nats.
+    terms: upper bound of a logit's absolute value, nats. rounding: error of a logit, nats.
     """
 
-    place: int
+    index: int
     parameters: Parameters
     eta: Coefficients
     route: Route
@@ -57,7 +61,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Stack:
-    """Jobs that one kernel works together, in units of so many rows. sums: empty."""
+    """Jobs that one kernel works together, in units of so many rows. sums: empty sums at their scales."""
 
     kernel: Kernel
     jobs: list[_Job]
@@ -70,87 +74,95 @@ def one_pass(
     family: Family,
     mixtures: Sequence[Parameters],
     *,
-    threads: int,
     entropy: bool = False,
     blocks: list[PreparedBlock] | None = None,
-) -> list[SufficientStatistics | NumericalError]:
-    """Statistics of each mixture, in the order given; log-likelihoods are in the coordinates of the fit.
+) -> Task[list[Answer]]:
+    """Statistics of each mixture, in the order given. Log-likelihoods are in the coordinates of the fit.
 
-    Of data with missing cells it serves the families whose densities are products over cells, and the statistics are
-    those expected of all cells; for the others see gmmcli.passes.missing. Where a sum of a mixture is not finite its
-    place holds the NumericalError: the others are none the worse.
+    With missing cells it serves the families whose densities are products over cells, and the statistics are those
+    expected of all cells; passes/missing.py serves the others. If a sum of a mixture is not finite, its answer is the
+    NumericalError; the others are not affected.
 
-    mixtures: any number of parameters of one family. entropy: also sum the entropy of r. blocks: the part of the
-    data to pass over, all of it when None (a mini-batch passes its own).
+    mixtures: any number of parameters of one family. entropy: whether the entropy of r is summed too. blocks: the
+    part of the data to pass over (a mini-batch); None is all of it.
     """
     planned = PlannedPass(data, family, mixtures, entropy=entropy, all_rows=blocks is None)
-    if data.reread is not None and blocks is None:
-        return planned.answers(data.reread.fold(planned.worker, threads), threads)
-    units = [unit for block in blocks or data.blocks for unit in block.split(planned.unit_rows)]
-    work = units if blocks is not None else data.metered(units, lambda unit: len(unit.rows))
-    return planned.answers(fold_blocks(planned.worker, work, threads), threads)
+    if planned.needs_total_quads:
+        planned.total_quads = yield from data.total_quads(family)
+    if blocks is None and data.layout is not None:
+        return (yield from read(data.reading(planned.fold)))
+    units = [unit for block in blocks or data.held for unit in block.split(planned.unit_rows)]
+    work = units if blocks is not None else data.metered(units, len)
+    return (yield from read(Reading(planned.fold, work, group=data.group)))
 
 
 class PlannedPass:
-    """A pass for which all is known but the rows: workers, made by `worker`, take those; then there are answers.
+    """A pass of which everything is known except the rows.
 
-    all_rows: whether the rows will be all those of the data. unit_rows: rows of the largest unit, which holds whole
-    units of every kernel.
+    all_rows: whether the rows will be all those of the data. unit_rows: rows of the largest unit, a multiple of every
+    kernel's. total_quads: (1, Q) the constant of the data; the caller sets it if `needs_total_quads`.
     """
 
     def __init__(
         self, data: PreparedData, family: Family, mixtures: Sequence[Parameters], *, entropy: bool, all_rows: bool
     ) -> None:
-        self._data, self._family = data, family
-        self._answers: dict[int, SufficientStatistics | NumericalError] = {}
+        self._family = family
+        self._failed: dict[int, NumericalError] = {}
         jobs = []
-        for place, planned in enumerate(_planned(data, family, mixtures, family.shared and all_rows)):
+        for index, planned in enumerate(_planned(data, family, mixtures, family.shared and all_rows)):
             if isinstance(planned, _Job):
                 jobs.append(planned)
             else:
-                self._answers[place] = planned
+                self._failed[index] = planned
         self._stacks = _stacked(data, family, jobs, entropy) if jobs else []
         self._loops = [_loop(data, stack.kernel) for stack in self._stacks]
         self.unit_rows = max((stack.unit_rows for stack in self._stacks), default=LEAST_UNIT)
+        self.needs_total_quads = any(stack.kernel.constant_quads for stack in self._stacks)
+        self.total_quads: Tensor | None = None
 
-    def worker(self) -> Worker:
-        """One that has seen no rows."""
-        return Worker(self._stacks, self._loops)
+    def fold(self) -> PassFold:
+        """An empty fold of the pass."""
+        return PassFold(self, self._stacks, self._loops)
 
-    def answers(self, workers: Sequence[Worker], threads: int) -> list[SufficientStatistics | NumericalError]:
-        """What the workers have seen, together with those of all processes, says of each mixture."""
-        answers, data = dict(self._answers), self._data
-        for i, stack in enumerate(self._stacks):
-            total = workers[0].sums[i]
-            for other in workers[1:]:
-                total = total.merge(other.sums[i])
-            quads = data.total_quads(self._family, threads) if stack.kernel.constant_quads else None
-            values = total.reduced(data.group.sum).to("cpu").values()
-            answers.update(_answers(self._family, stack, values, quads))
-        return [answers[place] for place in range(len(answers))]
+    def answers(self, sums: Sequence[FixedPoint], group: Group) -> list[Answer]:
+        """The answer for every mixture, from the sums of every stack in this process."""
+        answers: dict[int, Answer] = dict(self._failed)
+        for stack, total in zip(self._stacks, sums, strict=True):
+            values = total.reduced(group.sum).to("cpu").values()
+            answers.update(_answers(self._family, stack, values, self.total_quads))
+        return [answers[index] for index in range(len(answers))]
 
 
-class Worker:
-    """Passes blocks, unit by unit, through every stack's kernel, and keeps their sums."""
+class PassFold:
+    """Fold: the sums of a planned pass. Its result is an answer for every mixture."""
 
-    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
-        self.sums = [stack.sums.empty() for stack in stacks]
+    def __init__(self, planned: PlannedPass, stacks: Sequence[_Stack], loops: Sequence[Loop]):
+        self._planned = planned
+        self._sums = [stack.sums.empty() for stack in stacks]
         self._unit_rows = [stack.unit_rows for stack in stacks]
         self._totals = [
             sums.factor.new_zeros(len(stack.jobs), stack.kernel.sums_size)
-            for stack, sums in zip(stacks, self.sums, strict=True)
+            for stack, sums in zip(stacks, self._sums, strict=True)
         ]
         self._adds = [
             stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
         ]
 
-    def __call__(self, block: PreparedBlock | LateBlock) -> None:
-        """Passes one more block, or a part of one that begins where the largest unit does."""
-        for sums, add, total, rows in zip(self.sums, self._adds, self._totals, self._unit_rows, strict=True):
+    def add(self, block: PreparedBlock | LateBlock) -> None:
+        """Passes one more block, or a part of one that begins at a multiple of the largest unit."""
+        for sums, add, total, rows in zip(self._sums, self._adds, self._totals, self._unit_rows, strict=True):
             for unit in block.units(rows):
                 total.zero_()
                 add(unit)
                 sums.add_(total.view(-1))
+
+    def merge(self, other: PassFold) -> None:
+        """Takes in the sums of another fold."""
+        self._sums = [own.merge(more) for own, more in zip(self._sums, other._sums, strict=True)]
+
+    def result(self, group: Group) -> list[Answer]:
+        """The answer for every mixture."""
+        return self._planned.answers(self._sums, group)
 
 
 def _loop(data: PreparedData, kernel: Kernel) -> Loop:
@@ -163,7 +175,7 @@ def _loop(data: PreparedData, kernel: Kernel) -> Loop:
 def _planned(
     data: PreparedData, family: Family, mixtures: Sequence[Parameters], total_quads: bool
 ) -> Iterator[_Job | NumericalError]:
-    """How to evaluate each mixture, or why it cannot be.
+    """The job of each mixture, or the error of one that cannot be evaluated.
 
     total_quads: whether the quadratic sums of a shared covariance are those of all rows, a constant of the data.
     """
@@ -171,7 +183,7 @@ def _planned(
     masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
     radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
     reach = Reach(data.bound, quad_bound, radius)
-    for place, p in enumerate(mixtures):
+    for index, p in enumerate(mixtures):
         constant_quads = total_quads and p.background is None  # beside it no term is the same for every component
         try:
             eta = masked.masked_coefficients(p) if masked else family.coefficients(p)
@@ -181,10 +193,10 @@ def _planned(
             else:
                 chosen = route(family, p, terms, data.radius, data.dtype, constant_quads)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-            yield NumericalError(f"a covariance could not be inverted: {error}")
+            yield NumericalError(f"a covariance could not be inverted ({error})")
             continue
         unit = unit_roundoff(chosen.dtype, data.device)
-        yield _Job(place, p, eta, chosen, terms, typical_rounding(chosen, family, p, eta, terms, unit))
+        yield _Job(index, p, eta, chosen, terms, typical_rounding(chosen, family, p, eta, terms, unit))
 
 
 def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
@@ -234,9 +246,9 @@ def _answers(
     scalars = values[:, kernel.statistics_size : kernel.statistics_size + kernel.scalars].tolist()
     for job, moments, numbers in zip(stack.jobs, kernel.moments(values), scalars, strict=True):
         try:
-            yield job.place, _statistics(family, job, kernel, moments, numbers, total_quads)
+            yield job.index, _statistics(family, job, kernel, moments, numbers, total_quads)
         except NumericalError as error:
-            yield job.place, error
+            yield job.index, error
 
 
 def _statistics(
@@ -259,7 +271,9 @@ def _statistics(
     background = scalars[-1] if job.parameters.background is not None else None
     weight = float(moments.counts.sum()) + (background or 0.0)
     if weight <= 0:
-        raise NumericalError("the rows of a batch weigh nothing beside the others: raise --batch-size")
+        raise NumericalError(
+            "the rows of a batch weigh nothing beside the others", remedy=Remedy("raise", "batch_size")
+        )
     size = max(1.0, abs(scalars[0]) / weight, abs(log_likelihood) / weight)
     sums, dims = moments.sums, job.parameters.dims
     if sums.shape[1] > dims:  # of masked features

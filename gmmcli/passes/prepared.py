@@ -1,8 +1,8 @@
-"""The data as the pass wants it: conditioned, features × rows, in the device's precision.
+"""All rows of a fit in its coordinates, features × rows, in the device's precision.
 
-Shift and scale are applied in float64 before any cast. Where memory allows, blocks are laid out once and kept, so
-that every later pass reads contiguous memory and no file; else they are read and laid out anew for each pass, by
-the worker that passes over them. Both give the same numbers.
+Shift and scale are applied in float64 before any cast. If memory allows, blocks are laid out once and held, so that
+later passes read contiguous memory and no file. Otherwise every pass reads the blocks again and lays them out. Both
+ways have the same bits.
 """
 
 from __future__ import annotations
@@ -10,57 +10,51 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gmmcli.errors import UsageError
+from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family
 from gmmcli.passes.block import BLOCK_ROWS, Block
 from gmmcli.passes.group import ALONE, Group
-from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, Reread, gathered, joined
+from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, joined
 from gmmcli.passes.meter import Meter
-from gmmcli.passes.sample import Kept, Look, chosen, farthest, kept_of
+from gmmcli.passes.reading import Collected, Fold, Reading, Task, read, read_all
+from gmmcli.passes.sample import Radius, Sample, chosen
 from gmmcli.passes.sums import FixedPoint
 from gmmcli.passes.survey import Survey
-from gmmcli.passes.workers import fold_blocks, map_blocks
 
 R = TypeVar("R")
 T = TypeVar("T")
+SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample; every process holds one
+SAMPLE_ROWS = 40_000  # least size of the largest sample, whatever the number of features
 
-SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample: every process holds one of its own
-SAMPLE_ROWS = 40_000  # that it has at least, however many features
 
+@dataclass(frozen=True)
+class LargestSample:
+    """The largest sample of rows that are read again for every pass. share: of all rows."""
 
-@dataclass
-class _Folding(Generic[R]):
-    """A worker with a value that `add` goes on with, block by block."""
-
-    add: Callable[[R, PreparedBlock], R]
-    value: R
-
-    def __call__(self, block: PreparedBlock | LateBlock) -> None:
-        rows = block.laid_out()
-        if len(rows.rows):
-            self.value = self.add(self.value, rows)
+    seed: int
+    share: float
+    rows: PreparedBlock
 
 
 @dataclass
 class PreparedData:
-    """All rows of positive weight that have a cell, conditioned, but for those whose weight is nothing beside the
-    heaviest row's.
+    """All usable rows in the coordinates of the fit. Rows of negligible weight are dropped.
 
-    blocks: those of this process, in the order of the data; none where rows are read anew, by `reread`; affine: the
-    coordinates of the fit; summary: of the data of all processes, in original units; bound: upper bounds over all
-    rows of the absolute values of a block's z; radius: of ‖z‖, of the D columns; log_ranges: (D,) numbers that add up
-    to the log volume, in these coordinates, of the box of the data; dtype, device: of the pass; group: the processes;
-    meter: sees the passes over rows that are kept; kept: of rows that are read anew, the largest sample.
+    blocks: those of this process, in the order of the data. They are laid out, or are Blocks that `layout` lays out
+    in every pass. affine: the coordinates of the fit. summary: survey of the data of all processes, in original
+    units. bound: upper bounds over all rows of the absolute values of a block's z. radius: upper bound of ‖z‖ over
+    the D columns. log_ranges: (D,) numbers whose sum is the log volume of the data's box in these coordinates. dtype,
+    device: of the pass. group: the processes that hold the rows between them. meter: sees the passes over rows that
+    are held. layout: None if rows are held. sample_held: the largest sample if they are not.
     """
 
-    blocks: list[PreparedBlock]
+    blocks: Iterable[Any]
     affine: Affine
     summary: Survey
     bound: Tensor  # (1+D,) or (1+2D,)
@@ -70,10 +64,16 @@ class PreparedData:
     device: torch.device
     group: Group = ALONE
     meter: Meter | None = None
-    reread: Reread | None = None
-    kept: Kept | None = None
+    layout: Layout | None = None
+    sample_held: LargestSample | None = None
     _quads: dict[str, Tensor] = field(default_factory=dict)
     _whole: PreparedBlock | None = None
+
+    @property
+    def held(self) -> list[PreparedBlock]:
+        """The blocks of rows that are held."""
+        assert self.layout is None
+        return self.blocks  # type: ignore[return-value]
 
     @property
     def weight(self) -> float:
@@ -88,87 +88,78 @@ class PreparedData:
 
     @property
     def incomplete(self) -> bool:
-        """Whether cells are missing; blocks then tell which."""
+        """Whether cells are missing. Blocks then hold a mask."""
         return self.summary.cells is not None
 
     @property
     def log_volume(self) -> float:
-        """How much more a mean log-likelihood is in the coordinates of the fit than in data units, nats per row."""
+        """Mean log-likelihood in the coordinates of the fit less that in data units, nats per row."""
         if self.summary.cells is None:
             return self.affine.log_det()
         return float((self.summary.cells * self.affine.factor.log()).sum()) / self.summary.weight
 
     @property
     def log_box(self) -> float:
-        """The log volume of the box of the data: that of the density of a uniform background is its negative."""
+        """Log volume of the data's box. The log density of a uniform background is its negative."""
         return float(self.log_ranges.sum())
 
-    def folded(self, new: Callable[[], R], add: Callable[[R, PreparedBlock], R], threads: int) -> list[R]:
-        """What `add` makes, block by block, of a value that `new` begins: the values of up to `threads` workers.
-
-        A worker is given some of the blocks of this process that have rows, which ones depends on timing.
-        """
-        if self.reread is None:
-            workers = fold_blocks(lambda: _Folding(add, new()), self.blocks, threads)
-        else:
-            workers = self.reread.fold(lambda: _Folding(add, new()), threads)
-        return [worker.value for worker in workers]
-
-    def each(self, function: Callable[[PreparedBlock], R], threads: int) -> list[R]:
-        """What `function` makes of every block of this process that has rows, in order; all of it is kept."""
-
-        def add(found: list[tuple[int, R]], block: PreparedBlock) -> list[tuple[int, R]]:
-            found.append((int(block.rows[0]), function(block)))
-            return found
-
-        some: list[list[tuple[int, R]]] = self.folded(list, add, threads)
-        return [answer for _, answer in sorted((one for found in some for one in found), key=lambda one: one[0])]
+    def reading(self, new: Callable[[], Fold[R]]) -> Reading[R]:
+        """A reading of all rows of this process."""
+        return Reading(new, self.blocks, self.layout, self.group)
 
     def metered(self, work: Sequence[T], rows: Callable[[T], int]) -> Iterable[T]:
-        """The parts of kept rows for one pass over all of them, of so many rows each, seen by the meter if any."""
+        """The parts of held rows for one pass over all of them, seen by the meter. rows: the size of a part."""
         return work if self.meter is None or len(work) <= 1 else self.meter.over(work, rows)
 
     def whole(self) -> PreparedBlock:
-        """All rows as one block, for picking rows at random; the blocks become views of it, not copies.
+        """All rows as one block, for picking rows at random. The blocks become views of it, not copies.
 
-        Raises UsageError where that is impossible: rows that are read anew, or that other processes hold.
+        Raises UsageError where that is impossible: rows that are read again, or that other processes hold.
         """
         if self.group.size > 1:
-            raise UsageError("--batch-size: mini-batches are drawn by one process: leave it out under torchrun")
-        if self.reread is not None:
-            raise UsageError("--batch-size: mini-batches need all rows in memory: raise --memory, or leave it out")
+            raise UsageError(
+                "mini-batches are drawn by one process",
+                subject=Option("batch_size"),
+                remedy=Remedy("leave out", "batch_size", purpose="under torchrun"),
+            )
+        if self.layout is not None:
+            raise UsageError(
+                "mini-batches need all rows in memory",
+                subject=Option("batch_size"),
+                remedy=(Remedy("raise", "memory"), Remedy("leave out", "batch_size")),
+            )
         if self._whole is None:
-            sizes = [len(block.rows) for block in self.blocks]
-            self._whole = joined(self.blocks)
-            parts = zip(self._whole.z.split(sizes, 1), self.blocks, strict=True)
+            sizes = [len(block) for block in self.held]
+            self._whole = joined(self.held)
+            parts = zip(self._whole.z.split(sizes, 1), self.held, strict=True)
             self.blocks = [PreparedBlock(z, block.weights, block.rows) for z, block in parts]
         return self._whole
 
     @property
     def largest_sample(self) -> int:
-        """Rows, about, that a sample may be asked to have."""
+        """Rows, about, of the largest sample that may be asked for."""
         return largest_sample(len(self.bound))
 
-    def sample(self, seed: int, share: float) -> PreparedData:
-        """The rows of `chosen`, kept by every process and by it alone."""
-        taken = self.chosen(seed, share)
-        weight = float(len(taken.rows)) if taken.weights is None else float(taken.weights.double().sum())
-        summary = replace(self.summary, rows=len(taken.rows), weight=weight * self.summary.weight_unit)
-        blocks = [taken] if self.device.type != "cpu" else [*taken.split(BLOCK_ROWS)]
-        own = {"reread": None, "kept": None, "meter": None, "group": ALONE, "_quads": {}, "_whole": None}
+    def sample(self, seed: int, share: float) -> Task[PreparedData]:
+        """The rows of `chosen` as data that this process alone holds."""
+        rows = yield from self.chosen(seed, share)
+        weight = float(len(rows)) if rows.weights is None else float(rows.weights.double().sum())
+        summary = replace(self.summary, rows=len(rows), weight=weight * self.summary.weight_unit)
+        blocks = [rows] if self.device.type != "cpu" else [*rows.split(BLOCK_ROWS)]
+        own = {"layout": None, "sample_held": None, "meter": None, "group": ALONE, "_quads": {}, "_whole": None}
         return replace(self, blocks=blocks, summary=summary, **own)
 
-    def chosen(self, seed: int, share: float) -> PreparedBlock:
+    def chosen(self, seed: int, share: float) -> Task[PreparedBlock]:
         """About this share of the rows of all processes, at most `largest_sample`, in the order of the data.
 
-        They are chosen by a hash of their numbers: a larger sample holds all smaller ones.
+        They are chosen by a hash of their numbers: a larger sample contains all smaller ones.
         """
-        if self.reread is None:
-            return gathered(chosen(self.blocks, seed, share), self.group, self.empty_block())
-        assert self.kept is not None
-        assert self.kept.seed == seed
-        assert share <= self.kept.share
-        return joined(chosen([self.kept.rows], seed, share))
+        held = self.sample_held
+        if held is None:
+            return (yield from read(self.reading(lambda: Sample(seed, share, self.empty_block()))))
+        assert held.seed == seed
+        assert share <= held.share
+        return chosen(held.rows, seed, share)
 
     def empty_block(self) -> PreparedBlock:
         """A block without rows."""
@@ -178,16 +169,40 @@ class PreparedData:
             torch.empty(0, dtype=torch.int64, device=self.device),
         )
 
-    def total_quads(self, family: Family, threads: int) -> Tensor:
+    def total_quads(self, family: Family) -> Task[Tensor]:
         """Σ_n w_n quad(z_n) over all rows of all processes, (1, Q): a constant of the data, summed once."""
         if family.name not in self._quads:
-            total = FixedPoint.zeros(self.weight * family.quad_bound(self.bound[: 1 + self.dims]))
-            parts = self.folded(
-                total.empty, lambda part, block: part.add_(_block_quads(block, family, self.dims)), threads
-            )
-            total = reduce(FixedPoint.merge, parts, total)
-            self._quads[family.name] = total.reduced(self.group.sum).decode()[None]
+            bound = self.weight * family.quad_bound(self.bound[: 1 + self.dims])
+            self._quads[family.name] = yield from read(self.reading(lambda: TotalQuads(family, self.dims, bound)))
         return self._quads[family.name]
+
+
+class TotalQuads:
+    """Fold: Σ_n w_n quad(z_n), (1, Q). bound: (Q,) upper bounds of its absolute values."""
+
+    def __init__(self, family: Family, dims: int, bound: Tensor) -> None:
+        self._family, self._dims = family, dims
+        self._total = FixedPoint.zeros(bound)
+
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        rows = block.laid_out()
+        total = torch.zeros(self._family.quad_size(self._dims), dtype=torch.float64)
+        for part in rows.split(4096):
+            quads = self._family.quad(part.z[1 : 1 + self._dims])
+            if part.weights is not None:
+                quads = quads * part.weights
+            total += quads.sum(1).to("cpu", torch.float64)
+        if len(rows):
+            self._total.add_(total)
+
+    def merge(self, other: TotalQuads) -> None:
+        """Takes in the rows of another fold."""
+        self._total = self._total.merge(other._total)
+
+    def result(self, group: Group) -> Tensor:
+        """The sums over all processes. Raises NumericalError where one is not finite."""
+        return self._total.reduced(group.sum).decode()[None]
 
 
 def prepare(
@@ -197,15 +212,14 @@ def prepare(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    threads: int,
     seed: int = 0,
     memory: float = math.inf,
     group: Group = ALONE,
     meter: Meter | None = None,
-) -> PreparedData:
-    """Reads the data once, and keeps it in the coordinates of `affine` where that takes no more than `memory` bytes.
+) -> Task[PreparedData]:
+    """Reads the data once, and holds it in the coordinates of `affine` if it takes at most `memory` bytes.
 
-    blocks: those of this process; seed: of the sample that is kept of rows that are read anew.
+    blocks: those of this process. seed: of the sample that is held of rows that are read again.
     """
     layout = Layout(summary, affine, dtype, device)
     reach = affine.inner_bound(summary.minimum, summary.maximum)
@@ -213,39 +227,28 @@ def prepare(
     bound = torch.cat([*ends, torch.ones_like(reach)] if summary.cells is not None else ends)
     ranges = (summary.maximum - summary.minimum).log()
     ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
-    data = PreparedData([], affine, summary, bound, 0.0, ranges, dtype, device, group, meter)
+    data = PreparedData(blocks, affine, summary, bound, 0.0, ranges, dtype, device, group, meter, layout)
     too_many = not fits(summary.own_rows * layout.row_bytes, memory, dtype)
-    if not bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
-        kept = (block for block in map_blocks(layout, blocks, threads) if len(block.rows))
-        data.blocks = sorted(kept, key=lambda block: int(block.rows[0]))
-        far = max(data.folded(lambda: 0.0, lambda far, block: max(far, farthest(block, data.dims)), threads))
-        if device.type != "cpu" and data.blocks:
-            data.blocks = [joined(data.blocks)]  # few large launches in place of many small ones
-    else:
-        data.reread = Reread(blocks, layout)
+    radius = data.reading(lambda: Radius(data.dims))
+    if bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         share = min(1.0, data.largest_sample / summary.rows)
-        looks = data.reread.fold(lambda: Look(seed, share, data.dims), threads)
-        far, data.kept = max(look.farthest for look in looks), kept_of(looks, seed, share, group, data.empty_block())
-    data.radius = math.sqrt(float(group.greatest(torch.tensor([far], dtype=torch.float64)))) * (1 + 1e-6)
+        sample = data.reading(lambda: Sample(seed, share, data.empty_block()))
+        found, rows = yield from read_all([radius, sample])
+        data.sample_held = LargestSample(seed, share, rows)
+    else:
+        found, held = yield from read_all([radius, data.reading(lambda: Collected(lambda rows: rows))])
+        data.blocks, data.layout = held, None
+        if device.type != "cpu" and held:
+            data.blocks = [joined(held)]  # few large launches in place of many small ones
+    data.radius = found * (1 + 1e-6)
     return data
 
 
 def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
-    """Whether rows that take so many bytes are kept: no fewer than a sample would take are worth reading anew."""
+    """Whether rows of so many bytes are held in memory. Those that take no more than a sample always are."""
     return needed <= max(memory, SAMPLE_NUMBERS * dtype.itemsize)
 
 
 def largest_sample(features: int) -> int:
-    """Rows, about, that a sample of so many features may be asked to have."""
+    """Rows, about, of the largest sample of so many features."""
     return max(SAMPLE_ROWS, SAMPLE_NUMBERS // features)
-
-
-def _block_quads(block: PreparedBlock, family: Family, dims: int) -> Tensor:
-    total = torch.zeros(family.quad_size(dims), dtype=torch.float64)
-    for first in range(0, block.z.shape[1], 4096):
-        rows = slice(first, first + 4096)
-        quads = family.quad(block.z[1 : 1 + dims, rows])
-        if block.weights is not None:
-            quads = quads * block.weights[rows]
-        total += quads.sum(1).to("cpu", torch.float64)
-    return total

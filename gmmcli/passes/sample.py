@@ -1,13 +1,13 @@
-"""A sample of rows, chosen by a hash of their numbers: a larger sample holds all smaller ones.
+"""A sample of rows, chosen by a hash of their numbers: a larger sample contains all smaller ones.
 
-- `chosen`: of blocks that are laid out. `Kept`: the largest sample that rows which are read anew may be asked for.
-- `Look`: a worker that takes that sample as the rows go by.
+- `chosen`: the rows of a block that are in the sample. `Sample`: the fold that takes a sample as rows go by.
+- `Radius`: the fold that finds the greatest ‖z‖.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
 
 import torch
 
@@ -18,75 +18,77 @@ from gmmcli.passes.layout import LateBlock, PreparedBlock, gathered
 SLAB_ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The rows whose hash for this seed is below `share`, of all processes, in the order of the data."""
-
-    seed: int
-    share: float
-    rows: PreparedBlock
+def chosen(block: PreparedBlock, seed: int, share: float) -> PreparedBlock:
+    """The rows of a block whose hash is below the share."""
+    mask = row_uniforms(seed, "sample", block.rows.cpu()) < share
+    return block.take(mask.nonzero()[:, 0].to(block.z.device))
 
 
-class Look:
-    """Sees what a pass has to know of rows that are read anew: the greatest ‖z‖², of the D columns, and a sample.
+class Sample:
+    """Fold: the rows of all processes whose hash for this seed is below `share`, in order of their numbers.
 
-    The sample lies in slabs of many rows. As a small tensor of every block, among the large ones that come and go, it
-    would leave the memory between in pieces that nothing fits: 1 GB of it for a sample of 80 MB.
+    The rows lie in slabs. As one small tensor per block, among the large ones that come and go, they would fragment
+    the memory: 1 GB for a sample of 80 MB. empty: a block without rows.
     """
 
-    def __init__(self, seed: int, share: float, dims: int) -> None:
-        self.farthest = 0.0
-        self.slabs: list[PreparedBlock] = []
-        self._seed, self._share, self._dims = seed, share, dims
-        self._room = 0
+    def __init__(self, seed: int, share: float, empty: PreparedBlock) -> None:
+        self._seed, self._share, self._empty = seed, share, empty
+        self._slabs: list[PreparedBlock] = []
+        self._free = 0  # rows that are free in the last slab
 
-    def __call__(self, late: LateBlock) -> None:
-        """Sees one more block."""
-        block = late.laid_out()
-        if len(block.rows):
-            self.farthest = max(self.farthest, farthest(block, self._dims))
-            self._keep(next(chosen([block], self._seed, self._share)))
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        rows = chosen(block.laid_out(), self._seed, self._share)
+        while count := len(rows):
+            if not self._free:
+                self._slabs.append(rows.empty(SLAB_ROWS))
+                self._free = SLAB_ROWS
+            first = SLAB_ROWS - self._free
+            count = min(count, self._free)
+            self._slabs[-1].put(slice(first, first + count), rows.part(slice(0, count)))
+            self._free -= count
+            rows = rows.part(slice(count, None))
 
-    def _keep(self, block: PreparedBlock) -> None:
-        while rows := len(block.rows):
-            if not self._room:
-                self.slabs.append(block.empty(SLAB_ROWS))
-                self._room = SLAB_ROWS
-            first = SLAB_ROWS - self._room
-            count = min(rows, self._room)
-            self.slabs[-1].put(slice(first, first + count), block.part(slice(0, count)))
-            self._room -= count
-            block = block.part(slice(count, None))
+    def merge(self, other: Sample) -> None:
+        """Takes in the rows of another fold."""
+        self._slabs, self._free = [*self._filled(), *other._filled()], 0
 
-    def rows(self) -> Iterator[PreparedBlock]:
-        """The rows of the sample, in the order in which they came."""
-        last = len(self.slabs) - 1
-        for i, slab in enumerate(self.slabs):
-            yield slab if i < last else slab.part(slice(0, SLAB_ROWS - self._room))
+    def _filled(self) -> Iterator[PreparedBlock]:
+        last = len(self._slabs) - 1
+        for i, slab in enumerate(self._slabs):
+            yield slab if i < last else slab.part(slice(0, SLAB_ROWS - self._free))
 
-
-def kept_of(looks: Sequence[Look], seed: int, share: float, group: Group, none: PreparedBlock) -> Kept:
-    """What all workers have kept, those of other processes too. none: a block without rows."""
-    slabs = [slab for look in looks for slab in look.rows()]
-    for look in looks:
-        look.slabs.clear()
-    own = none.empty(sum(len(slab.rows) for slab in slabs))
-    places = torch.cat([none.rows, *(slab.rows for slab in slabs)]).argsort().argsort()
-    while slabs:  # which are let go of one by one, so that no row is there twice
-        slab = slabs.pop()
-        places, to = places.split([len(places) - len(slab.rows), len(slab.rows)])
-        own.put(to, slab)
-        del slab
-    return Kept(seed, share, gathered([own], group, none))
+    def result(self, group: Group) -> PreparedBlock:
+        """The sample as one block. The fold is then empty: slabs are freed one by one as they are copied."""
+        slabs = [*self._filled()]
+        self._slabs.clear()
+        own = self._empty.empty(sum(len(slab) for slab in slabs))
+        ranks = torch.cat([self._empty.rows, *(slab.rows for slab in slabs)]).argsort().argsort()
+        while slabs:
+            slab = slabs.pop()
+            ranks, index = ranks.split([len(ranks) - len(slab), len(slab)])
+            own.put(index, slab)
+            del slab
+        return gathered([own], group, self._empty)
 
 
-def chosen(blocks: Iterable[PreparedBlock], seed: int, share: float) -> Iterator[PreparedBlock]:
-    """Of each block the rows whose hash is below the share."""
-    for block in blocks:
-        chosen = row_uniforms(seed, "sample", block.rows.cpu()) < share
-        yield block.take(chosen.nonzero()[:, 0].to(block.z.device))
+class Radius:
+    """Fold: the greatest ‖z‖ over the rows of all processes. dims: D, the number of columns."""
 
+    def __init__(self, dims: int) -> None:
+        self._dims = dims
+        self._square = 0.0
 
-def farthest(block: PreparedBlock, dims: int) -> float:
-    """The greatest ‖z‖², of the D columns."""
-    return float(block.z[1 : 1 + dims].square().sum(0).max())
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        rows = block.laid_out()
+        if len(rows):
+            self._square = max(self._square, float(rows.z[1 : 1 + self._dims].square().sum(0).max()))
+
+    def merge(self, other: Radius) -> None:
+        """Takes in the rows of another fold."""
+        self._square = max(self._square, other._square)
+
+    def result(self, group: Group) -> float:
+        """The greatest ‖z‖."""
+        return math.sqrt(float(group.greatest(torch.tensor([self._square], dtype=torch.float64))))

@@ -120,7 +120,7 @@ class FixedPoint:
 def require_finite(values: Tensor) -> Tensor:
     """The sums themselves; raises NumericalError where one is not a number."""
     if bool(values.isnan().any()):
-        raise NumericalError("a sum over the data is not finite: the parameters are degenerate or the data extreme")
+        raise NumericalError("a sum over the data is not finite: degenerate parameters or extreme data")
     return values
 
 

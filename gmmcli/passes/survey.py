@@ -1,7 +1,7 @@
-"""What must be known of the data before fitting: sizes, ranges, moments, and whether rows are distinct.
+"""Survey of the data before a fit: sizes, ranges, moments, and how many rows differ.
 
-Two readings: the first takes exact ranges, the second the moments in units of the ranges, where they neither
-overflow nor cancel, summed in fixed point so that they are the same bits however the blocks were read.
+Two readings. The first takes exact ranges. The second takes moments in units of the ranges, where they neither
+overflow nor cancel. They are summed in fixed point, so that they have the same bits however the blocks were read.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gmmcli.errors import InputError
+from gmmcli.errors import RowsError
 from gmmcli.passes.block import Block
 from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.reading import Reading, Task, read
 from gmmcli.passes.sums import FixedPoint
-from gmmcli.passes.workers import map_blocks
 
-ORDINARY = 60  # bits by which the heaviest row may be off 1 for weights to be used as they are
-GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples have fractions that are all over the unit interval
-LARGEST_WEIGHT = 1e300  # of all rows together: times a log-likelihood it is still a number
+ORDINARY = 60  # bits: weights are used as they are if the heaviest row's is within 2^±ORDINARY
+GOLDEN = (math.sqrt(5) - 1) / 2  # the fractions of its multiples are spread evenly over the unit interval
+LARGEST_WEIGHT = 1e300  # of all rows together: its product with a log-likelihood is finite
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Facts of the data, over the rows of positive weight that have a cell.
+    """Facts of the data, over the usable rows: those of positive weight that have a cell.
 
-    rows: their number; own_rows: of them, those of this process; weighted: whether rows have weights; weight: N,
-    their total; weight_unit: a power of 2 by which sums divide weights, so that they neither overflow nor are too
-    small for float32, 1 for weights of ordinary size; cells: (D,) the weight of the rows in which a column is
-    observed, or None where every cell is; what is said of a column is said of its observed cells; minimum, maximum,
-    mean: (D,); covariance: (D, D) with divisor N, only its diagonal filled where the covariances were not asked for
-    or cells are missing; different: rows no two of which are equal, up to the number that was asked for, missing
-    cells at their column's mean, in an order that the order of reading does not change; order: a sum that changes
-    where rows change places.
+    rows: their number; own_rows: those of this process. weighted: whether rows have weights. weight: N, the total
+    weight. weight_unit: a power of 2 by which sums divide weights, so that they neither overflow nor are too small
+    for float32; 1 for weights of ordinary size. cells: (D,) the weight of the rows in which a column is observed, or
+    None if every cell is. minimum, maximum, mean: (D,), over the observed cells of a column. covariance: (D, D) with
+    divisor N; only the diagonal is filled if covariances were not asked for or cells are missing. different: distinct
+    rows, up to the number that was asked for, a missing cell at its column's mean; their order does not depend on the
+    order of reading. order: a sum that changes where rows change places.
     """
 
     rows: int
@@ -64,12 +63,12 @@ class Survey:
 
     @property
     def constant(self) -> list[int]:
-        """Places of the columns that have one value in all rows."""
+        """Indices of the columns that have one value in all rows."""
         return (self.maximum <= self.minimum).nonzero()[:, 0].tolist()
 
     @property
     def fingerprint(self) -> str:
-        """A hash of sizes, ranges, moments and the order of rows: the same for the same data however it was read."""
+        """Hash of sizes, ranges, moments and the order of rows. It does not depend on how the data was read."""
         digest = hashlib.sha256(repr((self.rows, self.weight, self.order)).encode())
         for tensor in (self.minimum, self.maximum, self.mean, self.variances):
             digest.update(tensor.numpy().tobytes())
@@ -79,14 +78,14 @@ class Survey:
         self,
         x: Tensor,  # (B, D)
     ) -> Tensor:
-        """Rows in data units as z-scores by column, (B, D); 0 in a column that is constant."""
+        """Z-scores by column, (B, D), of rows in data units; 0 in a constant column."""
         std = self.variances.sqrt()
         return (x - self.mean) / torch.where(std > 0, std, torch.ones_like(std))
 
 
-def counted_rows(block: Block) -> Block:
-    """The block's rows of positive weight that have a cell: the others are as if they were not there."""
-    return _taken(block, _counts(block))
+def usable_rows(block: Block) -> Block:
+    """The block's rows of positive weight that have a cell. The other rows are as if they were not there."""
+    return _taken(block, _usable(block))
 
 
 def _taken(block: Block, keep: Tensor | None) -> Block:
@@ -96,8 +95,8 @@ def _taken(block: Block, keep: Tensor | None) -> Block:
     return replace(block, cells=block.cells[keep], weights=weights, observed=observed)
 
 
-def _counts(block: Block) -> Tensor | None:
-    """Which rows do, (B,); None where all do."""
+def _usable(block: Block) -> Tensor | None:
+    """Mask (B,) of the usable rows; None if all are usable."""
     keep = None if block.weights is None else block.weights > 0
     if block.observed is not None:
         some = block.observed.any(1)
@@ -110,137 +109,197 @@ def survey(
     *,
     distinct: int,
     covariances: bool,
-    threads: int,
     names: Sequence[str] | None = None,
     group: Group = ALONE,
     few_columns: int = 0,
-) -> Survey:
-    """Reads the data twice. Raises InputError where no row has weight and a cell, and for numbers too far apart.
+) -> Task[Survey]:
+    """Reads the data twice. Raises RowsError where no row has weight and a cell, and for numbers too far apart.
 
-    blocks: those of this process; distinct: how far different rows are counted; covariances: whether the off-diagonal
-    moments are taken, where every cell is observed; few_columns: of at most so many they are taken anyway; names: of
-    the columns, which a group must give.
+    blocks: those of this process. distinct: how far different rows are counted. covariances: whether the off-diagonal
+    moments are taken, where every cell is observed. few_columns: with at most so many columns they are taken anyway.
+    names: of the columns; required in a group of several processes.
     """
-    found = _Ranges.none(len(names)) if names is not None else None
-    for part in map_blocks(lambda block: _ranges(block, distinct), blocks, threads):
-        if part is not None:
-            found = part if found is None else found.merge(part, distinct)
-    own_rows = 0 if found is None else found.rows
-    found = None if found is None else found.over(group, distinct)
-    if found is None or not found.rows:
-        raise InputError("no row has a positive weight")
-    rows, heaviest, different = found.rows, found.heaviest, found.different
-    covariances = (covariances or len(found.low) <= few_columns) and found.complete
-    # 0 for a column without a cell, and not −0, of which it depends on the order whether it is the least of zeros
-    low, high = (torch.where(end.isfinite(), end, 0) + 0.0 for end in (found.low, found.high))
+    dims = None if names is None else len(names)
+    ranges = yield from read(Reading(lambda: Ranges(distinct, dims), blocks, group=group))
+    if not ranges.rows:
+        raise RowsError("no row has a positive weight")
+    covariances = (covariances or len(ranges.low) <= few_columns) and ranges.complete
+    # 0 for a column without a cell. Adding 0.0 turns −0 into 0: which of the two is the minimum depends on the order.
+    low, high = (torch.where(end.isfinite(), end, 0) + 0.0 for end in (ranges.low, ranges.high))
     wide: list[int] = (~(high - low).isfinite()).nonzero()[:, 0].tolist()
     if wide:
         listed = ", ".join(names[d] if names else f"x{d + 1}" for d in wide)
-        raise InputError(f"column {listed} reaches over more than a number can hold: divide it by some number first")
-    middle = low + (high - low) / 2
-    half = torch.where(high > low, (high - low) / 2, torch.ones_like(low))
-
-    dims = len(low)
-    exponent = math.frexp(heaviest)[1] - 1
+        raise RowsError(
+            "the values span more than a number can hold",
+            subject=f"column {listed}",
+            remedy="divide them by a number first",
+        )
+    exponent = math.frexp(ranges.heaviest)[1] - 1
     unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
-    size = 2 + 2 * dims + (dims * dims if covariances else dims)
-    total = FixedPoint.zeros(torch.full((size,), rows * (heaviest / unit), dtype=torch.float64))
-    for part in map_blocks(lambda block: _moments(block, unit, middle, half, covariances), blocks, threads):
-        total.add_(part)
-    sums = total.reduced(group.sum).decode()
-    weight, cells = float(sums[0]), sums[1 : dims + 1]
+    scaling = _Scaling(unit, low + (high - low) / 2, torch.where(high > low, (high - low) / 2, 1.0), covariances)
+    most = ranges.rows * (ranges.heaviest / unit)
+    moments = yield from read(Reading(lambda: Moments(scaling, most), blocks, group=group))
+    weight, cells = moments.weight, moments.cells
     if weight * unit > LARGEST_WEIGHT:
-        raise InputError("the row weights add up to more than a number can hold: divide them all by the same number")
+        raise RowsError(
+            "the row weights add up to more than a number can hold", remedy="divide them all by the same number"
+        )
     by = torch.where(cells > 0, cells, torch.ones_like(cells))
-    mean = sums[dims + 1 : 2 * dims + 1] / by
-    second = sums[2 * dims + 1 : -1]
-    second = second.reshape(dims, dims) / weight if covariances else (second / by).diag_embed()
+    mean = moments.first / by
+    second = moments.second / weight if covariances else (moments.second / by).diag_embed()
     covariance = second - (mean[:, None] * mean if covariances else mean.square().diag_embed())
     variances = torch.where(high > low, covariance.diagonal().clamp_min(0), torch.zeros_like(mean))
-    covariance = half[:, None] * (covariance - covariance.diagonal().diag_embed() + variances.diag_embed()) * half
-    mean = middle + half * mean
-    different, there = different.tensor_split(2, 1)
-    different = torch.where(there > 0, different, mean)
+    covariance = covariance - covariance.diagonal().diag_embed() + variances.diag_embed()
+    covariance = scaling.half[:, None] * covariance * scaling.half
+    mean = scaling.middle + scaling.half * mean
+    different, there = ranges.different.tensor_split(2, 1)
     return Survey(
-        rows=rows,
-        own_rows=own_rows,
-        weighted=found.weighted,
+        rows=ranges.rows,
+        own_rows=ranges.own_rows,
+        weighted=ranges.weighted,
         weight=weight * unit,
         weight_unit=unit,
-        cells=None if found.complete else cells * unit,
+        cells=None if ranges.complete else cells * unit,
         minimum=low,
         maximum=high,
         mean=mean,
         covariance=covariance,
-        different=different,
-        order=float(sums[-1]),
+        different=torch.where(there > 0, different, mean),
+        order=moments.order,
     )
 
 
+class Ranges:
+    """Fold of the first reading.
+
+    low, high: (D,) minima and maxima of the observed cells, infinite where a column has none. rows: number of usable
+    rows; own_rows: those of this process. heaviest: the greatest weight. different: up to `distinct` different rows,
+    (·, 2 D): cells, then the mask of observed cells. weighted: whether rows have weights. complete: whether every
+    cell is observed.
+    """
+
+    def __init__(self, distinct: int, dims: int | None) -> None:
+        self._distinct = distinct
+        self.rows = self.own_rows = 0
+        self.heaviest = 0.0
+        self.weighted, self.complete = False, True
+        self._start(dims or 0)
+
+    def _start(self, dims: int) -> None:
+        self.low = torch.full((dims,), math.inf, dtype=torch.float64)
+        self.high = -self.low
+        self.different = self.low.new_empty(0, 2 * dims)
+
+    def add(self, block: Block) -> None:
+        """Takes in a block."""
+        weighted, block = block.weights is not None, usable_rows(block)
+        x, there = block.x, block.observed
+        if not len(x):
+            return
+        if not len(self.low):
+            self._start(x.shape[1])
+        if there is None:
+            ends = x.amin(0), x.amax(0)
+            some = _distinct(x, self._distinct)
+            some = torch.cat([some, torch.ones_like(some)], 1)
+        else:
+            ends = torch.where(there, x, math.inf).amin(0), torch.where(there, x, -math.inf).amax(0)
+            some = _distinct(torch.cat([torch.where(there, x, 0), there.to(x)], 1), self._distinct)
+        heaviest = 1.0 if block.weights is None else float(block.weights.max())
+        self._extend(*ends, len(x), heaviest, some, weighted, there is None)
+
+    def merge(self, other: Ranges) -> None:
+        """Takes in the rows of another fold."""
+        if not len(self.low):
+            self._start(len(other.low))
+        if len(other.low):
+            self._extend(
+                other.low, other.high, other.rows, other.heaviest, other.different, other.weighted, other.complete
+            )
+
+    def _extend(
+        self,
+        low: Tensor,  # (D,)
+        high: Tensor,  # (D,)
+        rows: int,
+        heaviest: float,
+        different: Tensor,  # (·, 2 D)
+        weighted: bool,
+        complete: bool,
+    ) -> None:
+        self.low, self.high = self.low.minimum(low), self.high.maximum(high)
+        self.rows += rows
+        self.heaviest = max(self.heaviest, heaviest)
+        self.different = torch.cat([self.different, different]).unique(dim=0)[: self._distinct]
+        self.weighted |= weighted
+        self.complete &= complete
+
+    def result(self, group: Group) -> Ranges:
+        """The ranges of all processes."""
+        self.own_rows = self.rows
+        if group.size > 1:
+            flags = torch.tensor([self.heaviest, self.weighted, not self.complete], dtype=torch.float64)
+            most = group.greatest(torch.cat([-self.low, self.high, flags]))
+            low, high, (heaviest, weighted, incomplete) = most.split([len(self.low), len(self.high), 3])
+            self.low, self.high, self.heaviest = -low, high, float(heaviest)
+            self.weighted, self.complete = bool(weighted), not incomplete
+            self.rows = int(group.sum(torch.tensor([self.rows])))
+            self.different = group.joined(self.different).unique(dim=0)[: self._distinct]
+        return self
+
+
 @dataclass(frozen=True)
-class _Ranges:
-    """low, high: (D,) least and greatest cells, infinite where there is none; rows, heaviest: their number and the
-    greatest weight; different: different rows, and which cells they have; weighted: whether rows have weights;
-    complete: whether all cells are there."""
+class _Scaling:
+    """Moments are of cells (x − middle) / half and weights w / unit. covariances: whether products are summed."""
 
-    low: Tensor  # (D,)
-    high: Tensor  # (D,)
-    rows: int
-    heaviest: float
-    different: Tensor  # (·, 2 D)
-    weighted: bool
-    complete: bool
-
-    @classmethod
-    def none(cls, dims: int) -> _Ranges:
-        """Those of no rows."""
-        end = torch.full((dims,), math.inf, dtype=torch.float64)
-        return cls(end, -end, 0, 0.0, end.new_empty(0, 2 * dims), False, True)
-
-    def merge(self, other: _Ranges, distinct: int) -> _Ranges:
-        """Those of the rows of both."""
-        return _Ranges(
-            self.low.minimum(other.low),
-            self.high.maximum(other.high),
-            self.rows + other.rows,
-            max(self.heaviest, other.heaviest),
-            torch.cat([self.different, other.different]).unique(dim=0)[:distinct],
-            self.weighted or other.weighted,
-            self.complete and other.complete,
-        )
-
-    def over(self, group: Group, distinct: int) -> _Ranges:
-        """Those of the rows of all processes."""
-        if group.size == 1:
-            return self
-        more = torch.tensor([self.heaviest, self.weighted, not self.complete], dtype=torch.float64)
-        most = group.greatest(torch.cat([-self.low, self.high, more]))
-        low, high, (heaviest, weighted, incomplete) = most.split([len(self.low), len(self.high), 3])
-        return _Ranges(
-            -low,
-            high,
-            int(group.sum(torch.tensor([self.rows]))),
-            float(heaviest),
-            group.joined(self.different).unique(dim=0)[:distinct],
-            bool(weighted),
-            not incomplete,
-        )
+    unit: float
+    middle: Tensor  # (D,)
+    half: Tensor  # (D,)
+    covariances: bool
 
 
-def _ranges(block: Block, distinct: int) -> _Ranges | None:
-    """Those of a block, None where no row counts."""
-    weighted, block = block.weights is not None, counted_rows(block)
-    x, there = block.x, block.observed
-    if not len(x):
-        return None
-    heaviest = 1.0 if block.weights is None else float(block.weights.max())
-    if there is None:
-        some = _distinct(x, distinct)
-        some = torch.cat([some, torch.ones_like(some)], 1)
-        return _Ranges(x.amin(0), x.amax(0), len(x), heaviest, some, weighted, True)
-    low, high = (torch.where(there, x, end) for end in (math.inf, -math.inf))
-    some = _distinct(torch.cat([torch.where(there, x, 0), there.to(x)], 1), distinct)
-    return _Ranges(low.amin(0), high.amax(0), len(x), heaviest, some, weighted, False)
+class Moments:
+    """Fold of the second reading, after the ranges are known: sums in fixed point, over scaled cells u and weights w.
+
+    weight: Σ w. cells: (D,) Σ w over the rows in which a column is observed. first: (D,) Σ w u. second: Σ w u uᵀ
+    (D, D), or Σ w u² (D,). order: a sum that changes where rows change places. most: an upper bound of Σ w.
+    """
+
+    def __init__(self, scaling: _Scaling, most: float) -> None:
+        self._scaling = scaling
+        dims = len(scaling.middle)
+        self._sizes = [1, dims, dims, dims * dims if scaling.covariances else dims, 1]
+        self._total = FixedPoint.zeros(torch.full((sum(self._sizes),), most, dtype=torch.float64))
+
+    def add(self, block: Block) -> None:
+        """Takes in a block."""
+        scaling = self._scaling
+        positions, keep = (block.rows.double() * GOLDEN).frac_(), _usable(block)
+        positions = positions if keep is None else positions[keep]
+        block = _taken(block, keep)
+        u = block.x.mT.contiguous()  # (D, B): the sums do not depend on how the block holds its rows
+        u = (u - scaling.middle[:, None]) / scaling.half[:, None]
+        w = u.new_ones(u.shape[1]) if block.weights is None else block.weights / scaling.unit
+        cells = w.sum().expand(len(u))
+        if block.observed is not None:
+            observed = block.observed.mT.contiguous()
+            u, cells = torch.where(observed, u, 0), observed.to(w) @ w
+        weighted = u * w
+        second = (weighted @ u.mT).flatten() if scaling.covariances else (weighted * u).sum(1)
+        order = (weighted @ positions).sum() / len(u)
+        self._total.add_(torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]]))
+
+    def merge(self, other: Moments) -> None:
+        """Takes in the rows of another fold."""
+        self._total = self._total.merge(other._total)
+
+    def result(self, group: Group) -> Moments:
+        """The moments over all processes. Raises NumericalError where a sum is not finite."""
+        parts = self._total.reduced(group.sum).decode().split(self._sizes)
+        self.weight, self.cells, self.first, self.order = float(parts[0]), parts[1], parts[2], float(parts[4])
+        dims = len(self.first)
+        self.second = parts[3].reshape(dims, dims) if self._scaling.covariances else parts[3]
+        return self
 
 
 def _distinct(x: Tensor, limit: int) -> Tensor:
@@ -249,20 +308,3 @@ def _distinct(x: Tensor, limit: int) -> Tensor:
     while len(found := x[:size].unique(dim=0)) < limit and size < len(x):
         size *= 4
     return found[:limit]
-
-
-def _moments(block: Block, unit: float, middle: Tensor, half: Tensor, covariances: bool) -> Tensor:
-    places, keep = (block.rows.double() * GOLDEN).frac_(), _counts(block)
-    places = places if keep is None else places[keep]
-    block = _taken(block, keep)
-    u = block.x.mT.contiguous()  # (D, B), so that the sums are the same however the block holds its rows
-    u = (u - middle[:, None]) / half[:, None]
-    w = u.new_ones(u.shape[1]) if block.weights is None else block.weights / unit
-    cells = w.sum().expand(len(middle))
-    if block.observed is not None:
-        observed = block.observed.mT.contiguous()
-        u, cells = torch.where(observed, u, 0), observed.to(w) @ w
-    weighted = u * w
-    second = (weighted @ u.mT).flatten() if covariances else (weighted * u).sum(1)
-    order = (weighted @ places).sum() / len(middle)
-    return torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]])

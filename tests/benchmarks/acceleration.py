@@ -37,6 +37,7 @@ from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.reading import drive
 from gmmcli.passes.survey import survey
 from gmmcli.passes.workers import single_intra_op_thread
 from tests.benchmarks.report import add_options, describe, machine, publish
@@ -89,12 +90,12 @@ class Problem:
         kind = self.family if family.learned else "shared_isotropic"
         truth = GaussianMixture.from_covariances(weights / weights.sum(), means, covariances, kind)
         blocks = TableBlocks(truth.sample(self.rows, generator=draw))
-        summary = survey(blocks, distinct=k, covariances=True, threads=1)
+        summary = drive(survey(blocks, distinct=k, covariances=True), 1)
         affine = conditioning(summary, family, [f"x{i + 1}" for i in range(d)])
-        data = prepare(blocks, summary, affine, dtype=torch.float64, device=torch.device("cpu"), threads=1)
+        data = drive(prepare(blocks, summary, affine, dtype=torch.float64, device=torch.device("cpu")), 1)
         scale = None if family.learned else truth.covariances[0, 0, :1].detach() / affine.factor.square()
         choose = initialise.random_rows if self.seed % 4 == 3 else initialise.kmeans_plus_plus
-        sample = initialise.draw_sample(data, self.seed)
+        sample = drive(initialise.draw_sample(data, self.seed), 1)
         return family, data, choose(sample, family, self.fitted or k, self.seed, scale, FLOOR)
 
 
@@ -167,7 +168,7 @@ def course(history: Sequence[PassRecord]) -> Course:
 def run_to_the_end(name: str, family: Family, data: PreparedData, start: Parameters) -> Run:
     """The loop's own run, without a tolerance, until nothing more is gained."""
     chosen = ENGINES[name](Objective(family, FLOOR))
-    run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family, 1)
+    run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family)
     while not run.ended:
         run.due = run.passes + STRETCH
         run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0))

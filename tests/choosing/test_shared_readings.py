@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gmmcli.choosing import random_starts
+from gmmcli.choosing import grid as grids
 from gmmcli.choosing.cells import Cell
 from gmmcli.choosing.grid import Grid, fit_grid
 from gmmcli.choosing.options import GridOptions
@@ -65,7 +65,7 @@ def test_cells_that_share_readings_are_those_of_rows_in_memory(name: str) -> Non
 def test_one_reading_serves_many_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = []
     for at_a_time in (1, 8):
-        monkeypatch.setattr(random_starts, "AT_A_TIME", at_a_time)
+        monkeypatch.setattr(grids, "AT_A_TIME", at_a_time)
         blocks = Counted(Case({}).blocks())
         fitted(Case({}), ["diagonal", "full"], "bic", blocks, LITTLE)
         readings.append(blocks.readings)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gmmcli.choosing import random_starts
+from gmmcli.choosing import grid as grids
 from gmmcli.choosing import store as stores
 from gmmcli.choosing.cells import Cause, distrusted
 from gmmcli.choosing.grid import Grid, fit_grid
@@ -22,13 +22,13 @@ from gmmcli.passes.block import TableBlocks
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Family and components of every fit that is made."""
     made: list[tuple[str, int]] = []
-    real = random_starts.fit_rows
+    real = grids.fit_rows
 
     def counted(rows: Any, options: FitOptions, **how: Any) -> Any:
         made.append((options.family, options.components))
         return real(rows, options, **how)
 
-    monkeypatch.setattr(random_starts, "fit_rows", counted)
+    monkeypatch.setattr(grids, "fit_rows", counted)
     return made
 
 

@@ -27,6 +27,7 @@ from gmmcli.fitting.result import describe
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.stopping import CONVERGED
 from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import Task, drive
 from tests import reference
 from tests.benchmarks.acceleration import PLAIN, SUITE, Course, courses, lower
 from tests.conftest import ask, inner_rows, prepare_rows, run_engine, to_parameters
@@ -53,7 +54,7 @@ def make(name: str, family: Family, floor: float = NO_FLOOR) -> Accelerated:
 
 
 def one_step(engine: Accelerated, state: State, data: PreparedData, family: Family) -> State:
-    step, evaluate = engine.step(state), Evaluator(data, family, 1)
+    step, evaluate = engine.step(state), Evaluator(data, family)
     try:
         request = next(step)
         while True:
@@ -84,7 +85,7 @@ def state_that_proposes(name: str, family: Family, data: PreparedData) -> tuple[
 def test_log_likelihood_never_falls_and_floors_hold(name: str, family: Family, floor: float):
     data = prepare_rows(overlapping(), family)
     starts = [random_start(family, 4, 3, s, floor) for s in range(3)]
-    runs = run_engine(make(name, family, floor), starts, Evaluator(data, family, 1), Limits(80, NEVER))
+    runs = run_engine(make(name, family, floor), starts, Evaluator(data, family), Limits(80, NEVER))
     bound = False
     for run, start in zip(runs, starts, strict=True):
         assert run.failure is None
@@ -106,14 +107,14 @@ def test_all_passes_are_counted_and_a_step_takes_one_or_two(name: str, family: F
     asked = 0
 
     class Counting(Evaluator):
-        def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[Answer]:
+        def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> Task[list[Answer]]:
             nonlocal asked
             asked += len(requests)
             return super().__call__(requests, entropy=entropy)
 
-    run = run_engine(
-        make(name, family), [random_start(family, 4, 3, 0)], Counting(data, family, 1), Limits(100, NEVER)
-    )[0]
+    run = run_engine(make(name, family), [random_start(family, 4, 3, 0)], Counting(data, family), Limits(100, NEVER))[
+        0
+    ]
     assert run.passes == asked
     passes = [0] + [record.passes for record in run.history]
     assert set(np.diff(passes)) <= {1, 2}
@@ -126,7 +127,7 @@ def test_a_rejected_step_costs_its_pass_and_falls_back_to_em(name: str, failure:
     data = prepare_rows(overlapping(), family)
     engine, state = state_that_proposes(name, family, data)
     assert state.at is not None
-    step, evaluate = engine.step(state), Evaluator(data, family, 1)
+    step, evaluate = engine.step(state), Evaluator(data, family)
     proposed = next(step)
     answer = ask(evaluate, [proposed])[0]
     if failure == "error":
@@ -147,12 +148,12 @@ def test_a_rejected_step_costs_its_pass_and_falls_back_to_em(name: str, failure:
 def test_a_pause_costs_no_pass_and_changes_nothing(name: str, family: Family):
     data = prepare_rows(overlapping(), family)
     start, engine = random_start(family, 4, 3, 0), ENGINES[name](Objective(family, NO_FLOOR))
-    whole = run_engine(engine, [start], Evaluator(data, family, 1), Limits(60, NEVER))[0]
+    whole = run_engine(engine, [start], Evaluator(data, family), Limits(60, NEVER))[0]
     parts = Run(0, engine.start(start))
     for _ in range(25):
         before = parts.passes
         parts.due = parts.passes + 3
-        run_all(engine, [parts], Evaluator(data, family, 1), Limits(60, NEVER))
+        drive(run_all(engine, [parts], Evaluator(data, family), Limits(60, NEVER)), 1)
         assert parts.ended or before + 3 <= parts.passes <= before + 4
     assert parts.history == whole.history
     assert parts.passes == whole.passes
@@ -163,8 +164,8 @@ class Failing(Evaluator):
 
     count = 0
 
-    def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> list[Answer]:
-        answers = super().__call__(requests, entropy=entropy)
+    def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> Task[list[Answer]]:
+        answers = yield from super().__call__(requests, entropy=entropy)
         for i in range(len(answers)):
             self.count += 1
             if self.count % 3 == 0:
@@ -176,12 +177,12 @@ def test_the_loop_lets_an_engine_handle_a_failed_pass(family: Family):
     """A step that is refused is a rejected one; the EM step after it is what a run cannot do without."""
     data = prepare_rows(overlapping(), family)
     engine, state = state_that_proposes("bfgs", family, data)
-    run, evaluate = Run(0, state), Failing(data, family, 1)
+    run, evaluate = Run(0, state), Failing(data, family)
     evaluate.count = 1  # what is proposed is answered, refused, and then answered again
     run_all(engine, [run], evaluate, Limits(3, NEVER))
     assert run.failure is None
     assert [record.passes for record in run.history] == [1, 3]
-    plain, failed = ENGINES[PLAIN](Objective(family, NO_FLOOR)), Failing(data, family, 1)
+    plain, failed = ENGINES[PLAIN](Objective(family, NO_FLOOR)), Failing(data, family)
     assert run_engine(plain, [random_start(family, 4, 3, 0)], failed, Limits(5, NEVER))[0].failure is not None
 
 
@@ -200,11 +201,11 @@ def test_a_step_too_far_for_a_pass_is_not_asked_for(name: str):
 def test_ends_where_the_gradient_is_none(name: str, family: Family):
     data = prepare_rows(overlapping(), family)
     run = run_engine(
-        make(name, family), [random_start(family, 4, 3, 0)], Evaluator(data, family, 1), Limits(2000, 1e-13)
+        make(name, family), [random_start(family, 4, 3, 0)], Evaluator(data, family), Limits(2000, 1e-13)
     )[0]
     assert run.stop is CONVERGED
     p = run.state.parameters
-    chart, statistics = Chart(Objective(family, NO_FLOOR)), ask(Evaluator(data, family, 1), [Request(p)])[0]
+    chart, statistics = Chart(Objective(family, NO_FLOOR)), ask(Evaluator(data, family), [Request(p)])[0]
     # The remaining gain is ½ gᵀ H⁻¹ g < 1e-13 with H ≤ M, whose eigenvalues are about 1.
     assert float(chart.gradient(chart.vector(p), p, statistics).abs().max()) < 1e-6
 
@@ -250,7 +251,7 @@ def test_a_component_that_dies_does_no_harm(family: Family):
     far[3] = 1e3
     start = dataclasses.replace(start, means=far)
     for name in ACCELERATED:
-        run = run_engine(make(name, family), [start], Evaluator(data, family, 1), Limits(600, 1e-8))[0]
+        run = run_engine(make(name, family), [start], Evaluator(data, family), Limits(600, 1e-8))[0]
         assert run.stop is CONVERGED, name
         assert float(run.state.parameters.weights[3]) < 1e-12
 
@@ -275,7 +276,7 @@ def test_gradient_is_that_of_the_mean_log_likelihood(family: Family):
     z, p = inner_rows(data), random_start(family, 4, 3, 0)
     chart = Chart(Objective(family, 0.0))
     vector = chart.vector(p)
-    statistics = ask(Evaluator(data, family, 1), [Request(p)])[0]
+    statistics = ask(Evaluator(data, family), [Request(p)])[0]
     gradient = chart.gradient(vector, p, statistics)
     way = torch.randn(len(vector), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     h = 1e-5  # error h² times a third derivative of about 1, and rounding of 1e-15 / h

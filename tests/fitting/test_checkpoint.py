@@ -11,14 +11,11 @@ import pytest
 import torch
 
 from gmmcli.errors import InputError
-from gmmcli.fitting.checkpoint import VERSION, Checkpoint, read_checkpoint
+from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoint
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.fit import fit_blocks
-from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.fitting.rows import SurveyedRows
-from gmmcli.fitting.search import Keeper
 from gmmcli.fitting.state import plain, restored
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
@@ -41,13 +38,8 @@ class Stop(BaseException):
     """An interrupt."""
 
 
-def keeper_of(path: Path, *, resume: bool, every: Every | None = None) -> Callable[[SurveyedRows], Keeper]:
-    def made(rows: SurveyedRows) -> Keeper:
-        return Checkpoint(
-            str(path), every or Every(passes=1), key={"seed": 0}, data=rows.summary.fingerprint, resume=resume
-        )
-
-    return made
+def keeper_of(path: Path, *, resume: bool, every: Every | None = None) -> Checkpoint:
+    return Checkpoint(str(path), every or Every(passes=1), key={"seed": 0}, resume=resume)
 
 
 def rows_of(case: Case) -> list[Block]:
@@ -184,13 +176,8 @@ def test_data_that_has_changed_and_another_fit_are_refused(tmp_path: Path) -> No
     options = FitOptions(**QUICK, iterations=40)
     with pytest.raises(InputError, match=r"fit\.ckpt: the data has changed since it was written"):
         fit_blocks(blocks, options, columns=NAMES, keeper=keeper_of(path, resume=True))
-
-    def other(rows: SurveyedRows) -> Keeper:
-        key = {"seed": 1, "family": "full"}
-        return Checkpoint(str(path), Every(), key=key, data=rows.summary.fingerprint, resume=True)
-
-    with pytest.raises(InputError, match=r"fit\.ckpt: of a fit with other seed, family: give the same"):
-        fit_blocks(rows_of(case), options, columns=NAMES, keeper=other)
+    with pytest.raises(InputError, match=r"fit\.ckpt: it is of a fit with other seed, family: give the same"):
+        Checkpoint(str(path), Every(), key={"seed": 1, "family": "full"}, resume=True)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -198,7 +185,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     assert read_checkpoint(str(path)) is None
     for content in (b"", b"no zip", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="not a checkpoint of gmm, or cut short"):
+        with pytest.raises(InputError, match="not a checkpoint of gmm, or it is cut short"):
             read_checkpoint(str(path))
     for content, message in (
         ([1, 2], "not a checkpoint"),
@@ -211,7 +198,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
                 "key": {},
                 "data": "",
                 "seconds": 0.0,
-                "standing": {"kind": "Popen"},
+                "progress": {"kind": "Popen"},
             },
             "damaged",
         ),
@@ -253,7 +240,7 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"fit\.ckpt: not a checkpoint of gmm, or cut short: remove it"):
+        with pytest.raises(InputError, match=r"fit\.ckpt: it is not a checkpoint of gmm, or it is cut short: remove"):
             read_checkpoint(str(path))
 
 
@@ -261,6 +248,6 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_not_written_over(tmp_path: Path, resume: bool) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"rows\.csv: not a checkpoint of gmm"):
+    with pytest.raises(InputError, match=r"rows\.csv: it is not a checkpoint of gmm"):
         fitted(FITS["full"], path, resume=resume)
     assert path.read_text() == "a,b\n1,2\n"

@@ -14,6 +14,7 @@ from gmmcli.families import get_family
 from gmmcli.fitting import clusters
 from gmmcli.fitting import starts as initialise
 from gmmcli.passes.draws import generator
+from gmmcli.passes.reading import drive
 from tests.conftest import prepare_rows
 
 
@@ -102,7 +103,7 @@ def test_the_ward_start_finds_clusters_that_lie_apart():
     x = centres[labels] + torch.randn(6000, 8, generator=draw, dtype=torch.float64)
     family = get_family("full")
     data = prepare_rows(x, family)
-    sample = initialise.draw_sample(data, 0)
+    sample = drive(initialise.draw_sample(data, 0), 1)
     for seed in range(10):
         p = initialise.ward(sample, family, 16, seed, None, 1e-6)
         distances = torch.cdist(data.affine.outer(p.means), centres)
@@ -113,7 +114,7 @@ def test_the_ward_start_finds_clusters_that_lie_apart():
 def test_the_ward_start_needs_no_more_rows_than_components():
     family = get_family("diagonal")
     x = points(7)
-    sample = initialise.draw_sample(prepare_rows(x, family), 0)
+    sample = drive(initialise.draw_sample(prepare_rows(x, family), 0), 1)
     for components in (1, 3, 7):
         p = initialise.ward(sample, family, components, 0, None, 1e-6)
         assert p.means.shape == (components, 2)

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.errors import NumericalError
+from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.collapse import begun_again, without, worst_explained
+from gmmcli.fitting.collapse import WorstRows, reset, without
 from gmmcli.fitting.soundness import find_flaw
+from gmmcli.passes.prepared import PreparedData
+from gmmcli.passes.reading import drive, read
 from tests import reference
 from tests.conftest import inner_rows, prepare_rows, to_parameters
 
@@ -23,11 +25,15 @@ def rows(count: int = 500, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def worst_rows(data: PreparedData, family: Family, p: Parameters, count: int, threads: int = 1):
+    return drive(read(data.reading(lambda: WorstRows(data, family, p, count))), threads)
+
+
 def test_worst_explained_rows_are_those_of_least_density_ties_by_number(family: Family):
     x = torch.cat([rows(), torch.tensor([[9.0, 9.0]]).double().repeat(3, 1)])
     p = mixture(family)
     data = prepare_rows(x, family, block_rows=70, order=list(range(8))[::-1])
-    z, numbers = worst_explained(data, family, p, 40, threads=2)
+    z, numbers = worst_rows(data, family, p, 40, threads=2)
     densities = family.log_joint(p, inner_rows(data)).logsumexp(1)
     expected = densities.argsort(stable=True)[:40]
     assert numbers[:3].tolist() == [500, 501, 502]
@@ -38,15 +44,15 @@ def test_worst_explained_rows_are_those_of_least_density_ties_by_number(family: 
 def test_begun_again_at_a_badly_explained_row_the_others_stay(family: Family):
     x, p = rows(), mixture(family)
     data = prepare_rows(x, family)
-    again = begun_again(data, family, p, 1, 0, "a", 1)
-    worst, _ = worst_explained(data, family, p, 84, 1)  # 500 / (2 K)
+    again = drive(reset(data, family, p, 1, 0, "a"), 1)
+    worst, _ = worst_rows(data, family, p, 84)  # 500 / (2 K)
     assert bool((worst == again.means[1]).all(1).any())
     assert torch.equal(again.means[[0, 2]], p.means[[0, 2]])
     assert float(again.weights[1]) == pytest.approx(1 / 3)
     assert float(again.weights.sum()) == pytest.approx(1)
     assert float(again.weights[0] / again.weights[2]) == pytest.approx(float(p.weights[0] / p.weights[2]))
     assert family.scale_problem(again.scale) is None
-    assert not torch.equal(again.means[1], begun_again(data, family, p, 1, 0, "b", 1).means[1])
+    assert not torch.equal(again.means[1], drive(reset(data, family, p, 1, 0, "b"), 1).means[1])
 
 
 def test_without_a_component(family: Family):
@@ -91,7 +97,7 @@ def flattened(rows: float, ratio: float) -> Parameters:
 def test_what_counts_as_spurious(rows: float, ratio: float, reason: str | None):
     flaw = find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000, prior=False)
     assert (None if flaw is None else flaw.reason) == reason
-    assert flaw is None or "--prior" in flaw.remedy
+    assert flaw is None or Remedy("use", "prior") in flaw.remedies
     assert find_flaw(get_family("full"), flattened(rows, ratio), 0.0, 1000, prior=True) is None
 
 
@@ -99,7 +105,7 @@ def test_under_a_prior_only_a_component_without_a_row_is_a_flaw():
     flaw = find_flaw(get_family("full"), flattened(0.5, 1.0), 0.0, 1000, prior=True)
     assert flaw is not None
     assert flaw.reason == "component 0 has 0.5 rows of weight, fewer than 1"
-    assert "--prior" not in flaw.remedy
+    assert Remedy("use", "prior") not in flaw.remedies
 
 
 @pytest.mark.parametrize("on_collapse", ["reset", "drop", "error"])
@@ -116,7 +122,7 @@ def test_under_a_prior_a_small_cluster_keeps_its_component(on_collapse: str):
 def test_the_worst_rows_with_missing_cells_are_judged_by_those_that_are_there(family: Family):
     x = torch.cat([rows(), torch.tensor([[9.0, torch.nan]]).double()])
     data = prepare_rows(x, family)
-    assert int(worst_explained(data, family, mixture(family), 1, threads=1)[1][0]) == 500
+    assert int(worst_rows(data, family, mixture(family), 1)[1][0]) == 500
 
 
 def test_a_collapsed_component_begins_again_and_the_fit_says_so():

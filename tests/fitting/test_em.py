@@ -61,7 +61,7 @@ def near_start(family: Family, data: PreparedData) -> Parameters:
 def run_em(
     data: PreparedData, family: Family, starts: Sequence[Parameters], floor: float, steps: int, threads: int = 1
 ) -> list[Run]:
-    return run_engine(EM(Objective(family, floor)), starts, Evaluator(data, family, threads), Limits(steps, NEVER))
+    return run_engine(EM(Objective(family, floor)), starts, Evaluator(data, family), Limits(steps, NEVER))
 
 
 # ---- the likelihood never falls ---------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_loop_stops_by_tolerance_or_by_limit():
 
     family = get_family("diagonal")
     data = prepare_rows(separated(), family)
-    start, evaluate, engine = near_start(family, data), Evaluator(data, family, 1), EM(Objective(family, NO_FLOOR))
+    start, evaluate, engine = near_start(family, data), Evaluator(data, family), EM(Objective(family, NO_FLOOR))
     seen: list[float] = []
     limited = run_engine(engine, [start], evaluate, Limits(7, 0.0), lambda run, _: seen.append(run.passes))[0]
     assert limited.stop is ITERATION_LIMIT
@@ -278,6 +278,6 @@ def test_a_whole_fit_has_the_same_bits_for_any_threads_and_order_of_blocks(famil
 def test_requests_are_answered_in_their_order(family: Family):
     data = prepare_rows(overlapping(), family)
     mixtures = [random_start(family, 4, 3, seed) for seed in range(3)]
-    answers = ask(Evaluator(data, family, 1), [Request(p) for p in mixtures])
+    answers = ask(Evaluator(data, family), [Request(p) for p in mixtures])
     for p, answer in zip(mixtures, answers, strict=True):
         assert torch.equal(answer.sums, run_pass(data, family, [p])[0].sums)

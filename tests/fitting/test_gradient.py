@@ -41,7 +41,7 @@ def leaves(family: Family, p: Parameters) -> Free:
 def fisher(data: PreparedData, family: Family, free: Free, *, part: bool = False) -> tuple[Tensor, ...]:
     """The gradient from the sufficient statistics of one pass."""
     p = family.constrain(Unconstrained(*(t.detach() for t in free)))
-    blocks = data.blocks if part else None
+    blocks = data.held if part else None
     statistics = run_pass(data, family, [p], blocks=blocks)[0]
     value = Objective(family, NO_FLOOR).expected(statistics, family.constrain(Unconstrained(*free)))
     return torch.autograd.grad(value, free)
@@ -140,7 +140,7 @@ def run_one(
     engine: Engine, data: PreparedData, family: Family, start: Parameters, steps: int, batches: int = 1
 ) -> tuple[Run, list[Parameters]]:
     seen: list[Parameters] = []
-    evaluate = Evaluator(data, family, 1, seed=5, batches=batches)
+    evaluate = Evaluator(data, family, seed=5, batches=batches)
     run = run_engine(
         engine, [start], evaluate, Limits(steps, NEVER), lambda run, _: seen.append(run.state.parameters)
     )[0]
@@ -214,7 +214,7 @@ def test_claims_to_have_converged_only_where_little_remains(family: Family, kind
     best = ems_optimum(data, family, start, floor)
     engine = LBFGS(Objective(family, floor)) if kind == "lbfgs" else Adam(Objective(family, floor), 0.05, 0.05, 200)
     passes = 200 if floor == NO_FLOOR else 60
-    run = run_engine(engine, [start], Evaluator(data, family, 1), Limits(passes, 1e-5))[0]
+    run = run_engine(engine, [start], Evaluator(data, family), Limits(passes, 1e-5))[0]
     if floor == NO_FLOOR:
         assert run.stop is CONVERGED
         assert run.history[-1].passes < 200
@@ -333,7 +333,7 @@ def batched(
     x = torch.linspace(-1, 1, ROWS, dtype=torch.float64)[:, None]
     w = 2.0 ** torch.arange(ROWS, dtype=torch.float64)
     data = prepare_rows(x, family, w, block_rows=block_rows, order=order)
-    return Evaluator(data, family, threads, seed=seed, batches=batches)
+    return Evaluator(data, family, seed=seed, batches=batches)
 
 
 @pytest.mark.parametrize("batches", [1, 3, 7, 50])
@@ -378,7 +378,7 @@ def test_runs_side_by_side_share_their_batches(family: Family):
     start = start_of(family, data)
     other = dataclasses.replace(start, means=start.means + 0.1)
     engine = Adam(Objective(family, NO_FLOOR), 0.05, 0.05, 3, 4)
-    evaluate = Evaluator(data, family, 1, seed=5, batches=4)
+    evaluate = Evaluator(data, family, seed=5, batches=4)
     together = run_engine(engine, [start, other], evaluate, Limits(3, NEVER))
     for start_, run in zip((start, other), together, strict=True):
         alone, _ = run_one(engine, data, family, start_, 3, batches=4)

@@ -17,8 +17,9 @@ from gmmcli.fitting.chart import Chart
 from gmmcli.fitting.engine import Request
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.objective import Objective
+from gmmcli.passes.reading import drive
 from tests import reference
-from tests.conftest import prepare_rows, sound, to_parameters
+from tests.conftest import ask, prepare_rows, sound, to_parameters
 
 
 def contaminated(rows: int = 600, noise: int = 60, seed: int = 0) -> torch.Tensor:
@@ -39,7 +40,7 @@ def test_a_pass_counts_the_background_as_one_more_component(family: Family):
     data = prepare_rows(x, family)
     p = with_background(family)
     assert p.background is not None
-    statistics = sound(Evaluator(data, family, 2)([Request(p)], entropy=True))[0]
+    statistics = sound(drive(Evaluator(data, family)([Request(p)], entropy=True), 2))[0]
     z = data.affine.inner(x)
     volume = (x.amax(0) - x.amin(0)).log().sum() - data.affine.log_det()
     joint = family.log_joint(p, z)
@@ -55,10 +56,10 @@ def test_a_pass_counts_the_background_as_one_more_component(family: Family):
 
 def test_em_steps_raise_the_likelihood_and_keep_the_weights_summing_to_one(family: Family):
     data = prepare_rows(contaminated(), family)
-    objective, evaluate = Objective(family, 1e-9), Evaluator(data, family, 1)
+    objective, evaluate = Objective(family, 1e-9), Evaluator(data, family)
     p, last = with_background(family), -math.inf
     for _ in range(20):
-        statistics = sound(evaluate([Request(p)]))[0]
+        statistics = ask(evaluate, [Request(p)])[0]
         assert statistics.mean_log_likelihood >= last - 1e-12
         last = statistics.mean_log_likelihood
         p = objective.maximise(statistics, p)
@@ -69,17 +70,17 @@ def test_em_steps_raise_the_likelihood_and_keep_the_weights_summing_to_one(famil
 def test_the_gradient_is_that_of_the_log_likelihood(family: Family):
     """Of the background's weight too: against differences."""
     data = prepare_rows(contaminated(100, 20), family)
-    objective, evaluate = Objective(family, 1e-9), Evaluator(data, family, 1)
+    objective, evaluate = Objective(family, 1e-9), Evaluator(data, family)
     chart, p = Chart(objective), with_background(family)
     vector = chart.vector(p)
     back = chart.parameters(vector, p)
     torch.testing.assert_close((back.weights, back.background), (p.weights, p.background))
-    gradient = chart.gradient(vector, p, sound(evaluate([Request(p)]))[0])
+    gradient = chart.gradient(vector, p, ask(evaluate, [Request(p)])[0])
     for i in range(len(vector)):
         step = torch.zeros_like(vector)
         step[i] = 1e-5
         ends = [chart.parameters(vector + sign * step, p) for sign in (1, -1)]
-        up, down = (sound(evaluate([Request(end)]))[0].mean_log_likelihood for end in ends)
+        up, down = (ask(evaluate, [Request(end)])[0].mean_log_likelihood for end in ends)
         assert float(gradient[i]) == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-7)
 
 
@@ -178,5 +179,5 @@ def test_what_is_no_background(background, box, message):
 
 def test_a_column_without_width_is_refused():
     x = torch.cat([contaminated(), torch.ones(660, 1).double()], 1)
-    with pytest.raises(InputError, match="column x3 is constant, so a background has no volume"):
+    with pytest.raises(InputError, match="column x3: all values are equal, so that a background has no volume"):
         gmmcli.fit(x, 2, "isotropic", noise=True)

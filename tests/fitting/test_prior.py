@@ -97,7 +97,7 @@ def test_default_is_that_of_the_paper():
 def test_em_climbs_the_posterior(family: Family):
     data = prepare_rows(rows(60, 3), family)
     objective = Objective(family, 1e-9, Prior.default(K, D), 60.0)
-    run = run_engine(EM(objective), [mixture(family, 4)], Evaluator(data, family, 1), Limits(60, 1e-9))[0]
+    run = run_engine(EM(objective), [mixture(family, 4)], Evaluator(data, family), Limits(60, 1e-9))[0]
     levels = [record.log_likelihood for record in run.history]
     assert all(b >= a - 1e-12 * abs(a) for a, b in pairwise(levels))
     assert math.isfinite(levels[-1])

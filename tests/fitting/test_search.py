@@ -18,6 +18,7 @@ from gmmcli.fitting.engine import State
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.loop import Run
 from gmmcli.fitting.result import FitResult
+from gmmcli.passes.reading import drive
 from tests import reference
 from tests.conftest import prepare_rows
 
@@ -127,18 +128,18 @@ def test_samples_are_nested_and_keep_weights_and_coordinates():
     x = overlapping(5000)
     w = torch.rand(5000, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
     data = prepare_rows(x, get_family("full"), w, block_rows=700)
-    evaluate = Evaluator(data, get_family("full"), 1, seed=3)
-    small, large = evaluate.sample(0.1), evaluate.sample(0.5)
-    rows = [torch.cat([block.rows for block in sample.data.blocks]) for sample in (small, large)]
+    evaluate = Evaluator(data, get_family("full"), seed=3)
+    small, large = (drive(evaluate.sample(share), 2) for share in (0.1, 0.5))
+    rows = [torch.cat([block.rows for block in sample.data.held]) for sample in (small, large)]
     assert set(rows[0].tolist()) < set(rows[1].tolist())
     assert abs(len(rows[0]) - 500) < 4.5 * 500**0.5
     assert rows[0].tolist() == sorted(rows[0].tolist())
     assert small.share == len(rows[0]) / 5000
     assert small.data.weight == pytest.approx(float(w[rows[0]].sum()), rel=1e-12)
     assert small.data.affine is data.affine
-    z = torch.cat([block.z for block in small.data.blocks], 1)
+    z = torch.cat([block.z for block in small.data.held], 1)
     assert torch.equal(z, data.whole().z[:, rows[0]])
-    assert len(small.data.blocks) == 1  # blocks together, not eight small ones
+    assert len(small.data.held) == 1  # blocks together, not eight small ones
 
 
 def run_at(level: float, remaining: float, weights: list[float]) -> Run:

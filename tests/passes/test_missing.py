@@ -20,9 +20,10 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.reading import drive
 from gmmcli.passes.survey import survey
 from tests import reference
-from tests.conftest import sound, to_parameters
+from tests.conftest import ask, sound, to_parameters
 
 D, K = 4, 3
 
@@ -39,9 +40,9 @@ def prepared(
     weights: torch.Tensor | None = None,
 ) -> PreparedData:  # fmt: skip
     blocks = TableBlocks(x, weights, block_rows=block_rows, incomplete=True)
-    summary = survey(blocks, distinct=2, covariances=True, threads=1)
+    summary = drive(survey(blocks, distinct=2, covariances=True), 1)
     affine = conditioning(summary, family, [str(d) for d in range(x.shape[1])])
-    return prepare(blocks, summary, affine, dtype=dtype, device=torch.device("cpu"), threads=1)
+    return drive(prepare(blocks, summary, affine, dtype=dtype, device=torch.device("cpu")), 1)
 
 
 def row_by_row(family: Family, p, z: np.ndarray, w: np.ndarray):
@@ -80,7 +81,7 @@ def test_a_pass_gives_what_is_expected_row_by_row(family: Family, weighted: bool
     w = torch.from_numpy(np.random.default_rng(3).uniform(0.2, 2, 250)) if weighted else None
     data = prepared(x, family, weights=w)
     p = to_parameters(family, reference.random_moments(family.name, K, D, 1, spread=1.0))
-    found = sound(Evaluator(data, family, 2)([Request(p), Request(p)], entropy=True))[1]
+    found = sound(drive(Evaluator(data, family)([Request(p), Request(p)], entropy=True), 2))[1]
     there = ~x.isnan().all(1)
     z = data.affine.inner(x)[there].numpy()
     unit = np.ones(int(there.sum())) if w is None else w[there].numpy()
@@ -98,8 +99,8 @@ def test_a_pass_gives_what_is_expected_row_by_row(family: Family, weighted: bool
 def test_batches_add_up_to_the_pass(family: Family):
     data = prepared(rows_with_holes(200), family)
     p = to_parameters(family, reference.random_moments(family.name, K, D, 1, spread=1.0))
-    evaluate = Evaluator(data, family, 1, batches=3)
-    whole, *parts = sound(evaluate([Request(p), *(Request(p, Batch(0, i)) for i in range(3))]))
+    evaluate = Evaluator(data, family, batches=3)
+    whole, *parts = ask(evaluate, [Request(p), *(Request(p, Batch(0, i)) for i in range(3))])
     assert sum(part.log_likelihood for part in parts) == pytest.approx(whole.log_likelihood, rel=1e-11)
     torch.testing.assert_close(torch.stack([part.quads for part in parts]).sum(0), whole.quads)
 
@@ -108,7 +109,7 @@ def test_float32_is_near_float64(family: Family):
     p = to_parameters(family, reference.random_moments(family.name, K, D, 1, spread=1.0))
     x = rows_with_holes()
     wide, narrow = (
-        sound(Evaluator(prepared(x, family, dtype), family, 1)([Request(p)]))[0]
+        ask(Evaluator(prepared(x, family, dtype), family), [Request(p)])[0]
         for dtype in (torch.float64, torch.float32)
     )
     assert narrow.mean_log_likelihood == pytest.approx(wide.mean_log_likelihood, abs=1e-4)
@@ -120,9 +121,9 @@ def test_threads_and_order_of_blocks_give_the_same_bits(family: Family):
     x = rows_with_holes(500)
     p = to_parameters(family, reference.random_moments(family.name, K, D, 1, spread=1.0))
     data = prepared(x, family, block_rows=64)
-    one = sound(Evaluator(data, family, 1)([Request(p)]))[0]
-    data.blocks.reverse()
-    other = sound(Evaluator(data, family, 3)([Request(p)]))[0]
+    one = ask(Evaluator(data, family), [Request(p)])[0]
+    data.held.reverse()
+    other = ask(Evaluator(data, family), [Request(p)], threads=3)[0]
     assert one.log_likelihood == other.log_likelihood
     assert torch.equal(one.quads, other.quads)
 
@@ -168,7 +169,7 @@ def test_standardised_and_float32_fits_agree():
 def test_a_column_without_values_is_refused_by_name():
     x = rows_with_holes(50)
     x[:, 2] = torch.nan
-    with pytest.raises(InputError, match=r"^column x3 has no values: leave it out with --exclude$"):
+    with pytest.raises(InputError, match=r"^column x3: no row has a value: leave it out with exclude$"):
         fit_blocks(TableBlocks(x, incomplete=True), FitOptions(components=2))
     with pytest.raises(InputError, match="infinite cells"):
         gmmcli.fit(torch.tensor([[1.0], [torch.inf], [2.0]]), 1, missing="em")
@@ -176,7 +177,7 @@ def test_a_column_without_values_is_refused_by_name():
 
 def test_distinct_rows_are_counted_by_the_cells_that_are_there():
     x = torch.tensor([[0.0, torch.nan], [torch.nan, 0.0], [0.0, 0.0], [0.0, torch.nan]]).double()
-    summary = survey(TableBlocks(x, incomplete=True), distinct=9, covariances=True, threads=1)
+    summary = drive(survey(TableBlocks(x, incomplete=True), distinct=9, covariances=True), 1)
     assert summary.distinct == 3
     assert summary.different.isfinite().all()
     assert summary.cells is not None

@@ -27,9 +27,10 @@ from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.group import Group
 from gmmcli.passes.kernels import choice
 from gmmcli.passes.kernels.base import CHUNK_BYTES
-from gmmcli.passes.layout import Layout, Reread
+from gmmcli.passes.layout import Layout
 from gmmcli.passes.one_pass import one_pass
 from gmmcli.passes.prepared import prepare
+from gmmcli.passes.reading import drive
 from gmmcli.passes.sums import SufficientStatistics
 from gmmcli.passes.survey import survey
 from tests import reference
@@ -152,7 +153,7 @@ def test_each_block_is_read_once_for_all_mixtures(family: Family):
     data = prepare_rows(table(2), family, block_rows=100)
     layout = Layout(data.summary, data.affine, data.dtype, data.device)
     mixtures = [inner_mixture(family, 2, 2, seed) for seed in range(4)]
-    anew = run_pass(replace(data, blocks=[], reread=Reread(Read(), layout)), family, mixtures, threads=2)
+    anew = run_pass(replace(data, blocks=Read(), layout=layout), family, mixtures, threads=2)
     for left, right in zip(anew, run_pass(data, family, mixtures), strict=True):
         assert_same_bits(left, right)
     once = [0, 100, 200, 300]
@@ -177,7 +178,7 @@ def test_a_part_of_the_data(family: Family, weighted: bool):
     data = prepare_rows(x, family, w, block_rows=100)
     p = inner_mixture(family, 3, 2)
     index = torch.tensor([99, 3, 42, 7, 8])
-    part = [data.blocks[2].take(index), data.blocks[0]]
+    part = [data.held[2].take(index), data.held[0]]
     places = torch.cat([200 + index, torch.arange(100)])
     statistics = run_pass(data, family, [p], entropy=True, blocks=part)[0]
     assert_naive(statistics, family, p, inner_rows(data)[places], None if w is None else w[places])
@@ -190,7 +191,7 @@ def test_linear_only_route_of_shared_families_equals_the_general_one(family: Fam
     data = prepare_rows(x, family, w, block_rows=150)
     p = inner_mixture(family, 4, 3)
     short = run_pass(data, family, [p], entropy=True)[0]
-    general = run_pass(data, family, [p], entropy=True, blocks=data.blocks)[0]
+    general = run_pass(data, family, [p], entropy=True, blocks=data.held)[0]
     assert_naive(short, family, p, inner_rows(data), w)
     assert_naive(general, family, p, inner_rows(data), w)
     if not family.shared:
@@ -226,7 +227,7 @@ def test_a_mixture_that_fails_is_none_the_worse_for_the_others(family: Family):
     good = inner_mixture(family, 3, 2)
     flat = replace(good, scale=good.scale * 0)
     far = replace(good, means=good.means * 1e308)
-    answers = one_pass(data, family, [flat, good, far, good], threads=1)
+    answers = drive(one_pass(data, family, [flat, good, far, good]), 1)
     assert [isinstance(answer, NumericalError) for answer in answers] == [True, False, True, False]
     assert isinstance(answers[1], SufficientStatistics)
     assert_naive(answers[1], family, good, inner_rows(data), None)
@@ -247,7 +248,7 @@ def test_integer_weights_equal_repeated_rows(family: Family):
     ):
         outer = family.to_outer(start, Affine(x.mean(0), torch.tensor(3.0, dtype=torch.float64)))
         inner = family.to_inner(outer, data.affine)
-        run = run_engine(EM(Objective(family, 1e-6)), [inner], Evaluator(data, family, 1), Limits(10, -1.0))[0]
+        run = run_engine(EM(Objective(family, 1e-6)), [inner], Evaluator(data, family), Limits(10, -1.0))[0]
         assert run.failure is None
         assert data.weight == float(repeats.sum())
         results.append((family.to_outer(run.state.parameters, data.affine), run.history))
@@ -276,7 +277,7 @@ def test_rows_without_weight_are_not_there(family: Family):
     assert_near(a.sums, b.sums, close)
     assert_near(a.quads, b.quads, close)
     assert a.log_likelihood == pytest.approx(b.log_likelihood, rel=1e-11)
-    assert with_them.blocks[0].rows[:3].tolist() == [1, 2, 4]  # global numbers, those left out included
+    assert with_them.held[0].rows[:3].tolist() == [1, 2, 4]  # global numbers, those left out included
 
 
 # ---- bits -------------------------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ def test_same_bits_for_any_threads_and_order_of_blocks(family: Family):
         for threads in (1, 2):
             data = prepare_rows(x, family, w, block_rows=64, order=order, threads=threads)
             passes.append(run_pass(data, family, mixtures, threads=threads, entropy=True))
-            shuffled = [data.blocks[i] for i in np.random.default_rng(1).permutation(count)]
+            shuffled = [data.held[i] for i in np.random.default_rng(1).permutation(count)]
             shuffled_data = replace(data, blocks=shuffled)
             passes.append(run_pass(shuffled_data, family, mixtures, threads=threads, entropy=True))
     for other in passes[1:]:
@@ -327,7 +328,7 @@ def test_what_other_processes_hold_is_added_by_the_group(family: Family):
     data = prepare_rows(x, family, row_weights(len(x)), block_rows=50)
     p = inner_mixture(family, 3, 3)
     whole = run_pass(data, family, [p], entropy=True)[0]
-    halves = [replace(data, blocks=data.blocks[i::2]) for i in (0, 1)]
+    halves = [replace(data, blocks=data.held[i::2]) for i in (0, 1)]
     sent: list[Tensor] = []
 
     class First(Group):
@@ -353,7 +354,7 @@ def test_float32_pass_on_data_far_from_the_origin_gives_variance_one(family: Fam
     x = 1e4 + torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     data = prepare_rows(x, family, dtype=torch.float32)
     assert data.dtype == torch.float32
-    assert all(block.z.dtype == torch.float32 for block in data.blocks)
+    assert all(block.z.dtype == torch.float32 for block in data.held)
     assert torch.equal(inner_rows(data), inner_rows(prepare_rows(x, family)).float())  # shifted before the cast
     ones = torch.ones(1, dtype=torch.float64)
     start = family.from_moments(ones, torch.zeros(1, 2, dtype=torch.float64), torch.eye(2).double()[None])
@@ -422,16 +423,16 @@ def test_prepared_rows_are_those_of_the_data_in_order(family: Family):
     x = table(2, 90)
     w = row_weights(90)
     data = prepare_rows(x, family, w, block_rows=20, order=[3, 1, 4, 0, 2], threads=2)
-    assert torch.cat([block.rows for block in data.blocks]).tolist() == list(range(90))
+    assert torch.cat([block.rows for block in data.held]).tolist() == list(range(90))
     assert_close(data.affine.outer(inner_rows(data)), x, rtol=1e-14, atol=1e-13)
-    assert all(bool((block.z[0] == 1).all()) for block in data.blocks)
+    assert all(bool((block.z[0] == 1).all()) for block in data.held)
     before = inner_rows(data)
     whole = data.whole()
     assert torch.equal(whole.z[1:].mT, before)
     assert torch.equal(inner_rows(data), before)
     assert whole.weights is not None
     assert torch.equal(whole.weights, w)
-    assert data.blocks[0].z.data_ptr() == whole.z.data_ptr()  # views, so that rows are held once
+    assert data.held[0].z.data_ptr() == whole.z.data_ptr()  # views, so that rows are held once
     assert data.dims == 2
     assert data.weight == pytest.approx(float(w.sum()), rel=1e-14)
 
@@ -444,7 +445,7 @@ def test_total_of_the_quadratic_features(family: Family):
     expected = torch.from_numpy(w.numpy() @ features)[None]
     # Sums of N = 400 terms: N · EPS of the sum of absolute values.
     bound = 400 * reference.EPS * float((w.numpy() @ np.abs(features)).max())
-    assert_close(data.total_quads(family, 1), expected, rtol=0, atol=bound)
+    assert_close(drive(data.total_quads(family), 1), expected, rtol=0, atol=bound)
 
 
 def test_route_from_differences_equals_the_one_from_features(family: Family, monkeypatch: pytest.MonkeyPatch):
@@ -491,18 +492,18 @@ def test_rows_that_are_laid_out_by_the_kernel_are_those_that_are_kept(
     w[::5] = 0
     edges = [0, 1, 3, 260, 261, 400]
     blocks = [Block(i, first, x[first:last], w[first:last]) for i, (first, last) in enumerate(pairwise(edges))]
-    summary = survey(blocks, distinct=2, covariances=True, threads=1)
+    summary = drive(survey(blocks, distinct=2, covariances=True), 1)
     affine = conditioning(summary, family, ["a", "b", "c"])
-    how: Any = {"dtype": torch.float64, "device": torch.device("cpu"), "threads": 2}
-    kept, late = (prepare(blocks, summary, affine, memory=memory, **how) for memory in (math.inf, 0))
-    assert late.reread is not None
+    how: Any = {"dtype": torch.float64, "device": torch.device("cpu")}
+    kept, late = (drive(prepare(blocks, summary, affine, memory=memory, **how), 2) for memory in (math.inf, 0))
+    assert late.layout is not None
     for components in (2, 9):
         p = inner_mixture(family, components, 3)
         for left, right in zip(run_pass(late, family, [p], threads=2), run_pass(kept, family, [p]), strict=True):
             assert_same_bits(left, right)
     assert late.radius == kept.radius
     for share in (0.3, 1.0):
-        some, same = late.chosen(0, share), kept.chosen(0, share)
+        some, same = (drive(data.chosen(0, share), 2) for data in (late, kept))
         assert torch.equal(some.z, same.z)
         assert torch.equal(some.rows, same.rows)
     assert len(some.rows) == 320
