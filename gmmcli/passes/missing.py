@@ -10,7 +10,7 @@ Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,27 +130,14 @@ def pass_by_pattern(
     found: Patterns, family: Family, mixtures: Sequence[Parameters], *, entropy: bool = False
 ) -> Task[list[Answer]]:
     """The answers of `one_pass` for complete data: statistics expected of all cells, given the observed ones."""
-    planned = [
-        PlannedPass(
-            pattern.data,
-            family,
-            [family.marginal(p, pattern.columns) for p in mixtures],
-            entropy=entropy,
-            all_rows=False,  # the sums of their quadratic terms are no constants of the data
-        )
-        for pattern in found.patterns
-    ]
     data = found.data
-
-    def fold() -> _PatternFold:
-        return _PatternFold([one.fold() for one in planned], found.indices, data.dims)
-
+    new, planned = pattern_fold(found, family, mixtures, entropy=entropy)
     if found.blocks is None:
-        by_pattern = yield from read(data.reading(fold))
+        by_pattern = yield from read(data.reading(new))
     else:
         units = [(index, unit) for index, part in found.blocks for unit in part.split(planned[index].unit_rows)]
         work = data.metered(units, lambda unit: len(unit[1]))
-        by_pattern = yield from read(Reading(fold, work, group=data.group))
+        by_pattern = yield from read(Reading(new, work, group=data.group))
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
     for pattern, answers in zip(found.patterns, by_pattern, strict=True):
@@ -162,7 +149,25 @@ def pass_by_pattern(
     return [failed[i] if i in failed else _sum(part) for i, part in enumerate(parts)]
 
 
-class _PatternFold:
+def pattern_fold(
+    found: Patterns, family: Family, mixtures: Sequence[Parameters], *, entropy: bool = False
+) -> tuple[Callable[[], PatternFold], list[PlannedPass]]:
+    """The function that makes an empty fold, and the pass over each pattern."""
+    planned = [
+        PlannedPass(
+            pattern.data,
+            family,
+            [family.marginal(p, pattern.columns) for p in mixtures],
+            entropy=entropy,
+            all_rows=False,  # the sums of their quadratic terms are no constants of the data
+        )
+        for pattern in found.patterns
+    ]
+    dims, indices = found.data.dims, found.indices
+    return lambda: PatternFold([one.fold() for one in planned], indices, dims), planned
+
+
+class PatternFold:
     """Fold: hands rows to the fold of their pattern. The result is the answers of every pattern."""
 
     def __init__(self, folds: Sequence[PassFold], indices: Mapping[Columns, int], dims: int):
@@ -177,7 +182,7 @@ class _PatternFold:
             for columns, part in _parts(rows.laid_out(), self._dims):
                 self._folds[self._indices[columns]].add(part)
 
-    def merge(self, other: _PatternFold) -> None:
+    def merge(self, other: PatternFold) -> None:
         """Takes in the sums of another fold."""
         for own, more in zip(self._folds, other._folds, strict=True):
             own.merge(more)

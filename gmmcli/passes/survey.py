@@ -136,7 +136,7 @@ def survey(
         )
     exponent = math.frexp(ranges.heaviest)[1] - 1
     unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
-    scaling = _Scaling(unit, low + (high - low) / 2, torch.where(high > low, (high - low) / 2, 1.0), covariances)
+    scaling = Scaling(unit, low + (high - low) / 2, torch.where(high > low, (high - low) / 2, 1.0), covariances)
     most = ranges.rows * (ranges.heaviest / unit)
     moments = yield from read(Reading(lambda: Moments(scaling, most), blocks, group=group))
     weight, cells = moments.weight, moments.cells
@@ -249,7 +249,7 @@ class Ranges:
 
 
 @dataclass(frozen=True)
-class _Scaling:
+class Scaling:
     """Moments are of cells (x − middle) / half and weights w / unit. covariances: whether products are summed."""
 
     unit: float
@@ -265,7 +265,7 @@ class Moments:
     (D, D), or Σ w u² (D,). order: a sum that changes where rows change places. most: an upper bound of Σ w.
     """
 
-    def __init__(self, scaling: _Scaling, most: float) -> None:
+    def __init__(self, scaling: Scaling, most: float) -> None:
         self._scaling = scaling
         dims = len(scaling.middle)
         self._sizes = [1, dims, dims, dims * dims if scaling.covariances else dims, 1]
