@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import InputError, UsageError
-from gmmcli.fitting.fit import fit_blocks
+from gmmcli.fitting.fit import fit_task, run
 from gmmcli.fitting.given_start import Start, means_start, model_start
 from gmmcli.fitting.loop import Listener
 from gmmcli.fitting.options import FitOptions
@@ -75,13 +75,10 @@ def fit(
     else:
         begin = _start(init)
         given = begin.complete(given)
-    return fit_blocks(
-        TableBlocks(x.to("cpu", torch.float64), w, incomplete=missing == "em"),
-        FitOptions(**given),
-        columns=names,
-        start=None if begin is None else begin.at(names),
-        listener=listener,
-    )
+    chosen_options = FitOptions(**given)
+    blocks = TableBlocks(x.to("cpu", torch.float64), w, incomplete=missing == "em")
+    start = None if begin is None else begin.at(names)
+    return run(fit_task(blocks, chosen_options, columns=names, start=start, listener=listener), chosen_options)
 
 
 def _start(init: Any) -> Start:

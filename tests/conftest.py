@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from gmmcli.choosing.grid import Grid, grid_task
+from gmmcli.choosing.options import GridOptions
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.engine import Engine, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import Limits, Listener, Run, run_all
-from gmmcli.passes.block import BLOCK_ROWS, TableBlocks
+from gmmcli.fitting.fit import fit_task, run
+from gmmcli.fitting.loop import Limits, Listener, Run, Stage, run_all
+from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.result import FitResult
+from gmmcli.passes.block import BLOCK_ROWS, Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.one_pass import one_pass
@@ -156,8 +161,18 @@ def run_engine(
 ) -> list[Run]:
     """A run of the loop from every start."""
     runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
-    drive(run_all(engine, runs, evaluate, limits, listener), threads)
+    drive(run_all(Stage(engine, evaluate, limits, listener), runs), threads)
     return runs
+
+
+def fit_blocks(blocks: Iterable[Block], options: FitOptions, **how: Any) -> FitResult:
+    """The fit of a mixture to blocks of rows."""
+    return run(fit_task(blocks, options, **how), options)
+
+
+def fit_grid(blocks: Iterable[Block], options: FitOptions, grid: GridOptions, **how: Any) -> Grid:
+    """The fits of a grid to blocks of rows."""
+    return run(grid_task(blocks, options, grid, **how), options)
 
 
 @pytest.fixture(scope="session")

@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from gmmcli.choosing.cells import Cause, Cell, best, distrusted
 from gmmcli.choosing.folds import Part, ScoreSums
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.splitting import split
+from gmmcli.choosing.store import FolderStore
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, Option, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.families.base import Family
-from gmmcli.fitting.fit import fit_rows, run
+from gmmcli.fitting.fit import fit_rows
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows, survey_rows
@@ -35,22 +35,6 @@ AT_A_TIME = 8  # cells that share readings; with more, an interrupted grid would
 TIME_UP = Cause("time limit", "not fitted, as the allowed time was up")
 
 
-class Store(Protocol):
-    """Where finished cells are kept, so that an interrupted grid need not start anew."""
-
-    def get(self, options: FitOptions, data: str) -> Cell | None:
-        """The cell of these options and of data with this fingerprint, where it is kept."""
-        ...
-
-    def put(self, options: FitOptions, cell: Cell) -> None:
-        """Keeps a finished cell."""
-        ...
-
-    def remove(self) -> str | None:
-        """Forgets the cells of this grid; returns where others are kept, None where there are none."""
-        ...
-
-
 @dataclass(frozen=True)
 class Grid:
     """The fitted cells, in the order of fitting, and the best by the criterion; where cells were kept meanwhile."""
@@ -58,7 +42,7 @@ class Grid:
     options: GridOptions
     cells: Sequence[Cell]
     best: Cell
-    store: Store | None = None
+    store: FolderStore | None = None
 
     def best_by(self, criterion: str) -> Cell | None:
         """The cell that another criterion would choose."""
@@ -76,21 +60,6 @@ class Grid:
         return self.best.model
 
 
-def fit_grid(
-    blocks: Iterable[Block],
-    options: FitOptions,
-    grid: GridOptions,
-    *,
-    columns: Sequence[str] | None = None,
-    watcher: Watcher | None = None,
-    store: Store | None = None,
-    execution: Execution = HERE,
-) -> Grid:
-    """Fits every cell to blocks that can be iterated several times; see `grid_task`."""
-    task = grid_task(blocks, options, grid, columns=columns, watcher=watcher, store=store, execution=execution)
-    return run(task, options)
-
-
 def grid_task(
     blocks: Iterable[Block],
     options: FitOptions,
@@ -98,7 +67,7 @@ def grid_task(
     *,
     columns: Sequence[str] | None = None,
     watcher: Watcher | None = None,
-    store: Store | None = None,
+    store: FolderStore | None = None,
     execution: Execution = HERE,
 ) -> Task[Grid]:
     """The fits of all cells. options: of every cell, except for components and family.
@@ -304,6 +273,8 @@ def _judged(
         except (InputError, NumericalError) as error:
             reason = f"fold {part.index + 1} of {part.parts} failed: {error.worded(rows.execution.word)}"
             return distrusted(cell, Cause(f"a fold failed: {error.kind}", reason))
-        sums = yield from read(Reading(partial(ScoreSums, result.model), part, group=rows.execution.group))
+        execution = rows.execution
+        held_out = Reading(partial(ScoreSums, result.model), part, None, execution.group, execution.meter)
+        sums = yield from read(held_out)
         total, weight = total + sums[0], weight + sums[1]
     return replace(cell, holdout=total / weight)

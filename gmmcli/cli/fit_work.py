@@ -13,8 +13,9 @@ from gmmcli.errors import RowsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gmmcli.choosing.grid import Grid, Store
+    from gmmcli.choosing.grid import Grid
     from gmmcli.choosing.options import GridOptions
+    from gmmcli.choosing.store import FolderStore
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Source
     from gmmcli.fitting.given_start import Start
@@ -47,28 +48,31 @@ class Fitted:
 
 def fit_one(work: Work, start: Start | None, keeper: Keeper | None, watcher: Watcher) -> Fitted:
     """A single fit, from the start where there is one."""
-    from gmmcli.fitting.fit import fit_blocks
+    from gmmcli.fitting.fit import fit_task, run
     from gmmcli.fitting.result import describe
 
     given = None if start is None else start.at(work.columns)
-    result = fit_blocks(
+    task = fit_task(
         work.blocks, work.options, columns=work.columns, start=given, listener=watcher.listener, keeper=keeper,
         execution=work.execution,
     )  # fmt: skip
+    result = run(task, work.options)
     return Fitted(result.model, describe(result), result.order)
 
 
 def fit_several(
-    work: Work, grid: GridOptions, store: Store | None, replicates: int | None, watcher: Watcher
+    work: Work, grid: GridOptions, store: FolderStore | None, replicates: int | None, watcher: Watcher
 ) -> Fitted:
     """The best of a grid of fits. replicates: of the bootstrap, None for none."""
     from gmmcli.choosing.bootstrap import bootstrap
-    from gmmcli.choosing.grid import fit_grid
+    from gmmcli.choosing.grid import grid_task
+    from gmmcli.fitting.fit import run
 
-    chosen = fit_grid(
+    task = grid_task(
         work.blocks, work.options, grid, columns=work.columns, watcher=watcher, store=store,
         execution=work.execution,
     )  # fmt: skip
+    chosen = run(task, work.options)
     tested = bootstrap(work.blocks, chosen, work.options, replicates, watcher, work.execution)
     more = {"selection": grid_metadata(chosen), "bootstrap": tested}
     return Fitted(chosen.model, {**chosen.best.metadata, **more}, chosen.best.order, chosen)

@@ -1,7 +1,7 @@
 """A fit from end to end: survey, layout, starts, search, choice of the best restart, and the result in data units.
 
 - `fit_task`: the task of a fit to blocks. `fit_rows`: the task of a fit to rows that are surveyed already.
-- `run`: runs a task. `fit_blocks`: runs `fit_task`.
+- `run`: runs a task of fits.
 """
 
 from __future__ import annotations
@@ -51,25 +51,6 @@ NOISE_SHARE = 0.05  # share of the rows in a background at the start
 SIDE_BY_SIDE = 2000  # least rows of a sample whose starts are made by a worker each
 
 Given = GaussianMixture | Sequence[GaussianMixture] | Tensor | None  # where a fit starts
-
-
-def fit_blocks(
-    blocks: Iterable[Block],
-    options: FitOptions,
-    *,
-    columns: Sequence[str] | None = None,
-    start: Given = None,
-    listener: Listener | None = None,
-    keeper: Keeper | None = None,
-    execution: Execution = HERE,
-) -> FitResult:
-    """Fits a mixture to blocks of rows that can be iterated several times; see `fit_task`."""
-    return run(
-        fit_task(
-            blocks, options, columns=columns, start=start, listener=listener, keeper=keeper, execution=execution
-        ),
-        options,
-    )
 
 
 def run(task: Task[R], options: FitOptions) -> R:

@@ -85,11 +85,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop.
+    """Limits of a run.
 
-    iterations: full passes a run may take; tolerance: nats per row of estimated remaining gain, below which the
-    fit has converged; with 0 it never has, and takes all its passes. late: whether the time that the fit may take is
-    over, asked before every pass.
+    iterations: full passes a run may take. tolerance: a run has converged when its estimated remaining gain is less,
+    nats per row; with 0 it never has, and takes all its passes. late: whether the time of the fit is over; called
+    before every pass.
     """
 
     iterations: int
@@ -100,23 +100,34 @@ class Limits:
 Listener = Callable[[Run, float], None]  # called after every step and at the end of a run, with the seconds elapsed
 
 
-def run_all(
-    engine: Engine,
-    runs: Sequence[Run],
-    evaluate: Evaluator,
-    limits: Limits,
-    listener: Listener | None = None,
-    begin: float = 0.0,
-    beaten: Callable[[Run], bool] = lambda run: False,
-    after_pass: Callable[[], None] = lambda: None,
-) -> Task[None]:
-    """Steps every run, in place, until it has ended. A failure ends that run only.
+@dataclass(frozen=True)
+class Stage:
+    """The rows of a stage of the search, and the rules by which runs are stepped on them.
 
-    begin: time.monotonic() at the start of the fit, from which the listener's seconds are counted. beaten: whether a
-    run cannot win any more and is left behind; called after every step. after_pass: called when every run has taken
-    in the answers of a pass. Runs that are saved then can be given again later and go on as if they had never
+    begin: time.monotonic() at the start of the fit, from which the listener's seconds are counted. after_pass: called
+    when every run has taken in the answers of a pass. Runs that are saved then can go on later as if they had never
     stopped.
     """
+
+    engine: Engine
+    evaluate: Evaluator
+    limits: Limits
+    listener: Listener | None = None
+    begin: float = 0.0
+    after_pass: Callable[[], None] = lambda: None
+
+    def hear(self, run: Run) -> None:
+        """Calls the listener."""
+        if self.listener is not None:
+            self.listener(run, time.monotonic() - self.begin)
+
+
+def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = lambda run: False) -> Task[None]:
+    """Steps every run, in place, until it has ended. A failure ends that run only.
+
+    beaten: whether a run cannot win any more and is left behind; called after every step.
+    """
+    engine, evaluate, limits = stage.engine, stage.evaluate, stage.limits
     by_restart = {run.restart: run for run in runs}
     steps: dict[int, Step] = {}
     requests: dict[int, Request] = {}
@@ -142,8 +153,7 @@ def run_all(
                     _record(run, end.value, limits, offset)
                     if beaten(run):
                         run.stop = LEFT_BEHIND
-                    if listener is not None:
-                        listener(run, time.monotonic() - begin)
+                    stage.hear(run)
         except NumericalError as error:
             fail(run, error)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
@@ -152,8 +162,7 @@ def run_all(
     def fail(run: Run, error: NumericalError) -> None:
         run.failure = error
         steps.pop(run.restart).close()
-        if listener is not None:
-            listener(run, time.monotonic() - begin)
+        stage.hear(run)
 
     for run in runs:
         earlier, run.answers = run.answers, []
@@ -177,7 +186,7 @@ def run_all(
                 in_epoch.add(i)
             advance(by_restart[i], answer)
         if not in_epoch:
-            after_pass()
+            stage.after_pass()
 
 
 def _tell(step: Step, answer: Answer | None) -> Request:

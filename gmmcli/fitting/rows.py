@@ -13,7 +13,6 @@ from gmmcli.passes.block import Block
 from gmmcli.passes.coordinates import Coordinates, fit_coordinates
 from gmmcli.passes.device import pass_dtype, resolve_device
 from gmmcli.passes.execution import HERE, Execution
-from gmmcli.passes.meter import Metered
 from gmmcli.passes.prepared import PreparedData, prepare
 from gmmcli.passes.reading import Collected, Reading, Task, read
 from gmmcli.passes.survey import Survey, survey
@@ -46,7 +45,8 @@ class SurveyedRows:
     def hold_blocks(self) -> Task[None]:
         """Reads the blocks into memory, if it has room for them: a grid reads them often."""
         if self.summary.own_rows * (len(self.names) + 1) * torch.float64.itemsize <= self.execution.memory():
-            self.blocks = yield from read(Reading(lambda: Collected(lambda block: block), self.blocks))
+            whole = Reading(lambda: Collected(lambda block: block), self.blocks, meter=self.execution.meter)
+            self.blocks = yield from read(whole)
 
     def laid_out(self, *families: Family) -> Task[None]:
         """Lays out the rows in the coordinates of these families. Only new ones release rows in other coordinates."""
@@ -91,8 +91,6 @@ def survey_rows(
 
     names: None for x1, x2, … Raises InputError for rows that no fit could take.
     """
-    if execution.meter is not None:
-        blocks = Metered(blocks, execution.meter)
     device = resolve_device(options.device)
     summary = yield from survey(
         blocks,
@@ -101,6 +99,7 @@ def survey_rows(
         names=names,
         group=execution.group,
         few_columns=FEW_COLUMNS,
+        meter=execution.meter,
     )
     names = list(names) if names is not None else [f"x{d + 1}" for d in range(len(summary.mean))]
     dtype, threads = pass_dtype(options.precision, device), threads_of(options)

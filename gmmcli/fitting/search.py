@@ -9,17 +9,16 @@ on until its gains are smaller than the sampling error.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.collapse import reset, without
 from gmmcli.fitting.engine import Engine
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import Limits, Listener, Reset, Run, run_all
+from gmmcli.fitting.loop import Limits, Listener, Reset, Run, Stage, run_all
 from gmmcli.fitting.soundness import Flaw, find_flaw, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND, TIME_LIMIT
 from gmmcli.model.mixture import GaussianMixture
@@ -127,27 +126,22 @@ class Search:
     view: Callable[[Parameters], GaussianMixture] | None = None
 
     def run(
-        self,
-        starts: Callable[[], Task[Sequence[Parameters]]],
-        evaluate: Evaluator,
-        keeper: Keeper,
-        *,
-        samples: bool,
+        self, starts: Callable[[], Task[Sequence[Parameters]]], evaluate: Evaluator, keeper: Keeper, *, samples: bool
     ) -> Task[list[Run]]:
         """A run of every start. Runs that did not end were left behind.
 
         starts: called if an earlier attempt saved nothing. samples: whether to begin on samples.
         """
-        engine = self.engine(evaluate)
+        stage = Stage(self.engine(evaluate), evaluate, self.limits, self.listener, self.begin)
         progress = keeper.saved(evaluate.data.summary.fingerprint)
         if progress is None:
             first = yield from starts()
-            progress = Progress([Run(restart, engine.start(p)) for restart, p in enumerate(first)])
+            progress = Progress([Run(restart, stage.engine.start(p)) for restart, p in enumerate(first)])
             progress.size = SAMPLE_ROWS if samples else None
         for run in progress.runs:
             run.view = self.view
         try:
-            yield from self._all_rows(engine, progress, evaluate, keeper)
+            yield from self._all_rows(stage, progress, keeper)
         except BaseException:
             keeper.stopped()
             raise
@@ -155,22 +149,23 @@ class Search:
             unheard = run.restart not in progress.contenders
             if not run.ended:
                 run.stop, unheard = LEFT_BEHIND, True
-            if unheard and self.listener is not None:
-                self.listener(run, time.monotonic() - self.begin)
+            if unheard:
+                stage.hear(run)
         return progress.runs
 
-    def _all_rows(self, engine: Engine, progress: Progress, evaluate: Evaluator, keeper: Keeper) -> Task[None]:
+    def _all_rows(self, stage: Stage, progress: Progress, keeper: Keeper) -> Task[None]:
         """Samples of growing size, then all rows. After each the progress can be saved."""
-        rows, runs = evaluate.data.summary.rows, progress.runs
+        evaluate, runs = stage.evaluate, progress.runs
+        rows = evaluate.data.summary.rows
         sizes = sample_sizes(rows, evaluate.data.largest_sample)
         while progress.size is not None and progress.size in sizes:
             keeper.passed(progress)
             short = progress.size == SAMPLE_ROWS
-            heat = Heat([runs[restart] for restart in progress.contenders])
+            heat = Heat([runs[restart] for restart in progress.contenders], short)
             on_sample = yield from evaluate.sample(progress.size / rows)
-            survivors = yield from self._on_sample(heat, on_sample, short=short)
+            survivors = yield from self._on_sample(heat, on_sample)
             for run in survivors:
-                run.state = engine.start(run.state.parameters)
+                run.state = stage.engine.start(run.state.parameters)
             progress.contenders = [run.restart for run in survivors]
             progress.size *= STEP
         progress.size = None
@@ -182,7 +177,7 @@ class Search:
             keeper.passed(progress)
 
         passed()
-        yield from self._to_the_end(engine, progress.heat, evaluate, self.limits, self.listener, passed=passed)
+        yield from self._to_the_end(replace(stage, after_pass=passed), progress.heat)
 
     def flaw(self, run: Run, evaluate: Evaluator) -> Flaw | None:
         """The flaw of a run's mixture, or None (soundness.py)."""
@@ -190,26 +185,16 @@ class Search:
             return None
         return find_flaw(evaluate.family, run.state.parameters, self.floor, evaluate.data.summary.rows, self.prior)
 
-    def _to_the_end(
-        self,
-        engine: Engine,
-        heat: Heat,
-        evaluate: Evaluator,
-        limits: Limits,
-        listener: Listener | None,
-        *,
-        most: int | None = None,
-        passed: Callable[[], None] = lambda: None,
-    ) -> Task[list[Run]]:
+    def _to_the_end(self, stage: Stage, heat: Heat, *, most: int | None = None) -> Task[list[Run]]:
         """Short runs of all if there are many, then the best few to the end, and further ones if none ends sound.
 
-        most: passes over these rows after which a run is left as it is. passed: called after every pass. Returns the
-        runs that went beyond a short run and did not fail.
+        most: passes over these rows after which a run is left as it is. Returns the runs that went beyond a short run
+        and did not fail.
         """
-        how: Any = {"listener": listener, "begin": self.begin, "after_pass": passed}
+        evaluate = stage.evaluate
         if heat.order is None:
             if heat.short and len(heat.runs) > FINALISTS:
-                yield from self._short_runs(engine, heat, evaluate, limits, how)
+                yield from self._short_runs(stage, heat)
             heat.order = rank(heat.runs, [self.flaw(run, evaluate) for run in heat.runs])
             for run in heat.runs:
                 run.due = math.inf if most is None else run.passes + most * evaluate.share
@@ -219,74 +204,70 @@ class Search:
                 if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
                     beaten(run)
             batch = heat.batch
-            yield from run_all(engine, batch, evaluate, limits, beaten=beaten, **how)
-            while most is None and (again := (yield from self._mended(batch, engine, evaluate, limits))):
-                yield from run_all(engine, again, evaluate, limits, beaten=beaten, **how)
+            yield from run_all(stage, batch, beaten)
+            while most is None and (again := (yield from self._mended(stage, batch))):
+                yield from run_all(stage, again, beaten)
             if any(run.failure is None and self.flaw(run, evaluate) is None for run in batch):
                 break
             heat.first += FINALISTS
         return [run for run in heat.followed if run.failure is None]
 
-    def _mended(self, runs: Sequence[Run], engine: Engine, evaluate: Evaluator, limits: Limits) -> Task[list[Run]]:
-        """The runs that go on after a collapsed component was mended."""
+    def _mended(self, stage: Stage, runs: Sequence[Run]) -> Task[list[Run]]:
+        """The runs that go on after a collapsed component was reset or dropped, as `on_collapse` says."""
         again = []
         for run in runs:
-            if (yield from self._mend(run, engine, evaluate, limits)):
-                again.append(run)
+            if run.failure is not None or run.stop in (LEFT_BEHIND, TIME_LIMIT):
+                continue
+            flaw, p = self.flaw(run, stage.evaluate), run.state.parameters
+            if flaw is None or flaw.component is None or p.components == 1:
+                continue
+            if run.passes >= stage.limits.iterations:
+                continue
+            if self.on_collapse == "error":
+                remedies = (*flaw.remedies, Remedy("use", "on_collapse", "reset"))
+                run.failure = NumericalError(flaw.reason, remedy=remedies)
+                continue
+            if self.on_collapse == "drop":
+                p = without(p, flaw.component)
+            elif len(run.resets) < RESETS:
+                evaluate, key = stage.evaluate, f"restart {run.restart}, reset {len(run.resets)}"
+                p = yield from reset(evaluate.data, evaluate.family, p, flaw.component, evaluate.seed, key)
+                run.passes += evaluate.share
+            else:
+                continue
+            run.resets.append(Reset(run.whole_passes, flaw.component, flaw.reason))
+            run.state, run.stop, run.patience = stage.engine.start(p), None, 0
+            again.append(run)
         return again
 
-    def _mend(self, run: Run, engine: Engine, evaluate: Evaluator, limits: Limits) -> Task[bool]:
-        """Resets or drops a collapsed component, as `on_collapse` says. Returns whether the run is to go on."""
-        if run.failure is not None or run.stop in (LEFT_BEHIND, TIME_LIMIT) or run.passes >= limits.iterations:
-            return False
-        flaw, p = self.flaw(run, evaluate), run.state.parameters
-        if flaw is None or flaw.component is None or p.components == 1:
-            return False
-        if self.on_collapse == "error":
-            remedies = (*flaw.remedies, Remedy("use", "on_collapse", "reset"))
-            run.failure = NumericalError(flaw.reason, remedy=remedies)
-            return False
-        if self.on_collapse == "reset":
-            if len(run.resets) >= RESETS:
-                return False
-            key = f"restart {run.restart}, reset {len(run.resets)}"
-            p = yield from reset(evaluate.data, evaluate.family, p, flaw.component, evaluate.seed, key)
-            run.passes += evaluate.share
-        else:
-            p = without(p, flaw.component)
-        run.resets.append(Reset(run.whole_passes, flaw.component, flaw.reason))
-        run.state, run.stop, run.patience = engine.start(p), None, 0
-        return True
-
-    def _short_runs(self, engine: Engine, heat: Heat, evaluate: Evaluator, limits: Limits, how: Any) -> Task[None]:
-        scout = engine if self.scout is None else self.scout
+    def _short_runs(self, stage: Stage, heat: Heat) -> Task[None]:
+        scout = stage.engine if self.scout is None else self.scout
         if not heat.begun:
             heat.begun = True
             for run in heat.runs:
-                run.due = run.passes + self.short * evaluate.share
-                if scout is not engine:
+                run.due = run.passes + self.short * stage.evaluate.share
+                if scout is not stage.engine:
                     run.state = scout.start(run.state.parameters)
-        yield from run_all(scout, heat.runs, evaluate, limits, **how)
-        if scout is not engine:
+        yield from run_all(replace(stage, engine=scout), heat.runs)
+        if scout is not stage.engine:
             for run in heat.runs:
                 if not run.ended:
                     level = run.state.log_likelihood  # its rank until it has taken a step
-                    run.state = replace(engine.start(run.state.parameters), log_likelihood=level)
+                    run.state = replace(stage.engine.start(run.state.parameters), log_likelihood=level)
 
-    def _on_sample(self, heat: Heat, evaluate: Evaluator, *, short: bool) -> Task[list[Run]]:
+    def _on_sample(self, heat: Heat, evaluate: Evaluator) -> Task[list[Run]]:
         """The runs that go on with more rows, each from the parameters that it has reached on this sample.
 
         A fit may be unsound on a sample because the sample has too few rows. If it is ahead, it goes on from its
         start.
         """
         engine, rows, runs = self.engine(evaluate), evaluate.data.summary.rows, heat.runs
-        heat.short = short
         began = {run.restart: run.state.parameters for run in runs}
         for run in runs:
             run.state = engine.start(run.state.parameters)
         undecided = self.parameters / (2 * rows)
         limits = replace(self.limits, tolerance=max(self.limits.tolerance, UNDECIDED * undecided))
-        followed = yield from self._to_the_end(engine, heat, evaluate, limits, None, most=SAMPLE_PASSES)
+        followed = yield from self._to_the_end(Stage(engine, evaluate, limits), heat, most=SAMPLE_PASSES)
         flaws = [self.flaw(run, evaluate) for run in runs]
         best = [(runs[i], flaws[i]) for i in rank(runs, flaws)]
         sound = [run for run, flaw in best if flaw is None and run in followed]

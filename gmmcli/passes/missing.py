@@ -38,16 +38,22 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class PatternBlock(PreparedBlock):
+    """Rows of one pattern, with its index."""
+
+    pattern: int
+
+
+@dataclass(frozen=True)
 class Patterns:
     """The patterns of the rows, sorted by their columns.
 
-    blocks: the rows of this process, each block of one pattern, with the index of the pattern; None if rows are read
-    again for every pass.
+    blocks: the rows of this process; None if rows are read again for every pass.
     """
 
     data: PreparedData
     patterns: Sequence[Pattern]
-    blocks: list[tuple[int, PreparedBlock]] | None
+    blocks: list[PatternBlock] | None
 
     @property
     def indices(self) -> dict[Columns, int]:
@@ -81,7 +87,11 @@ def by_pattern(data: PreparedData, blocks: list[PreparedBlock] | None = None) ->
     rows, weights = _totals([parts.sizes for parts in found], known, data)
     made = [_pattern(data, *of) for of in zip(known, rows, weights, strict=True)]
     indices = {columns: index for index, columns in enumerate(known)}
-    held = [(indices[columns], part) for parts in found for columns, part in parts.blocks]
+    held = [
+        PatternBlock(part.z, part.weights, part.rows, indices[columns])
+        for parts in found
+        for columns, part in parts.blocks
+    ]
     return Patterns(data, made, held if keep else None)
 
 
@@ -135,9 +145,12 @@ def pass_by_pattern(
     if found.blocks is None:
         by_pattern = yield from read(data.reading(new))
     else:
-        units = [(index, unit) for index, part in found.blocks for unit in part.split(planned[index].unit_rows)]
-        work = data.metered(units, lambda unit: len(unit[1]))
-        by_pattern = yield from read(Reading(new, work, group=data.group))
+        units = [
+            PatternBlock(unit.z, unit.weights, unit.rows, part.pattern)
+            for part in found.blocks
+            for unit in part.split(planned[part.pattern].unit_rows)
+        ]
+        by_pattern = yield from read(Reading(new, units, None, data.group, data.meter))
     parts: list[list[SufficientStatistics]] = [[] for _ in mixtures]
     failed: dict[int, NumericalError] = {}
     for pattern, answers in zip(found.patterns, by_pattern, strict=True):
@@ -173,11 +186,10 @@ class PatternFold:
     def __init__(self, folds: Sequence[PassFold], indices: Mapping[Columns, int], dims: int):
         self._folds, self._indices, self._dims = folds, indices, dims
 
-    def add(self, rows: tuple[int, PreparedBlock] | LateBlock | PreparedBlock) -> None:
-        """Takes in a block, or a unit with the index of its pattern."""
-        if isinstance(rows, tuple):
-            index, unit = rows
-            self._folds[index].add(unit)
+    def add(self, rows: LateBlock | PreparedBlock) -> None:
+        """Takes in a block, of one pattern or of several."""
+        if isinstance(rows, PatternBlock):
+            self._folds[rows.pattern].add(rows)
         else:
             for columns, part in _parts(rows.laid_out(), self._dims):
                 self._folds[self._indices[columns]].add(part)

@@ -92,8 +92,8 @@ def one_pass(
     if blocks is None and data.layout is not None:
         return (yield from read(data.reading(planned.fold)))
     units = [unit for block in blocks or data.held for unit in block.split(planned.unit_rows)]
-    work = units if blocks is not None else data.metered(units, len)
-    return (yield from read(Reading(planned.fold, work, group=data.group)))
+    meter = data.meter if blocks is None else None
+    return (yield from read(Reading(planned.fold, units, None, data.group, meter)))
 
 
 class PlannedPass:

@@ -8,7 +8,7 @@ ways have the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -24,22 +24,12 @@ from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, joined
 from gmmcli.passes.meter import Meter
 from gmmcli.passes.reading import Collected, Fold, Reading, Task, read, read_all
 from gmmcli.passes.sample import Radius, Sample, chosen
-from gmmcli.passes.sums import FixedPoint
+from gmmcli.passes.sums import Sums
 from gmmcli.passes.survey import Survey
 
 R = TypeVar("R")
-T = TypeVar("T")
 SAMPLE_NUMBERS = 1 << 23  # rows × features of the largest sample; every process holds one
 SAMPLE_ROWS = 40_000  # least size of the largest sample, whatever the number of features
-
-
-@dataclass(frozen=True)
-class LargestSample:
-    """The largest sample of rows that are read again for every pass. share: of all rows."""
-
-    seed: int
-    share: float
-    rows: PreparedBlock
 
 
 @dataclass
@@ -51,7 +41,7 @@ class PreparedData:
     units. bound: upper bounds over all rows of the absolute values of a block's z. radius: upper bound of ‖z‖ over
     the D columns. log_ranges: (D,) numbers whose sum is the log volume of the data's box in these coordinates. dtype,
     device: of the pass. group: the processes that hold the rows between them. meter: sees the passes over rows that
-    are held. layout: None if rows are held. sample_held: the largest sample if they are not.
+    are held. layout: None if rows are held. largest: the largest sample if they are not.
     """
 
     blocks: Iterable[Any]
@@ -65,7 +55,7 @@ class PreparedData:
     group: Group = ALONE
     meter: Meter | None = None
     layout: Layout | None = None
-    sample_held: LargestSample | None = None
+    largest: PreparedBlock | None = None
     _quads: dict[str, Tensor] = field(default_factory=dict)
     _whole: PreparedBlock | None = None
 
@@ -104,12 +94,8 @@ class PreparedData:
         return float(self.log_ranges.sum())
 
     def reading(self, new: Callable[[], Fold[R]]) -> Reading[R]:
-        """A reading of all rows of this process."""
-        return Reading(new, self.blocks, self.layout, self.group)
-
-    def metered(self, work: Sequence[T], rows: Callable[[T], int]) -> Iterable[T]:
-        """The parts of held rows for one pass over all of them, seen by the meter. rows: the size of a part."""
-        return work if self.meter is None or len(work) <= 1 else self.meter.over(work, rows)
+        """A reading of all rows of this process. The meter counts rows that are read again."""
+        return Reading(new, self.blocks, self.layout, self.group, None if self.layout is None else self.meter)
 
     def whole(self) -> PreparedBlock:
         """All rows as one block, for picking rows at random. The blocks become views of it, not copies.
@@ -146,7 +132,7 @@ class PreparedData:
         weight = float(len(rows)) if rows.weights is None else float(rows.weights.double().sum())
         summary = replace(self.summary, rows=len(rows), weight=weight * self.summary.weight_unit)
         blocks = [rows] if self.device.type != "cpu" else [*rows.split(BLOCK_ROWS)]
-        own = {"layout": None, "sample_held": None, "meter": None, "group": ALONE, "_quads": {}, "_whole": None}
+        own = {"layout": None, "largest": None, "meter": None, "group": ALONE, "_quads": {}, "_whole": None}
         return replace(self, blocks=blocks, summary=summary, **own)
 
     def chosen(self, seed: int, share: float) -> Task[PreparedBlock]:
@@ -154,12 +140,9 @@ class PreparedData:
 
         They are chosen by a hash of their numbers: a larger sample contains all smaller ones.
         """
-        held = self.sample_held
-        if held is None:
+        if self.largest is None:
             return (yield from read(self.reading(lambda: Sample(seed, share, self.empty_block()))))
-        assert held.seed == seed
-        assert share <= held.share
-        return chosen(held.rows, seed, share)
+        return chosen(self.largest, seed, share)
 
     def empty_block(self) -> PreparedBlock:
         """A block without rows."""
@@ -177,12 +160,12 @@ class PreparedData:
         return self._quads[family.name]
 
 
-class TotalQuads:
+class TotalQuads(Sums):
     """Fold: Σ_n w_n quad(z_n), (1, Q). bound: (Q,) upper bounds of its absolute values."""
 
     def __init__(self, family: Family, dims: int, bound: Tensor) -> None:
+        super().__init__(bound)
         self._family, self._dims = family, dims
-        self._total = FixedPoint.zeros(bound)
 
     def add(self, block: LateBlock | PreparedBlock) -> None:
         """Takes in a block."""
@@ -194,15 +177,11 @@ class TotalQuads:
                 quads = quads * part.weights
             total += quads.sum(1).to("cpu", torch.float64)
         if len(rows):
-            self._total.add_(total)
-
-    def merge(self, other: TotalQuads) -> None:
-        """Takes in the rows of another fold."""
-        self._total = self._total.merge(other._total)
+            self.total.add_(total)
 
     def result(self, group: Group) -> Tensor:
         """The sums over all processes. Raises NumericalError where one is not finite."""
-        return self._total.reduced(group.sum).decode()[None]
+        return self.over(group)[None]
 
 
 def prepare(
@@ -233,8 +212,7 @@ def prepare(
     if bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         share = min(1.0, data.largest_sample / summary.rows)
         sample = data.reading(lambda: Sample(seed, share, data.empty_block()))
-        found, rows = yield from read_all([radius, sample])
-        data.sample_held = LargestSample(seed, share, rows)
+        found, data.largest = yield from read_all([radius, sample])
     else:
         found, held = yield from read_all([radius, data.reading(lambda: Collected(lambda rows: rows))])
         data.blocks, data.layout = held, None

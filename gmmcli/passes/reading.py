@@ -23,6 +23,7 @@ from gmmcli.passes.workers import fold_blocks, single_intra_op_thread
 
 if TYPE_CHECKING:
     from gmmcli.passes.layout import Layout
+    from gmmcli.passes.meter import Meter
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -50,13 +51,14 @@ class Reading(Generic[R]):
 
     new: makes an empty fold. blocks: the rows of this process, in pieces; readings of the same object share a pass.
     layout: how a Block is laid out for the fold, or None to hand it on as it is. group: the processes that hold the
-    rows between them.
+    rows between them. meter: counts the rows as they are handed out.
     """
 
     new: Callable[[], Fold[R]]
     blocks: Iterable[Any]
     layout: Layout | None = None
     group: Group = ALONE
+    meter: Meter | None = None
 
 
 Task = Generator[Sequence[Reading[Any]], Sequence[Any], R]
@@ -132,7 +134,9 @@ def _answers(readings: Sequence[Reading[Any]], threads: int) -> list[Any]:
 
 def _folded(readings: Sequence[Reading[Any]], threads: int) -> list[Fold[Any]]:
     """The fold of each reading over the blocks that they share."""
-    first, *others = fold_blocks(lambda: _Worker(readings), readings[0].blocks, threads)
+    blocks, meter = readings[0].blocks, readings[0].meter
+    work = blocks if meter is None else meter.over(blocks)
+    first, *others = fold_blocks(lambda: _Worker(readings), work, threads)
     for other in others:
         for fold, more in zip(first.folds, other.folds, strict=True):
             fold.merge(more)

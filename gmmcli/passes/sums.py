@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.passes.compiled import compiled
+from gmmcli.passes.group import Group
 
 HIGH_BITS = 62  # the high limb holds the sum's magnitude, at most 2^HIGH_BITS units
 SMALLEST_BOUND = 1e-280  # its factor is a normal number, and so is that of the largest bound
@@ -115,6 +116,21 @@ class FixedPoint:
     def decode(self) -> Tensor:
         """The sums as (M,) float64. Raises NumericalError when any number added was not finite or too large."""
         return require_finite(self.values())
+
+
+class Sums:
+    """Base of folds of sums in fixed point. bound: (M,) upper bounds of the sums of absolute values."""
+
+    def __init__(self, bound: Tensor) -> None:
+        self.total = FixedPoint.zeros(bound)
+
+    def merge(self, other: Sums) -> None:
+        """Takes in the sums of another fold."""
+        self.total = self.total.merge(other.total)
+
+    def over(self, group: Group) -> Tensor:
+        """The sums (M,) over all processes. Raises NumericalError where one is not finite."""
+        return self.total.reduced(group.sum).decode()
 
 
 def require_finite(values: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from torch import Tensor
 from gmmcli.errors import RowsError
 from gmmcli.passes.block import Block
 from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.meter import Meter
 from gmmcli.passes.reading import Reading, Task, read
-from gmmcli.passes.sums import FixedPoint
+from gmmcli.passes.sums import Sums
 
 ORDINARY = 60  # bits: weights are used as they are if the heaviest row's is within 2^±ORDINARY
 GOLDEN = (math.sqrt(5) - 1) / 2  # the fractions of its multiples are spread evenly over the unit interval
@@ -112,15 +113,16 @@ def survey(
     names: Sequence[str] | None = None,
     group: Group = ALONE,
     few_columns: int = 0,
+    meter: Meter | None = None,
 ) -> Task[Survey]:
     """Reads the data twice. Raises RowsError where no row has weight and a cell, and for numbers too far apart.
 
     blocks: those of this process. distinct: how far different rows are counted. covariances: whether the off-diagonal
     moments are taken, where every cell is observed. few_columns: with at most so many columns they are taken anyway.
-    names: of the columns; required in a group of several processes.
+    names: of the columns; required in a group of several processes. meter: counts the rows.
     """
     dims = None if names is None else len(names)
-    ranges = yield from read(Reading(lambda: Ranges(distinct, dims), blocks, group=group))
+    ranges = yield from read(Reading(lambda: Ranges(distinct, dims), blocks, None, group, meter))
     if not ranges.rows:
         raise RowsError("no row has a positive weight")
     covariances = (covariances or len(ranges.low) <= few_columns) and ranges.complete
@@ -138,7 +140,7 @@ def survey(
     unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
     scaling = Scaling(unit, low + (high - low) / 2, torch.where(high > low, (high - low) / 2, 1.0), covariances)
     most = ranges.rows * (ranges.heaviest / unit)
-    moments = yield from read(Reading(lambda: Moments(scaling, most), blocks, group=group))
+    moments = yield from read(Reading(lambda: Moments(scaling, most), blocks, None, group, meter))
     weight, cells = moments.weight, moments.cells
     if weight * unit > LARGEST_WEIGHT:
         raise RowsError(
@@ -258,7 +260,7 @@ class Scaling:
     covariances: bool
 
 
-class Moments:
+class Moments(Sums):
     """Fold of the second reading, after the ranges are known: sums in fixed point, over scaled cells u and weights w.
 
     weight: Σ w. cells: (D,) Σ w over the rows in which a column is observed. first: (D,) Σ w u. second: Σ w u uᵀ
@@ -269,7 +271,7 @@ class Moments:
         self._scaling = scaling
         dims = len(scaling.middle)
         self._sizes = [1, dims, dims, dims * dims if scaling.covariances else dims, 1]
-        self._total = FixedPoint.zeros(torch.full((sum(self._sizes),), most, dtype=torch.float64))
+        super().__init__(torch.full((sum(self._sizes),), most, dtype=torch.float64))
 
     def add(self, block: Block) -> None:
         """Takes in a block."""
@@ -287,15 +289,11 @@ class Moments:
         weighted = u * w
         second = (weighted @ u.mT).flatten() if scaling.covariances else (weighted * u).sum(1)
         order = (weighted @ positions).sum() / len(u)
-        self._total.add_(torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]]))
-
-    def merge(self, other: Moments) -> None:
-        """Takes in the rows of another fold."""
-        self._total = self._total.merge(other._total)
+        self.total.add_(torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]]))
 
     def result(self, group: Group) -> Moments:
         """The moments over all processes. Raises NumericalError where a sum is not finite."""
-        parts = self._total.reduced(group.sum).decode().split(self._sizes)
+        parts = self.over(group).split(self._sizes)
         self.weight, self.cells, self.first, self.order = float(parts[0]), parts[1], parts[2], float(parts[4])
         dims = len(self.first)
         self.second = parts[3].reshape(dims, dims) if self._scaling.covariances else parts[3]

@@ -31,7 +31,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, run_all
+from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, Stage, run_all
 from gmmcli.fitting.objective import Objective
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import TableBlocks
@@ -171,7 +171,7 @@ def run_to_the_end(name: str, family: Family, data: PreparedData, start: Paramet
     run, evaluate = Run(0, chosen.start(start)), Evaluator(data, family)
     while not run.ended:
         run.due = run.passes + STRETCH
-        run_all(chosen, [run], evaluate, Limits(LONGEST, 0.0))
+        drive(run_all(Stage(chosen, evaluate, Limits(LONGEST, 0.0)), [run]), 1)
         recent = [record.log_likelihood for record in run.history[-STRETCH - 1 :]]
         if len(recent) > STRETCH and recent[-1] - recent[0] < TIGHT:
             break

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from gmmcli.choosing import grid as grids
 from gmmcli.choosing.cells import Cause, Cell, best
-from gmmcli.choosing.grid import Grid, fit_grid
+from gmmcli.choosing.grid import Grid
 from gmmcli.choosing.options import GridOptions, parse_components, parse_families
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE, contained, get_family
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import TableBlocks
+from tests.conftest import fit_grid
 from tests.fitting.test_reference_cells import CELLS
 
 LEARNED = [name for name in FAMILIES if name not in GIVEN_VARIANCE]
@@ -159,7 +160,7 @@ def test_holdout_is_the_log_likelihood_of_rows_left_out() -> None:
 
 
 def test_more_folds_than_rows_are_refused() -> None:
-    with pytest.raises(UsageError, match="--folds 400: there are 300 rows"):
+    with pytest.raises(UsageError, match="folds=400: there are 300 rows"):
         fitted(clusters(), [1], ["full"], criterion="holdout", folds=400)
 
 

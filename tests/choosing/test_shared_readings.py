@@ -11,11 +11,12 @@ import pytest
 
 from gmmcli.choosing import grid as grids
 from gmmcli.choosing.cells import Cell
-from gmmcli.choosing.grid import Grid, fit_grid
+from gmmcli.choosing.grid import Grid
 from gmmcli.choosing.options import GridOptions
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
+from tests.conftest import fit_grid
 from tests.fitting.test_scale import LITTLE, NAMES, Case, Counted, Meeting, Process, small
 
 __all__ = ["small"]  # a fixture

@@ -154,7 +154,7 @@ def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.Monkey
     monkeypatch.setattr("gmmcli.passes.meter.time", clock)
     meter = Meter(total=8_000_000, own=4_000_000)  # of two processes
     assert pass_line(meter) == ""
-    parts = meter.over([1_000_000] * 4, lambda rows: rows)
+    parts = meter.over([range(1_000_000)] * 4)
     told = []
     for _ in parts:
         told.append(pass_line(meter))
@@ -167,7 +167,7 @@ def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.Monkey
     ]
     clock.now += 100  # between the passes
     assert meter.rows_per_second == 4e6
-    parts = meter.over([1_000_000] * 4, lambda rows: rows)
+    parts = meter.over([range(1_000_000)] * 4)
     next(parts)
     next(parts)
     assert pass_line(meter) == "pass over 8000000 rows: 25%, 4 million rows/s, 2 s left in it"
@@ -177,7 +177,7 @@ def test_a_short_pass_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> No
     clock = Clock()
     monkeypatch.setattr("gmmcli.passes.meter.time", clock)
     meter = Meter(10, 10)
-    for _ in meter.over([5, 5], lambda rows: rows):
+    for _ in meter.over([range(5)] * 2):
         clock.now += 0.1
     clock.now += 10
     assert pass_line(meter) == ""

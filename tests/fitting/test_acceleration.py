@@ -20,7 +20,7 @@ from gmmcli.fitting.acceleration import ENGINES, SETTLED, Accelerated, Accelerat
 from gmmcli.fitting.chart import Chart
 from gmmcli.fitting.engine import Request, State
 from gmmcli.fitting.evaluate import Answer, Evaluator
-from gmmcli.fitting.loop import Limits, Run, run_all
+from gmmcli.fitting.loop import Limits, Run, Stage, run_all
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import ACCELERATIONS
 from gmmcli.fitting.result import describe
@@ -153,7 +153,7 @@ def test_a_pause_costs_no_pass_and_changes_nothing(name: str, family: Family):
     for _ in range(25):
         before = parts.passes
         parts.due = parts.passes + 3
-        drive(run_all(engine, [parts], Evaluator(data, family), Limits(60, NEVER)), 1)
+        drive(run_all(Stage(engine, Evaluator(data, family), Limits(60, NEVER)), [parts]), 1)
         assert parts.ended or before + 3 <= parts.passes <= before + 4
     assert parts.history == whole.history
     assert parts.passes == whole.passes
@@ -179,7 +179,7 @@ def test_the_loop_lets_an_engine_handle_a_failed_pass(family: Family):
     engine, state = state_that_proposes("bfgs", family, data)
     run, evaluate = Run(0, state), Failing(data, family)
     evaluate.count = 1  # what is proposed is answered, refused, and then answered again
-    run_all(engine, [run], evaluate, Limits(3, NEVER))
+    drive(run_all(Stage(engine, evaluate, Limits(3, NEVER)), [run]), 1)
     assert run.failure is None
     assert [record.passes for record in run.history] == [1, 3]
     plain, failed = ENGINES[PLAIN](Objective(family, NO_FLOOR)), Failing(data, family)

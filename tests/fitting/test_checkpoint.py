@@ -13,13 +13,13 @@ import torch
 from gmmcli.errors import InputError
 from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoint
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.state import plain, restored
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
 from gmmcli.storage.files import PendingFile
+from tests.conftest import fit_blocks
 from tests.fitting.test_scale import CASES, LITTLE, NAMES, QUICK, Case, assert_same_fit
 
 FITS = {

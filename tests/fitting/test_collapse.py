@@ -145,7 +145,7 @@ def test_a_collapsed_component_is_dropped_when_asked():
 
 def test_a_collapsed_component_fails_its_restart_when_asked():
     x, start = collapsing()
-    with pytest.raises(NumericalError, match=r"component 2 has .*: lower --components .*, or --on-collapse reset"):
+    with pytest.raises(NumericalError, match=r"component 2 has .*: lower components, .* or use on_collapse='reset'"):
         gmmcli.fit(x, init=start, on_collapse="error")
 
 

@@ -16,7 +16,6 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM, EMState
 from gmmcli.fitting.engine import Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions
@@ -25,7 +24,17 @@ from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT
 from gmmcli.passes.block import TableBlocks
 from gmmcli.passes.prepared import PreparedData
 from tests import reference
-from tests.conftest import ask, assert_near, inner_rows, prepare_rows, run_engine, run_pass, to_moments, to_parameters
+from tests.conftest import (
+    ask,
+    assert_near,
+    fit_blocks,
+    inner_rows,
+    prepare_rows,
+    run_engine,
+    run_pass,
+    to_moments,
+    to_parameters,
+)
 
 NO_FLOOR = 1e-9  # binds nowhere on data that is a sample of wide clusters
 NEVER = -1.0  # a tolerance that nothing reaches

@@ -42,7 +42,7 @@ def test_a_component_on_few_rows_is_found() -> None:
     assert len(found) == 1
     assert "14 parameters" in found[0]
     assert "component 1 (10)" in found[0]
-    assert "--prior" in found[0]
+    assert "use prior" in found[0]
     assert gmmcli.fit(x, 2, "isotropic").findings == []
 
 
@@ -51,8 +51,8 @@ def test_a_component_on_one_row_is_found() -> None:
     x = torch.cat([rows(100, 1), torch.full((1, 1), 50.0).double()])
     found = gmmcli.fit(x, 2, "tied").findings
     assert found == [
-        "no more rows than the 1 parameter that a component has of its own: component 1 (1): lower --components, "
-        "choose a simpler --family, or use --prior"
+        "no more rows than the 1 parameter that a component has of its own: component 1 (1): lower components, "
+        "choose a simpler family or use prior"
     ]
 
 

@@ -12,11 +12,11 @@ import gmmcli
 from gmmcli.errors import InputError, NotConvergedError, NumericalError, Remedy, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.fitting import starts as initialise
-from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import TableBlocks
+from tests.conftest import fit_blocks
 
 
 def clusters(rows: int = 300, dims: int = 2, seed: int = 0) -> torch.Tensor:
@@ -236,7 +236,7 @@ def test_listener_hears_every_step():
 @pytest.mark.parametrize(
     ("x", "components", "family", "message"),
     [
-        (torch.ones(5, 2), 2, "diagonal", "2 components for 1 distinct rows: lower --components to 1"),
+        (torch.ones(5, 2), 2, "diagonal", "2 components for 1 distinct rows: lower components to 1"),
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 3, "full", "3 components for 2 distinct rows"),
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 2, "full", "column x1: all values are equal.*exclude"),
         (torch.ones(5, 2), 1, "isotropic", "all rows are identical"),
@@ -268,8 +268,8 @@ def test_refuses_data_that_cannot_be_fitted(x, components, family, message):
         ({"tolerance": -1.0}, "--tolerance"),
         ({"tolerance": math.nan}, "--tolerance"),
         ({"variance_floor": 1.5}, "--variance-floor"),
-        ({"device": "cuda:99"}, "--device cuda:99"),
-        ({"device": "abacus"}, "unknown --device"),
+        ({"device": "cuda:99"}, "device='cuda:99'"),
+        ({"device": "abacus"}, "device='abacus': there is no such device"),
         ({"init": "guess"}, "unknown --init"),
         ({"threads": 0}, "--threads 0"),
         ({"components": "2"}, "--components '2': must be a whole number"),

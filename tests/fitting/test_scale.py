@@ -15,13 +15,13 @@ from torch import Tensor
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.fitting import search as race
-from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult, describe
 from gmmcli.passes import prepared
 from gmmcli.passes.block import Block, TableBlocks
 from gmmcli.passes.execution import Execution
 from gmmcli.passes.group import Group
+from tests.conftest import fit_blocks
 
 NAMES = ["a", "b", "c"]
 LITTLE = Execution(memory=lambda: 1)
@@ -218,7 +218,7 @@ def _raised(found: Sequence[FitResult | Exception]) -> None:
 @pytest.mark.parametrize("fit", refusals(), ids=["memory", "processes"])
 def test_mini_batches_that_would_need_all_rows_are_refused(fit: Callable[[FitOptions], object]) -> None:
     options = FitOptions(**QUICK, method="gradient", batch_size=100)
-    with pytest.raises(UsageError, match="--batch-size"):
+    with pytest.raises(UsageError, match="batch_size: mini-batches"):
         fit(options)
 
 

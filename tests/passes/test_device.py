@@ -16,7 +16,9 @@ def test_precisions_of_the_cpu():
     assert pass_dtype("auto", CPU) == torch.float64
     assert pass_dtype("float64", CPU) == torch.float64
     assert pass_dtype("float32", CPU) == torch.float32
-    with pytest.raises(UsageError, match="--precision tf32 is of CUDA devices, not of cpu: use float32"):
+    with pytest.raises(
+        UsageError, match="precision='tf32': only CUDA devices have tf32, not cpu: use precision='float32'"
+    ):
         pass_dtype("tf32", CPU)
 
 
@@ -53,7 +55,7 @@ def test_tf32_is_off_unless_asked_for_and_the_callers_setting_comes_back():
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:x", "cpu:1", "mps:0"])
 def test_unknown_devices(name: str):
-    with pytest.raises(UsageError, match="unknown --device"):
+    with pytest.raises(UsageError, match="there is no such device"):
         resolve_device(name)
 
 

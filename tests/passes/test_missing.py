@@ -15,7 +15,6 @@ from gmmcli.errors import InputError
 from gmmcli.families.base import Family
 from gmmcli.fitting.engine import Batch, Request
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.fit import fit_blocks
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import TableBlocks
 from gmmcli.passes.coordinates import conditioning
@@ -23,7 +22,7 @@ from gmmcli.passes.prepared import PreparedData, prepare
 from gmmcli.passes.reading import drive
 from gmmcli.passes.survey import survey
 from tests import reference
-from tests.conftest import ask, sound, to_parameters
+from tests.conftest import ask, fit_blocks, sound, to_parameters
 
 D, K = 4, 3
 
