@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +253,54 @@ def test_no_familys_name_is_compared_with(path: str):
         elif isinstance(node, ast.Call) and name_of(node.func).split(".")[-1] in {"startswith", "endswith"}:
             found = set().union(*(literals(argument) for argument in node.args))
         assert not found & set(FAMILY_NAMES), f"{path}:{getattr(node, 'lineno', '?')} asks which family it is"
+
+
+def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """The docstrings of a module, its classes and its functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                yield first.value
+
+
+# A docstring begins with the name of what is returned or done, not with a word that stands in for it.
+NO_FIRST_WORDS = re.compile(r"(That|Those|Of|As|Itself|Themselves|What|Which|Where|When|The same|But|Its|Their)\b")
+
+
+@every_module
+def test_a_docstring_begins_with_a_name(path: str):
+    for text in docstrings(MODULES[path]):
+        assert not NO_FIRST_WORDS.match(str(text.value)), f"{path}:{text.lineno}: {text.value}"
+
+
+@every_module
+def test_only_the_command_line_knows_flags(path: str):
+    """Errors and findings of the library name options as `Option` and `Remedy` values."""
+    if part_of(path) in ("cli", "__main__"):
+        return
+    described = {id(text) for text in docstrings(MODULES[path])}
+    for node in ast.walk(MODULES[path]):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
+            assert "--" not in node.value, f"{path}:{node.lineno}: {node.value}"
+
+
+def text_of_an_error(node: ast.expr) -> bool:
+    """Whether an expression is `str(…)` of a name that an error usually has."""
+    return (
+        isinstance(node, ast.Call)
+        and name_of(node.func) == "str"
+        and any(name_of(argument).split(".")[-1] in {"error", "failure", "exc", "err"} for argument in node.args)
+    )
+
+
+@every_module
+def test_no_text_of_an_error_is_inspected(path: str):
+    for node in ast.walk(MODULES[path]):
+        if isinstance(node, ast.Compare):
+            assert not any(text_of_an_error(side) for side in (node.left, *node.comparators)), f"{path}:{node.lineno}"
+        if isinstance(node, ast.Attribute) and text_of_an_error(node.value):
+            assert node.attr in {"splitlines", "replace", "strip", "partition"}, f"{path}:{node.lineno}: {node.attr}"
 
 
 @pytest.mark.parametrize(
