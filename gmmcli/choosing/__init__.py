@@ -1,7 +1,7 @@
-"""How many components, and of which family: grids of fits, the criteria that judge them, and the bootstrap.
+"""The choice of the number of components and of the family: grids of fits, their criteria, and the bootstrap.
 
 - `grid`: every cell fitted, none below one that it contains.
-- `cells`: what is kept of a fit, and the choice among them; `store`: cells kept on disk for --resume.
+- `cells`: the record of a fit, and the choice among them. `store`: cells on disk, for a grid that is resumed.
 - `holdout`: cross-validated log-likelihoods. `splitting`: a mixture with more components than another.
 - `bootstrap`: the likelihood-ratio test of K against K + 1, and standard errors.
 """

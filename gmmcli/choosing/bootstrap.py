@@ -27,7 +27,7 @@ from gmmcli.passes.reading import Task
 
 POISSON = [0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
            0.9994058151824183, 0.999916758850712, 0.9999897508033253, 0.9999988747974149]  # fmt: skip
-# The distribution function of a Poisson variable of mean 1 at 0, 1, …; beyond it lies a row in a million.
+# Distribution function of a Poisson variable of mean 1 at 0, 1, …: one row in a million lies beyond.
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class StandardErrors:
 
 @dataclass(frozen=True)
 class RatioTest:
-    """Of K components, the null hypothesis, against K + 1.
+    """The test of K components, the null hypothesis, against K + 1.
 
-    statistic: 2 (log L of K + 1 − log L of K), nats; p: (1 + those of the replicates' that are no less) / (1 + B).
+    statistic: 2 (log L of K + 1 − log L of K), nats. p: (1 + number of replicates with no smaller statistic) / (1 +
+    B).
     """
 
     components: int
@@ -81,9 +82,9 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Resampled:
-    """The rows as drawn with replacement: each counts a Poisson number of times, by its global number.
+    """The rows drawn with replacement: each counts a Poisson number of times, drawn by its global number.
 
-    As if N itself were drawn too: the same as drawing N rows, but for terms of order 1/N, and it adds up over blocks.
+    This equals drawing N rows up to terms of order 1/N, with N itself drawn too, and it adds up over blocks.
     """
 
     blocks: Iterable[Block]
@@ -99,7 +100,7 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Blocks as large as others, of rows drawn from a model."""
+    """Rows drawn from a model, in blocks of the same sizes as others."""
 
     blocks: Iterable[Block]
     model: GaussianMixture
@@ -156,11 +157,10 @@ def ratio_test(
     watcher: Watcher,
     execution: Execution = HERE,
 ) -> Task[RatioTest]:
-    """The test by parametric bootstrap: as many rows drawn from the fit of K, and K and K + 1 fitted to them, B
-    times.
+    """The test by parametric bootstrap: B samples drawn from the fit of K, to which K and K + 1 are fitted.
 
-    model: the fit of K, with these options, to blocks of complete rows that each weigh 1. The data and every sample
-    are fitted as a grid is, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
+    model: the fit of K, with these options, to blocks of complete rows that each weigh 1. Data and samples are fitted
+    as a grid, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
     """
 
     def statistic_of(blocks: Iterable[Block], purpose: str) -> Task[float | None]:
@@ -200,12 +200,12 @@ def _statistic(
 
 
 class _Within(Watcher):
-    """Tells another watcher of the fits of a small grid, and what they are for."""
+    """Watcher of a small grid that passes its fits on to another, with their purpose."""
 
     def __init__(self, other: Watcher, purpose: str):
         self.listener = other.listener
         self._other, self._purpose = other, purpose
 
     def begins(self, family: str, components: int, purpose: str) -> None:
-        """Before every fit."""
+        """Called before every fit."""
         self._other.begins(family, components, self._purpose)

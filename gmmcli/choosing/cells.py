@@ -35,11 +35,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class Cell:
-    """The fit of a family with K components, or what became of it.
+    """The fit of a family with K components, or the cause of its failure.
 
-    model, metadata: None and empty where it failed. holdout: held-out log-likelihood per row, nats; NaN where none
-    was taken. cause: why the fit failed or is not to be trusted, None for a sound one. order: see FitResult; of a
-    cell from a store it is not known.
+    model, metadata: None and empty if it failed. holdout: held-out log-likelihood per row, nats; NaN if there is
+    none. cause: why the fit failed or is not to be trusted; None for a sound fit. order: see FitResult; a cell from a
+    store has none.
     """
 
     family: str
@@ -52,7 +52,7 @@ class Cell:
 
     @classmethod
     def of(cls, result: FitResult) -> Cell:
-        """That of a fit."""
+        """The cell of a fit."""
         options, flaw = result.options, result.flaw
         cause = None if flaw is None else Cause(flaw.kind, flaw.reason)
         metadata = describe(result)
@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no fit."""
+        """Whether the fit failed."""
         return self.model is None
 
     @property
@@ -70,15 +70,15 @@ class Cell:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not, in words."""
+        """The cause in words, or None."""
         return None if self.cause is None else self.cause.reason
 
     def number(self, name: str) -> float:
-        """One of NUMBERS; NaN where the fit failed."""
+        """One of NUMBERS; NaN if the fit failed."""
         return self.holdout if name == "holdout" else float(self.metadata.get(name, math.nan))
 
     def row(self) -> dict[str, Any]:
-        """The cell as a row of a table; None for what is not known."""
+        """The cell as a row of a table, with None for unknown numbers."""
         numbers = {name: self.number(name) for name in NUMBERS}
         known: dict[str, Any] = {n: None if math.isnan(value) else value for n, value in numbers.items()}
         whole = {n: int(known[n]) for n in ("parameters", "passes") if known[n] is not None}
@@ -89,9 +89,9 @@ class Cell:
 
 
 def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
-    """The best by a criterion of those that are sound, or of the others where none is; None where all failed.
+    """The best sound cell by a criterion, or the best of all if none is sound; None if all failed.
 
-    Of equal ones the one with the fewest parameters.
+    Ties go to the cell with the fewest parameters.
     """
     less = CRITERIA[criterion][1]
 
@@ -104,5 +104,5 @@ def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
 
 
 def distrusted(cell: Cell, cause: Cause) -> Cell:
-    """The cell, not to be trusted for that cause."""
+    """The cell with a cause not to trust it."""
     return replace(cell, cause=cause, metadata={**cell.metadata, "unsound": cause.reason})

@@ -37,7 +37,7 @@ TIME_UP = Cause("time limit", "not fitted, as the allowed time was up")
 
 @dataclass(frozen=True)
 class Grid:
-    """The fitted cells, in the order of fitting, and the best by the criterion; where cells were kept meanwhile."""
+    """The cells in the order of fitting, the best by the criterion, and the store that holds them meanwhile."""
 
     options: GridOptions
     cells: Sequence[Cell]
@@ -49,13 +49,13 @@ class Grid:
         return best(self.cells, criterion)
 
     def next_best(self) -> Cell | None:
-        """The sound cell after the best; None where there is none, or the best itself is not sound."""
+        """The second best of the sound cells; None if there is none, or the best is not sound."""
         others = [cell for cell in self.cells if cell is not self.best and cell.sound]
         return best(others, self.options.criterion) if self.best.sound else None
 
     @property
     def model(self) -> GaussianMixture:
-        """The best cell's."""
+        """The model of the best cell."""
         assert self.best.model is not None
         return self.best.model
 
@@ -228,7 +228,7 @@ def _cell(
 
 
 def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence[GaussianMixture] | None]:
-    """Where to start, one attempt after the other: at random (None), then from the simpler cells."""
+    """The starts of one attempt after the other: random ones (None), then those from simpler cells."""
     yield None
     for apart in (True, False):
         if starts := _grown(simpler, options, apart):
@@ -236,7 +236,7 @@ def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence
 
 
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
-    """The sound cells that this one contains: with as many components, and the largest with fewer."""
+    """The sound cells that a cell contains: those with as many components, and the largest with fewer."""
     within = contained(options.family)
     sound = [cell for cell in before if cell.sound]
     same = [cell for cell in sound if cell.family in within and cell.components == options.components]
@@ -245,7 +245,7 @@ def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:
 
 
 def _grown(simpler: Sequence[Cell], options: FitOptions, apart: bool) -> list[GaussianMixture]:
-    """Starts from simpler cells; without `apart` those whose log-likelihood is just theirs."""
+    """Starts from simpler cells. Without `apart` a start has the log-likelihood of its cell."""
     models = [cell.model for cell in simpler if cell.model is not None]
     made = [model for model in models if model.components == options.components]
     for model in models:
@@ -255,7 +255,7 @@ def _grown(simpler: Sequence[Cell], options: FitOptions, apart: bool) -> list[Ga
 
 
 def _better(one: FitResult | None, other: FitResult) -> FitResult:
-    """The better of two fits, sound ones first; its passes and seconds are those of both."""
+    """The better of two fits, sound ones first, with the passes and seconds of both."""
     if one is None:
         return other
     kept = max(one, other, key=lambda result: (result.unsound is None, result.log_likelihood))

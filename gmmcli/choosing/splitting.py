@@ -1,4 +1,4 @@
-"""Mixtures of more components, made of one by splitting: where a larger fit may start from a smaller one."""
+"""Mixtures with more components, made by splitting: starts of a larger fit from a smaller one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 
 from gmmcli.model.mixture import GaussianMixture
 
-APART = 0.7  # of a standard deviation along the longest axis: how far each half's mean moves
-MOST = 10  # mixtures that are made
+APART = 0.7  # standard deviations along the longest axis that each half's mean moves
+MOST = 10  # most mixtures
 
 
 @torch.no_grad()
 def split(model: GaussianMixture, components: int, apart: float = APART) -> list[GaussianMixture]:
-    """Mixtures with so many components, in each another one of the model's split first, the heaviest first.
+    """Mixtures with `components` components. Each splits another component of the model first, heaviest first.
 
     A component of weight π, mean μ, covariance Σ with largest eigenvalue λ along v becomes two of π/2, μ ± a√λ v and
-    Σ − a²λ v vᵀ, a being `apart`, which have together its moments. What is still lacking comes of the heaviest, again
-    and again.
+    Σ − a²λ v vᵀ, with a = `apart`. Together they have its moments. Further components come from splitting the
+    heaviest, repeatedly.
     """
     weights, means, covariances = model.weights / model.weights.sum(), model.means, model.covariances
     made: list[GaussianMixture] = []
@@ -38,7 +38,7 @@ def split(model: GaussianMixture, components: int, apart: float = APART) -> list
 
 
 def _beside(larger: GaussianMixture, model: GaussianMixture) -> GaussianMixture:
-    """The mixture with another one's background."""
+    """The mixture with the background of another."""
     assert model.background is not None
     weights = larger.weights * (1 - model.background)
     return GaussianMixture(

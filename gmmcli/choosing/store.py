@@ -1,7 +1,7 @@
-"""Finished cells of a grid on disk, so that an interrupted one does not start anew.
+"""Finished cells of a grid on disk, from which an interrupted grid goes on.
 
-A folder with a model file for each cell, named by family, components and a hash of all that the fit depends on, so
-that several grids can be kept in it side by side. One that cannot be read is not used.
+They are model files in one folder. A file is named by family, components and a hash of everything that the fit
+depends on, so that several grids can share the folder. A file that cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IRRELEVANT = ("threads",)  # options that change no result
 
 
 class FolderStore:
-    """A folder that is made when the first cell is kept. key: what the fits depend on beside options and data."""
+    """A folder of cells, made for the first one. key: what the fits depend on besides options and data."""
 
     def __init__(self, folder: str, key: Any):
         self.folder = folder
@@ -34,11 +34,11 @@ class FolderStore:
 
     @property
     def cells(self) -> int:
-        """How many cells of this grid are known to be kept."""
+        """Number of cells of this grid that are known to be in the folder."""
         return len(self._kept)
 
     def get(self, options: FitOptions, data: str) -> Cell | None:
-        """The cell of these options and of data with this fingerprint, where it is kept."""
+        """The cell of these options and of data with this fingerprint, or None."""
         key = self._its_key(options, data)
         path = self._path(options, key)
         try:
@@ -55,7 +55,7 @@ class FolderStore:
         )
 
     def put(self, options: FitOptions, cell: Cell) -> None:
-        """Keeps a cell that did not fail; failing again costs little."""
+        """Saves a cell that did not fail. A failed one costs little to repeat."""
         if cell.model is None:
             return
         make_folder(self.folder)
@@ -66,9 +66,9 @@ class FolderStore:
         self._kept.add(path)
 
     def remove(self) -> str | None:
-        """Removes the cells of this grid, and the folder where nothing else is in it; returns the folder if it stays.
+        """Removes the cells of this grid, and the folder if it is then empty. Returns the folder if it stays.
 
-        What it holds then may be the cells of another grid.
+        It may then hold the cells of another grid.
         """
         for path in self._kept:
             with contextlib.suppress(OSError, GmmError):

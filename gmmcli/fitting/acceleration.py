@@ -1,11 +1,11 @@
 """Acceleration of EM: engines that extrapolate its steps, and so need fewer passes to the same optimum.
 
-Each proposes a step of its own from what its last passes have taught, evaluates it, and keeps it if the
-log-likelihood has not fallen; otherwise it takes the EM step that is already at hand, so that a rejection costs
-one pass. Points are free vectors (see chart), lengths are in the metric of EM (see secants). Two rules keep the
-path on EM's, so that it ends at the optimum where EM would: while an EM step promises more than SETTLED, EM goes
-alone; and no step is longer than `growth` times the one before or the EM step, whichever is longer. As long as a
-step gains more than FAR nothing else is even computed, so that what converges at once takes no longer than by EM.
+An engine proposes a step from the secants of its last passes, evaluates it, and keeps it if the log-likelihood has
+not fallen. Otherwise it takes the EM step, which is known already: a rejection costs one pass. Points are free
+vectors, lengths are in the metric of EM (secants.py). Two rules keep the path near EM's, so that it ends at the
+optimum where EM would. While an EM step promises more than SETTLED, EM goes alone. And no step is longer than
+`growth` times the step before or the EM step, whichever is longer. While a step gains more than FAR, nothing else is
+computed: fits that converge at once take no longer than by EM.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from gmmcli.fitting.stopping import EM_RATE, NOISE, STALLED, hidden_gain, promis
 from gmmcli.passes.sums import SufficientStatistics
 
 SETTLED = 1e-4  # nats per row that an EM step promises; above it, where the path decides the optimum, EM goes alone
-FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not looked at
+FAR = 1e-2  # nats per row that a step gains; above it the promise of the next is not computed
 DEPTH = 10  # steps remembered
-BUDGET = 2**24  # numbers that they and their lags may take, each
-SHALLOWEST = 3  # steps remembered where that is too little
-RECENT = 5  # points back to which slow directions are remembered
+BUDGET = 2**24  # most numbers in the remembered steps, and in their lags
+SHALLOWEST = 3  # least number of remembered steps
+RECENT = 5  # number of points for which slow directions are remembered
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Local:
 
     @property
     def promise(self) -> float:
-        """What an EM step promises to gain, to second order, nats per row."""
+        """Promised gain of an EM step, to second order, nats per row."""
         return inner(self.residual, self.residual) / 2
 
 
 @dataclass(frozen=True)
 class Point:
-    """Parameters that were evaluated, and what the pass says of them.
+    """Parameters that were evaluated, with the results of the pass.
 
-    level: log-likelihood, nats per row; noise: its rounding; image: the parameters after an EM step; local: what
-    only matters near an optimum, None far from one.
+    level: log-likelihood, nats per row. noise: its rounding. image: the parameters after an EM step. local: numbers
+    that matter near an optimum only; None far from one.
     """
 
     parameters: Parameters
@@ -66,13 +66,13 @@ class Point:
 
     @property
     def promise(self) -> float:
-        """What an EM step promises to gain, nats per row; infinite far from an optimum."""
+        """Promised gain of an EM step, nats per row; infinite far from an optimum."""
         return math.inf if self.local is None else self.local.promise
 
 
 @dataclass(frozen=True)
 class AcceleratedState(State):
-    """at: where the next step starts, the model to keep but for rounding; none before the first pass.
+    """at: the point from which the next step starts, the best up to rounding; None before the first pass.
 
     secants: of the last steps; reach: length of the last; by_em: whether it was EM's own; recent: the last
     log-likelihoods; slowness: of the secants at the last points.
@@ -88,7 +88,7 @@ class AcceleratedState(State):
 
 @dataclass(frozen=True)
 class Accelerated(Engine):
-    """What accelerations have in common: all but the step that they propose.
+    """Base of the accelerations, which differ in the step that they propose.
 
     growth: of a step's length over the one before, at most.
     """
@@ -103,7 +103,7 @@ class Accelerated(Engine):
         secants: Secants,
         by_em: bool,
     ) -> Tensor | None:
-        """The step to try as a dual (2, F), or None where EM's is the one to take.
+        """The step to try as a dual (2, F), or None if the EM step is to be taken.
 
         residual: EM's step, as a dual; secants: one at least; by_em: whether the last step was EM's own.
         """
@@ -115,7 +115,7 @@ class Accelerated(Engine):
 
     @final
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
-        """One step: a pass, and another where what was proposed is rejected."""
+        """One step: a pass, and a second one if the proposed step is rejected."""
         assert isinstance(state, AcceleratedState)
         at = state.at
         if at is None:
@@ -134,7 +134,7 @@ class Accelerated(Engine):
         return self._arrived(replace(state, by_em=True), point, None if at.local is None else at.local.residual)
 
     def _limited(self, state: AcceleratedState, at: Local) -> Tensor | None:
-        """What is proposed, no longer than it may be; None where EM goes alone."""
+        """The proposed step, cut to its greatest length; None if EM goes alone."""
         if not (state.secants is not None and len(state.secants) and 0 < at.promise <= SETTLED):
             return None
         step = self.propose(at.residual, state.secants, state.by_em)
@@ -166,7 +166,7 @@ class Accelerated(Engine):
     def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
         """The state at a new point, to which a step (2, F) led from the one before.
 
-        The model to keep is the last that is not lower, but for rounding, than those before it.
+        The model to keep is the last that is not lower, up to rounding, than those before it.
         """
         secants = self._learnt(state, point, step)
         kept = point.level >= max(state.recent, default=-math.inf) - point.noise
@@ -191,7 +191,7 @@ class Accelerated(Engine):
         )
 
     def _learnt(self, state: AcceleratedState, point: Point, step: Tensor | None) -> Secants | None:
-        """The secants with the one from the point before, where there is one of a length."""
+        """The secants, extended by the step from the point before if it is longer than rounding."""
         before = None if state.at is None else state.at.local
         if step is None or before is None or point.local is None:
             return state.secants
@@ -220,17 +220,17 @@ class QuasiNewton(Accelerated):
 
 @dataclass(frozen=True)
 class Anderson(Accelerated):
-    """Anderson acceleration: the step from the combination of past points whose residual is nearest to none.
+    """Anderson acceleration: the step from the combination of past points with the smallest residual.
 
-    That is the one whose gradient is orthogonal to the steps between them (type I): on mixtures it needs fewer
-    passes than the one of least residual. Walker & Ni, "Anderson acceleration for fixed-point iterations", SIAM J.
-    Numer. Anal. 49 (2011); for EM, Henderson & Varadhan, J. Comput. Graph. Stat. 28 (2019).
+    The gradient there is orthogonal to the steps between the points (type I). On mixtures this needs fewer passes
+    than the combination of least norm (type II). Walker & Ni, "Anderson acceleration for fixed-point iterations",
+    SIAM J. Numer. Anal. 49 (2011); for EM, Henderson & Varadhan, J. Comput. Graph. Stat. 28 (2019).
     """
 
     growth: float = 100.0
 
     def propose(self, residual: Tensor, secants: Secants, by_em: bool) -> Tensor | None:
-        """EM's step from the best combination of the last points."""
+        """The EM step from the best combination of the last points."""
         length = (secants.lags[:, 0] * secants.lags[:, 1]).sum(1).sqrt()[:, None, None]
         steps, lags = secants.steps / length, secants.lags / length
         system = steps[:, 0] @ lags[:, 1].mT

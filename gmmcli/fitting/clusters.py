@@ -46,7 +46,7 @@ def masses_and_means(points: Tensor, weights: Tensor, centres: Tensor) -> tuple[
 
 
 def lloyd(points: Tensor, weights: Tensor, centres: Tensor, steps: int) -> Tensor:
-    """Centres (K, D) after so many steps of k-means, fewer where it has converged."""
+    """Centres (K, D) after `steps` steps of k-means, fewer if it has converged."""
     for _ in range(steps):
         _, moved = masses_and_means(points, weights, centres)
         if torch.equal(moved, centres):
@@ -58,7 +58,7 @@ def lloyd(points: Tensor, weights: Tensor, centres: Tensor, steps: int) -> Tenso
 def ward(means: Tensor, masses: Tensor, count: int) -> Tensor:
     """Centres (count, D) after merging, again and again, the two clusters whose merging adds least to the scatter.
 
-    Of masses m and n at a distance d it adds m n / (m + n) · d². Ward, "Hierarchical grouping to optimize an
+    Merging masses m and n at a distance d adds m n / (m + n) · d². Ward, "Hierarchical grouping to optimize an
     objective function", J. Am. Stat. Assoc. 58 (1963). means: (C, D), masses: (C,) positive.
     """
     means, masses = means.clone(), masses.clone()
@@ -75,7 +75,7 @@ def ward(means: Tensor, masses: Tensor, count: int) -> Tensor:
 
 
 def _costs(means: Tensor, masses: Tensor, i: int, alive: Tensor) -> Tensor:
-    """What merging cluster i with each other would add, infinite for itself and for those that are gone."""
+    """Increase of the scatter by merging cluster i with each other; infinite for itself and for merged ones."""
     costs = (means - means[i]).square().sum(1) * masses * (masses[i] / (masses + masses[i]))
     costs[~alive] = math.inf
     costs[i] = math.inf

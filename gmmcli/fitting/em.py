@@ -1,7 +1,7 @@
 """Expectation-maximisation: responsibilities in log space, then the closed-form maximiser.
 
 Dempster, Laird & Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39 (1977). The
-log-likelihood never falls but for rounding; a floor that binds keeps that, being part of the maximisation.
+log-likelihood never falls, up to rounding. A floor that binds keeps that, since it is part of the maximisation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from gmmcli.passes.sums import SufficientStatistics
 
 @dataclass(frozen=True)
 class EMState(State):
-    """upcoming: the parameters of the next pass; recent: the last four log-likelihoods; noise: of the last.
+    """State of EM. upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: of the
+    last.
 
     quiet: steps in a row that together gained no more than rounding over `level`.
     """
@@ -43,7 +44,7 @@ class EM(Engine):
         return EMState(parameters, upcoming=parameters)
 
     def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
-        """Evaluates the upcoming parameters, one pass, and finds those after them."""
+        """Evaluates the upcoming parameters in one pass, and finds the next ones."""
         assert isinstance(state, EMState)
         here = state.upcoming
         assert here is not None

@@ -1,8 +1,8 @@
-"""The contract of an engine, the thing that moves a mixture's parameters, and what it asks of the loop.
+"""The contract of an engine, which moves a mixture's parameters, and its requests to the loop.
 
-An engine's step is a generator: it yields a Request for every evaluation that it needs, one pass each, and is
-sent the statistics. So several fits can be stepped side by side and share each reading of the data, while an
-engine reads as if it were alone.
+A step of an engine is a generator. It yields a Request for every evaluation that it needs, one pass each, and is sent
+the statistics. So several fits can be stepped side by side and share each reading of the data, while an engine is
+written as if it were alone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Request:
 
 @dataclass(frozen=True)
 class State:
-    """Where an engine stands after a step. Engines extend it with what they need to go on.
+    """State of an engine after a step. Engines extend it with what they need to go on.
 
-    parameters: of the model to keep if the fit ended here; log_likelihood: theirs, in nats per row, in the
-    coordinates of the fit, with log prior / N where there is a prior; remaining: estimated gain still to come, nats
-    per row; exhausted: whether further steps would be lost in the rounding of the pass; stop: set by the engine when
-    it cannot go on.
+    parameters: of the model to keep if the fit ended here. log_likelihood: of these parameters, nats per row, in the
+    coordinates of the fit, with log prior / N if there is a prior. remaining: estimated gain still to come, nats per
+    row. exhausted: whether further steps would be lost in the rounding of the pass. stop: set by the engine when it
+    cannot go on.
     """
 
     parameters: Parameters
@@ -49,7 +49,7 @@ class State:
     stop: StopReason | None = None
 
     def ended(self, reason: StopReason) -> State:
-        """The same state, stopped for this reason."""
+        """The state with this stop reason."""
         return replace(self, stop=reason)
 
 
@@ -57,7 +57,7 @@ Step = Generator[Request, SufficientStatistics, State]
 
 
 class Engine(ABC):
-    """Moves parameters uphill. Immutable: all that changes is in the state."""
+    """Moves parameters uphill. It is immutable: everything that changes is in the state."""
 
     @abstractmethod
     def start(self, parameters: Parameters) -> State:
@@ -65,4 +65,4 @@ class Engine(ABC):
 
     @abstractmethod
     def step(self, state: State) -> Step:
-        """One step: yields requests, is sent their statistics, returns the new state."""
+        """Yields requests, is sent their statistics, and returns the state after one step."""

@@ -24,7 +24,7 @@ LINE_SEARCH_PASSES = 25
 
 
 def remaining_by_em(objective: Objective, statistics: SufficientStatistics, p: Parameters) -> float:
-    """What may remain to be gained, nats per row, by what an EM step from here promises."""
+    """Estimate of the remaining gain, nats per row, from the promised gain of an EM step from here."""
     return objective.promised_by_em(statistics, p, objective.maximise(statistics, p))
 
 
@@ -89,7 +89,7 @@ class Adam(Engine):
                 weight += statistics.weight
             here = _detached(family.constrain(descent.free))
             mean, remaining = total / weight, float("inf")
-            if epoch >= self.epochs:  # what batches say is of no one model: look once at all rows
+            if epoch >= self.epochs:  # batches tell of no single model: evaluate all rows once
                 statistics = yield Request(here)
                 mean = self.objective.value(statistics, here)
                 remaining = remaining_by_em(self.objective, statistics, here)
@@ -220,7 +220,7 @@ def _lbfgs(family: Family, free: Unconstrained) -> torch.optim.Optimizer:
 
 
 def _own(known: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy, since torch's optimisers change in place what they are given."""
+    """A copy: torch's optimisers change in place what they are given."""
     return copy.deepcopy({**known})
 
 

@@ -37,7 +37,7 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class Reset:
-    """What was done about a collapsed component. passes: of the run until then; reason: a phrase that names it."""
+    """Record of a collapsed component. passes: of the run until then. reason: a phrase that names the component."""
 
     passes: int
     component: int

@@ -1,4 +1,4 @@
-"""What a fit would hold in memory and read, without reading: `memory_plan`."""
+"""Plan of a fit's memory and readings, made without reading the data: `memory_plan`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from gmmcli.passes.prepared import fits, largest_sample
 
 @dataclass(frozen=True)
 class Plan:
-    """rows: of all processes; features: of a row that is laid out; bytes: that this process's rows take; budget: that
-    they may take; in_memory: whether they are kept; readings: of the data before the first pass over all rows."""
+    """Memory and readings of a fit.
+
+    rows: of all processes. features: of a row that is laid out. bytes: of this process's rows. budget: bytes that
+    they may take. in_memory: whether they are held. readings: of the data before the first pass over all rows.
+    """
 
     rows: int
     features: int
@@ -27,7 +30,7 @@ class Plan:
     readings: int = SURVEY + LAYING_OUT
 
     def samples(self, options: FitOptions) -> Sequence[int]:
-        """Rows of the samples on which starts are compared first."""
+        """Sizes of the samples on which starts are compared first."""
         return [] if options.init == "given" else sample_sizes(self.rows, largest_sample(self.features))
 
 

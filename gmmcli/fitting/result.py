@@ -1,4 +1,4 @@
-"""What a fit returns: the model, how it came to be, and the criteria by which it is judged."""
+"""Result of a fit: the model, its history, and the criteria by which it is judged."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gmmcli.passes.survey import Survey
 
 @dataclass(frozen=True)
 class RestartResult:
-    """How one restart ended.
+    """End of one restart.
 
-    log_likelihood: nats in total, in data units; NaN when it failed or was left behind on a sample. passes: over all
-    rows, or as many rows. resets: of components that had collapsed.
+    log_likelihood: nats in total, in data units; NaN if it failed or was left behind on a sample. passes: over all
+    rows; passes over samples count by their share. resets: of collapsed components.
     """
 
     restart: int
@@ -39,14 +39,14 @@ class RestartResult:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and how it came to be.
+    """A fitted model and its history.
 
-    model: in data units, heaviest component first. history: of the restart that was kept, a record a pass.
-    log_likelihood: nats in total, Σ w log p(x); entropy: Σ w entropy of the responsibilities, nats. rows: number of
-    rows of positive weight; weight: N, their total weight, which BIC and ICL use. remaining: estimated nats per
-    row still to gain. flaw: why the kept fit is not to be trusted, or None. passes: over all rows, by all restarts
-    together with the survey's. scores: how log p(x) is distributed over the rows; certainty: how sure it is of which
-    component they belong to. order: of each of the model's components the number that it had in the start.
+    model: in data units, heaviest component first. history: of the kept restart, one record a step. log_likelihood:
+    nats in total, Σ w log p(x). entropy: Σ w entropy of the responsibilities, nats. rows: number of usable rows.
+    weight: N, their total weight, which BIC and ICL use. remaining: estimated remaining gain, nats per row. flaw: the
+    reason not to trust the fit, or None. passes: over all rows, by all restarts and the survey. scores: distribution
+    of log p(x) over the rows. certainty: of the assignment of rows to components. order: number in the start of each
+    of the model's components. word: words an option in texts.
     """
 
     model: GaussianMixture
@@ -114,10 +114,10 @@ class FitResult:
 
 
 def describe(result: FitResult, **more: Any) -> dict[str, Any]:
-    """The metadata of a fitted model. `more` adds what only the caller knows: the files, the command's options.
+    """The metadata of a fitted model, as JSON values. `more` adds members that only the caller knows.
 
-    Log-likelihoods, bic, aic, icl are totals in nats, entropy is that of the assignments, per row; history is of the
-    kept restart, in nats per row; component numbers count from 0, heaviest first.
+    Log-likelihoods, bic, aic and icl are totals in nats. Entropy is per row. The history is of the kept restart, in
+    nats per row. Components count from 0, heaviest first.
     """
     summary = result.survey
     return {

@@ -83,7 +83,7 @@ class Progress:
             self.heat = replace(self.heat, runs=[self.runs[restart] for restart in self.contenders])
 
     def copy(self) -> Progress:
-        """A copy that does not change any more. Of a run only the lists are ever changed in place."""
+        """A copy that never changes: only the lists of a run are changed in place."""
         runs = [
             replace(run, history=[*run.history], resets=[*run.resets], answers=[*run.answers]) for run in self.runs
         ]
@@ -91,7 +91,7 @@ class Progress:
 
 
 class Keeper:
-    """Where the progress of a search is saved; this one saves nothing."""
+    """Storage for the progress of a search; this one saves nothing."""
 
     def saved(self, data: str) -> Progress | None:
         """The progress that an earlier attempt saved. data: fingerprint of the rows."""

@@ -1,4 +1,4 @@
-"""What past steps say of the log-likelihood's curvature, in the geometry of EM.
+"""Curvature of the log-likelihood from past steps, in the geometry of EM.
 
 With g the gradient of the mean log-likelihood, z = G(θ) − θ the step of the EM map G and M the information of the
 complete data, z ≈ M⁻¹ g: EM is steepest ascent in the metric M. Over a step s, y = −Δg ≈ H s with H the negative

@@ -1,7 +1,7 @@
 """Starting mixtures. Every draw depends on the seed and the rows' global numbers only.
 
-All starts are made from a sample of the rows, the SAMPLE_ROWS with the smallest hashes of their numbers (every
-row where there are no more than that), in the coordinates of the fit.
+All starts are made from a sample of the rows in the coordinates of the fit: the SAMPLE_ROWS rows with the smallest
+hashes of their numbers, or all rows if there are no more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Sample:
         return self.weights / self.weights.sum()
 
     def part(self, seed: int, size: int) -> Sample:
-        """About so many of the rows, chosen by a hash of their numbers, and all that stand for different rows."""
+        """About `size` rows, chosen by a hash of their numbers, and all distinct rows of the survey."""
         if len(self.rows) <= size:
             return self
         keep = (row_uniforms(seed, "part", self.rows) < size / len(self.rows)) | (self.rows < 0)
@@ -56,8 +56,8 @@ class Sample:
 def draw_sample(data: PreparedData, seed: int) -> Task[Sample]:
     """Up to SAMPLE_ROWS rows, chosen by a hash of their numbers, in the order of the data.
 
-    Where that is not all, the survey's different rows are added, of the mean weight and with numbers from −1
-    downwards: among many copies of few rows a sample may hold fewer different ones than there are components.
+    If that is not all rows, the survey's distinct rows are added, with the mean weight and numbers from −1 downwards:
+    among many copies of few rows a sample may have fewer distinct ones than there are components.
     """
     rows = yield from data.chosen(seed, min(1.0, 2 * SAMPLE_ROWS / data.summary.rows))
     hashes = row_uniforms(seed, "sample", rows.rows.cpu())
@@ -84,7 +84,7 @@ def from_responsibilities(
 ) -> Parameters:
     """The M-step on the sample, each scatter mixed with the pooled one as if D + 1 more rows had it.
 
-    Without that a cluster of few rows would start at the floor, where a likelihood without bound may keep it.
+    Otherwise a cluster of few rows would start at the floor, where the unbounded likelihood may keep it.
     scale: the given scale of a family that does not learn it.
     """
     weighted = r * sample.weights[:, None]
@@ -132,8 +132,8 @@ def ward(
 ) -> Parameters:
     """Many small clusters by k-means++, merged by Ward's criterion, a few Lloyd steps, and the clusters' moments.
 
-    Where clusters lie apart, k-means++ rarely seeds each of 16 of them once, and neither k-means nor EM moves a
-    centre from one to another; merging small ones finds them nearly always.
+    If clusters lie apart, k-means++ rarely seeds each of 16 of them once, and neither k-means nor EM moves a centre
+    from one to another. Merging small clusters finds them nearly always.
     """
     wanted = min(SMALL_CLUSTERS * components, max(MOST_CLUSTERS, 2 * components))
     rows = sample.part(seed, max(WARD_ROWS, ROWS_A_CLUSTER * wanted))
@@ -193,5 +193,5 @@ STARTS: dict[str, Start] = {
 
 
 def start_named(init: str, restart: int) -> Start:
-    """The start of a restart; `auto` takes Ward's and k-means++ by turns, for neither is the better everywhere."""
+    """The start of a restart. `auto` alternates Ward's and k-means++, since neither is the better everywhere."""
     return STARTS[("ward", "kmeans++")[restart % 2] if init == "auto" else init]

@@ -1,9 +1,9 @@
-"""A block of rows, the unit in which data is read, worked and summed, and the cutting of tables into blocks.
+"""Blocks of rows, the unit in which data is read and summed, and the cutting of tables into blocks.
 
-`Share` is the part of the data that one of several processes reads.
+- `Block`, `TableBlocks`. `Share`: the part of the data that one of several processes reads.
 
-Blocks are fixed by the data alone (file, row group, row number), never by who reads them, so that a sum over
-blocks can be the same bits for any number of threads and processes.
+Blocks are fixed by the data alone (file, row group, row number), never by who reads them. So a sum over blocks can
+have the same bits for any number of threads and processes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 BLOCK_ROWS = 1 << 16  # rows of a full block
-BLOCK_NUMBERS = 1 << 23  # that it has at most, 64 MiB of float64, and so fewer rows of more than 128 columns
-LEAST_ROWS = 1 << 10  # that it has all the same
+BLOCK_NUMBERS = 1 << 23  # most numbers of a block, 64 MiB of float64: with more than 128 columns it has fewer rows
+LEAST_ROWS = 1 << 10  # least rows of a full block, however many columns
 
 
 def rows_of_block(columns: int, most: int = BLOCK_ROWS) -> int:
-    """Rows of a full block of data of so many columns: a power of 2 where it is fewer than `most`."""
+    """Rows of a full block with so many columns: `most`, or a smaller power of 2."""
     return min(most, max(LEAST_ROWS, 1 << (BLOCK_NUMBERS // max(1, columns)).bit_length() >> 1))
 
 
@@ -28,12 +28,10 @@ def rows_of_block(columns: int, most: int = BLOCK_ROWS) -> int:
 class Block:
     """Consecutive rows of the data.
 
-    index: number of the block, from 0, in the order of the data.
-    first_row: global row number of the first row; row numbers of different blocks never coincide.
-    cells: (B, D) in original units, float64, or float32 where a file has them so; NaN where a cell is not observed.
-    Of a file a view of (D, B).
-    weights: (B,) float64 row weights, or None when every row weighs 1.
-    observed: (B, D) bool, or None when every cell is observed.
+    index: number of the block, from 0, in the order of the data. first_row: global row number of the first row; row
+    numbers of different blocks never coincide. cells: (B, D) in original units, float64, or float32 if the file has
+    them so; NaN if a cell is missing; a file's cells are a view of (D, B). weights: (B,) float64 row weights, or None
+    if every row weighs 1. observed: (B, D) bool, or None if every cell is observed.
     """
 
     index: int
@@ -47,12 +45,12 @@ class Block:
 
     @property
     def x(self) -> Tensor:
-        """(B, D) float64, the cells: themselves, where they are such."""
+        """The cells (B, D) in float64, without a copy if they are float64."""
         return self.cells.double()
 
     @property
     def rows(self) -> Tensor:
-        """(B,) int64 global row numbers."""
+        """Global row numbers, (B,) int64."""
         return torch.arange(self.first_row, self.first_row + len(self))
 
     def laid_out(self) -> Block:
@@ -69,7 +67,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several processes reads: the `part`-th, from 0, of `parts` runs of the data's pieces."""
+    """Share of one of several processes: the `part`-th, from 0, of `parts` runs of the data's pieces."""
 
     part: int = 0
     parts: int = 1
@@ -80,14 +78,14 @@ class Share:
 
     @property
     def is_all(self) -> bool:
-        """Whether it is all of the data, whose want of rows is then known to be an error."""
+        """Whether it is all of the data. Only then are missing rows known to be an error."""
         return self.parts == 1
 
     def among(self, sizes: Sequence[int]) -> range:
-        """The places of this part's pieces among all, whose sizes these are; it may be empty.
+        """Indices of this part's pieces among all, given the sizes of all; the range may be empty.
 
-        A piece is where its middle falls when all of them, one behind the other, are cut into parts of one length: so
-        each is in exactly one part, and no part is larger than its length by more than one piece.
+        All pieces, end to end, are cut into parts of one length. A piece is in the part in which its middle lies. So
+        each is in exactly one part, and no part exceeds its length by more than one piece.
         """
         sizes = sizes if any(sizes) else [1] * len(sizes)
         total, before, first, last = 2 * sum(sizes), 0, 0, 0
@@ -99,27 +97,28 @@ class Share:
         return range(first, last)
 
     def of(self, files: Sequence[Sequence[int]]) -> list[tuple[int, range]]:
-        """This part's pieces of each file that has any, by the sizes of every file's pieces: (file, places in it)."""
+        """This part's pieces as (file, indices of its pieces), given the sizes of every file's pieces."""
         chosen = self.among([size for sizes in files for size in sizes])
         runs, before = [], 0
         for file, sizes in enumerate(files):
-            places = range(max(chosen.start - before, 0), min(chosen.stop - before, len(sizes)))
-            if places:
-                runs.append((file, places))
+            pieces = range(max(chosen.start - before, 0), min(chosen.stop - before, len(sizes)))
+            if pieces:
+                runs.append((file, pieces))
             before += len(sizes)
         return runs
 
 
 @dataclass(frozen=True)
 class TableBlocks:
-    """The blocks of a table in memory; can be iterated again and again.
+    """The blocks of a table in memory. They can be iterated any number of times.
 
-    x: (N, D) rows, weights: (N,) row weights or None; incomplete: whether a NaN is a cell that is not observed.
+    x: (N, D) rows. weights: (N,) row weights or None. block_rows: rows of a block; 0 is the number that a file would
+    have. incomplete: whether a NaN is a missing cell.
     """
 
     x: Tensor  # (N, D)
     weights: Tensor | None = None  # (N,)
-    block_rows: int = 0  # 0: as a file of these columns has it
+    block_rows: int = 0
     incomplete: bool = False
 
     def __len__(self) -> int:

@@ -53,7 +53,7 @@ def fit_coordinates(summary: Survey, family: Family, names: Sequence[str], *, st
 
 
 def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
-    """z-scores with divisor N. Raises RowsError where a column is constant."""
+    """Z-scores with divisor N. Raises RowsError where a column is constant."""
     _refuse_empty(summary, names)
     _refuse_constant(summary, names)
     return Affine(summary.mean, summary.variances.sqrt())
@@ -62,10 +62,10 @@ def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
 def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affine:
     """The map from the coordinates of the fit to those of the data.
 
-    Per column and then by the Cholesky factor of the correlations for full covariances (per column only where
-    the factor is rank-deficient, and where cells are missing, which it would smear over columns), per column for
-    diagonal ones, by one number for isotropic ones. Raises RowsError where a column has no cell or is constant (for
-    isotropic families, where all are).
+    Full covariances are scaled per column and then by the Cholesky factor of the correlations; only per column if the
+    factor is rank-deficient, or if cells are missing, which it would smear over columns. Diagonal covariances are
+    scaled per column, isotropic ones by one number. Raises RowsError where a column has no cell or is constant; for
+    isotropic families, where all are.
     """
     _refuse_empty(summary, names)
     if family.coordinates == "scalar":

@@ -1,12 +1,12 @@
-"""Many processes: those that torchrun starts, as the Group of one fit. A process that it did not start is alone.
+"""The processes that torchrun starts, as the Group of one fit. A process that it did not start is alone.
 
-- `place`: which of how many processes this is, by the environment; imports no torch.
+- `place`: rank and number of processes, from the environment. It imports no torch.
 - `together`: the group, for as long as its context lasts.
 
-Sums go over gloo on the CPU and NCCL on CUDA. An error of one process ends all: it says so in the store that the
-processes share, and leaves; the others find the connection closed, look who has spoken, and leave without a word.
-torchrun may then start all of them again, which helps where a process was killed, not where the data is wrong: such
-an error is remembered by torchrun's store, and told again at once.
+Sums go over gloo on the CPU and NCCL on CUDA. An error of one process ends all. The process reports it in the store
+that all share, and exits. The others find the connection closed, see who reported, and exit silently. torchrun may
+then start all of them again. That helps if a process was killed, but not if the data is wrong: such an error is kept
+in torchrun's store and raised again at once.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from gmmcli.passes.group import Group
 
-TIMEOUT = 600.0  # seconds that a process waits for the others, which are behind it by less than a pass
-LAST_WORDS = 3.0  # seconds that an error of another process may take to be known
+TIMEOUT = 600.0  # seconds that a process waits for the others; they are behind it by less than a pass
+LAST_WORDS = 3.0  # seconds until the report of another process must have arrived
 LASTING = (2, 3, 4, 5)  # exit codes of errors that another attempt would meet again
 
 
@@ -38,8 +38,11 @@ class ProcessLostError(GmmError):
 
 @dataclass(frozen=True)
 class Place:
-    """rank: of this process among `size`; local_rank: among the `local_size` of this host; attempt: 0, or how many
-    times torchrun has started all processes again."""
+    """Position of this process among all.
+
+    rank: among `size` processes. local_rank: among the `local_size` processes of this host. attempt: number of times
+    that torchrun has started all processes again.
+    """
 
     rank: int = 0
     size: int = 1
@@ -54,7 +57,7 @@ class Place:
 
 
 def place() -> Place:
-    """What the environment says, as torchrun sets it."""
+    """Rank and number of processes, from the variables that torchrun sets."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return Place()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
@@ -63,7 +66,7 @@ def place() -> Place:
 
 
 def own_device(name: str) -> str:
-    """The device that this process is to use where its host has several processes and CUDA devices."""
+    """The device of this process on a host with several processes and CUDA devices."""
     here = place()
     if here.local_size == 1 or name not in ("auto", "cuda"):
         return name
@@ -75,11 +78,11 @@ def own_device(name: str) -> str:
 
 @contextmanager
 def together() -> Iterator[Group]:
-    """The processes that torchrun has started; this one alone where it has not.
+    """The processes that torchrun has started, or this process alone.
 
-    An error that leaves the context is that of all processes: it is raised by the one that it befell, or by the first
-    of them, and ends the others by SystemExit. Raises ProcessLostError where another process ended without a word, or
-    has not answered for GMM_TIMEOUT seconds, by default TIMEOUT.
+    An error that leaves the context ends all processes. The first process that it reaches raises it, the others raise
+    SystemExit. Raises ProcessLostError if another process ended without a report, or has not answered for GMM_TIMEOUT
+    seconds, by default TIMEOUT.
     """
     from gmmcli.passes.group import ALONE
 
@@ -121,7 +124,7 @@ def _timeout() -> float:
 
 @dataclass(frozen=True)
 class _Words:
-    """What processes say of an error, in stores of torch: of this attempt, and of all attempts."""
+    """Reports of errors in torch's stores: one for this attempt, and one for all attempts."""
 
     attempt: Any
     run: Any
@@ -139,7 +142,7 @@ class _Words:
         raise lasting
 
     def tell(self, error: BaseException) -> bool:
-        """Whether it is for this process to tell the user: the first to whom something happened."""
+        """Whether this process reports the error to the user: only the first one does."""
         try:
             if isinstance(error, ProcessLostError):
                 end = time.monotonic() + LAST_WORDS
@@ -195,7 +198,7 @@ def _ranks(here: Place) -> Group:
 
 
 def _heard(exchange: Callable[[], object]) -> None:
-    """Has processes exchange something; raises ProcessLostError where one does not take part."""
+    """Runs an exchange between processes. Raises ProcessLostError if one does not take part."""
     try:
         exchange()
     except RuntimeError as error:

@@ -1,9 +1,8 @@
 """`Group`: the processes that hold the rows of one fit between them. A single process is the trivial case.
 
-Every process does the same with parameters, K × P numbers, and its own with rows. What it says of its rows goes
-through the group; what comes back is the same on all of them, bit for bit, however the rows are divided: integers
-are added, a greatest is exact, and rows are put together in the order of the processes, which is that of the data.
-Imports no torch.
+All processes do the same work on parameters, K × P numbers. Each does its own work on rows, and exchanges results
+through the group. All get the same bits back, however the rows are divided: integers are added, a maximum is exact,
+and rows are joined in the order of the processes, which is the order of the data. It imports no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Group:
-    """A process alone. What is called on one process is called on all, in the same order."""
+    """A process alone. Every method is called on all processes, in the same order."""
 
     rank: int = 0
     size: int = 1

@@ -130,7 +130,7 @@ class Layout:
         return LateBlock(block, self)
 
     def unit(self, block: Block) -> Unit:
-        """The same rows for a kernel: on a CPU the kernel lays them out, elsewhere they are laid out here."""
+        """The rows to lay out, for a kernel. On a CPU the kernel lays them out; elsewhere they are laid out here."""
         if self.device.type == "cpu":
             return self._counted(block)[0]
         rows = self(block)

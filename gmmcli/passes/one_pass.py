@@ -166,7 +166,7 @@ class PassFold:
 
 
 def _loop(data: PreparedData, kernel: Kernel) -> Loop:
-    """The loop over chunks, compiled where that pays: a device's operations do not wait for the interpreter."""
+    """The loop over chunks, compiled if that pays. A device's operations do not wait for the interpreter."""
     loop = loop_of(kernel.chunk_sums)
     large = data.summary.rows * kernel.statistics_size >= COMPILED_PRODUCTS
     return compiled(loop) if large and kernel.device.type == "cpu" else loop
@@ -200,7 +200,7 @@ def _planned(
 
 
 def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: bool) -> list[_Stack]:
-    """The jobs in stacks of one kernel each."""
+    """The jobs in stacks, one for each kernel."""
     store = torch.device("cpu") if data.device.type == "mps" else data.device  # Metal has no float64
     by_route: dict[tuple[int, bool, Route], list[_Job]] = {}
     for job in jobs:
@@ -225,13 +225,13 @@ def _stacked(data: PreparedData, family: Family, jobs: Sequence[_Job], entropy: 
 
 
 def _background(data: PreparedData, mixtures: Sequence[Parameters]) -> Tensor | None:
-    """The log densities, weights included, of the mixtures' backgrounds, (M,), or None where they have none."""
+    """Log weights plus log densities of the mixtures' backgrounds, (M,), or None if they have none."""
     weights = [p.background for p in mixtures if p.background is not None]
     return torch.stack(weights).clamp_min(SMALLEST_WEIGHT).log() - data.log_box if weights else None
 
 
 def _unit_rows(data: PreparedData, sums: int) -> int:
-    """Rows of a unit, a power of 2; everything on a device that is one worker."""
+    """Rows of a unit, a power of 2. On a device, which is one worker, all rows are one unit."""
     if data.device.type != "cpu":
         return data.summary.rows
     most = min(UNIT_PRODUCTS // sums, data.summary.rows // LEAST_UNITS)
@@ -241,7 +241,7 @@ def _unit_rows(data: PreparedData, sums: int) -> int:
 def _answers(
     family: Family, stack: _Stack, values: Tensor, total_quads: Tensor | None
 ) -> Iterator[tuple[int, SufficientStatistics | NumericalError]]:
-    """The place and the statistics of each mixture of a stack, from the kernel's sums."""
+    """Index and statistics of each mixture of a stack, from the kernel's sums."""
     kernel, values = stack.kernel, values.view(len(stack.jobs), -1)
     scalars = values[:, kernel.statistics_size : kernel.statistics_size + kernel.scalars].tolist()
     for job, moments, numbers in zip(stack.jobs, kernel.moments(values), scalars, strict=True):
@@ -292,7 +292,7 @@ def _statistics(
 
 
 def _rounding_of_sums(kernel: Kernel) -> float:
-    """Relative rounding of a mean log-likelihood once there are logits, as `rounding` of the choice has it.
+    """Relative rounding of a mean log-likelihood, given the logits.
 
     K exponentials are added, the logarithm and the greatest logit, and then, pairwise, the rows of a chunk.
     """

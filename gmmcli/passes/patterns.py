@@ -10,7 +10,7 @@ from torch import Tensor
 def patterns(
     missing: Tensor,  # (B, D) bool
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Places of the rows that lack the same columns, the columns that they have, and those that they lack."""
+    """Indices of the rows that lack the same columns, with the observed and the missing columns."""
     masks, own = missing.unique(dim=0, return_inverse=True)
     order = own.argsort(stable=True)
     for mask, places in zip(masks, order.split(own.bincount(minlength=len(masks)).tolist()), strict=True):

@@ -217,7 +217,7 @@ def prepare(
         found, held = yield from read_all([radius, data.reading(lambda: Collected(lambda rows: rows))])
         data.blocks, data.layout = held, None
         if device.type != "cpu" and held:
-            data.blocks = [joined(held)]  # few large launches in place of many small ones
+            data.blocks = [joined(held)]  # few large launches instead of many small ones
     data.radius = found * (1 + 1e-6)
     return data
 

@@ -26,7 +26,7 @@ LOW_BITS = 40  # the low limb divides that unit; leaves room to add 2^22 blocks
 
 @dataclass(frozen=True)
 class SufficientStatistics:
-    """What one pass over the data says of one mixture. Float64; N is the total row weight.
+    """Sufficient statistics of one mixture from one pass over the data. Float64; N is the total row weight.
 
     counts: (K,) Σ_n w_n r_nk.
     sums: (K, D) Σ_n w_n r_nk x_n.
@@ -105,7 +105,7 @@ class FixedPoint:
         return FixedPoint(high, low, self.factor, faults)
 
     def to(self, device: torch.device | str) -> FixedPoint:
-        """The same sums on another device."""
+        """The sums on another device."""
         return FixedPoint(*(t.to(device) for t in (self.high, self.low, self.factor, self.faults)))
 
     def values(self) -> Tensor:
@@ -154,11 +154,11 @@ def _add_limbs(
 ) -> None:
     """Adds values × factor to the limbs, all (M,); the last three tensors hold what lies between."""
     torch.mul(values, factor, out=scaled)
-    look = values.device.type != "cpu"  # on a GPU to look first would make the host wait
-    if not look:
+    clamp = values.device.type != "cpu"  # on a GPU a check would make the host wait
+    if not clamp:
         least, most = torch.aminmax(scaled)
-        look = not (float(least) >= -limit and float(most) <= limit)
-    if look:
+        clamp = not (float(least) >= -limit and float(most) <= limit)
+    if clamp:
         fault = ~(scaled.abs() <= limit)
         scaled.masked_fill_(fault, 0)
         faults.add_(fault)

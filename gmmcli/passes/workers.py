@@ -1,7 +1,7 @@
-"""Work over blocks: each block by one worker with one intra-op thread, workers side by side, results merged.
+"""Workers over blocks: each block is worked by one worker with one intra-op thread, and workers run side by side.
 
-torch releases the interpreter lock inside its kernels, so Python threads run them in parallel; one intra-op
-thread a worker keeps the bits of a block the same whatever their number.
+torch releases the interpreter lock inside its kernels, so that Python threads run them in parallel. With one intra-op
+thread a worker, the bits of a block do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ W = TypeVar("W", bound=Callable[[Any], None])
 
 
 def default_threads() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def single_intra_op_thread() -> Iterator[None]:
-    """Runs torch's kernels on one thread inside, and restores the caller's setting."""
+    """Context in which torch's kernels run on one thread. The caller's setting is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -40,7 +40,7 @@ def single_intra_op_thread() -> Iterator[None]:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Workers that outlive the pass: a pass over a small table takes less time than starting a thread."""
+    """Threads that outlive a pass: a pass over a small table takes less time than starting a thread."""
     return ThreadPoolExecutor(threads, thread_name_prefix="gmm")
 
 
@@ -65,8 +65,8 @@ def map_blocks(function: Callable[[T], R], blocks: Iterable[T], threads: int) ->
 def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> list[W]:
     """Gives every block to one of up to `threads` workers, each made by `new`, and returns them all.
 
-    A worker keeps what it sums; which blocks it is given depends on timing, so its sums must not depend on who
-    adds. The calling thread is one of the workers. Raises the first error of any of them.
+    Timing decides which blocks a worker is given, so that results must not depend on it. The calling thread is one of
+    the workers. Raises the first error of any worker.
     """
     if threads <= 1 or (isinstance(blocks, Sized) and len(blocks) <= 1):
         worker = new()
@@ -85,7 +85,7 @@ def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> li
                     break
                 worker(block)
         except BaseException:
-            stop.set()  # the others leave their next block alone
+            stop.set()  # the other workers take no further block
             raise
         return worker
 
