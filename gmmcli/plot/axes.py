@@ -29,6 +29,7 @@ ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
 SPILL = 0.03  # of a short axis, by which the label of a tick may leave it
 INSET = 0.06  # of a short axis, without ticks at either end: their labels would meet those of the next panel
+SAFE = 0.93  # of a line is filled: its letters may be wider than the text's on average
 LONGEST = 210.0  # points of a line of a name
 LABEL_GAP = 15.0  # points between panels and their names, besides the widest label of a tick
 RIGHT = 7.0  # points between a caption and the edge of the paper
@@ -93,10 +94,11 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
                 if short:
                     clear = np.minimum(at, length - at) >= max(size / 2 - SPILL * length, INSET * length)
                     ticks, at = ticks[clear], at[clear]
-                if (np.diff(at) >= size + APART).all():
-                    found.append(ticks)
-                    if len(ticks) > 1:
-                        break
+                for step in (1, 2):
+                    if (np.diff(at[::step]) >= size + APART).all():
+                        found.append(ticks[::step])
+                        if len(found[-1]) > 1:
+                            return found[-1]
             return max(found, key=len)
 
     return RoundTicks(steps=ROUND, integer=whole, min_n_ticks=1)
@@ -135,7 +137,7 @@ def named(axis: XAxis | YAxis, name: str) -> str:
 
 def _letters(text: str, size: float, room: float) -> int:
     """Number of letters of the text's mean width that fit into so many points."""
-    return max(int(room * len(text) / max(width_of(text, size), 1.0)), 2)
+    return max(int(SAFE * room * len(text) / max(width_of(text, size), 1.0)), 2)
 
 
 def fold(name: str, letters: int) -> list[str]:
@@ -169,9 +171,9 @@ def lay_out(ax: Axes, words: str, names: Names, least: Span = LEAST) -> None:
         if left_out is not None:
             left_out.set_visible(False)
         for _ in range(2):
-            room = (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT
-            write_words(ax, words, names, room)
+            write_words(ax, words, names, (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT)
             settle(figure)
+        write_words(ax, words, names, (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT)
         fits = legend is None or not legend.get_visible() or legend.get_window_extent().x1 <= figure.bbox.x1 + 1
         if fits and (ax.get_window_extent().size >= np.array(least) * figure.dpi).all():
             return

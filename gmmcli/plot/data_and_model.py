@@ -115,12 +115,14 @@ def draw_figure(
         if position is not None:
             figure.set_layout_engine("none")
             ax.set_position(position)
+        words = shown.caption if title is None else title
+        write_words(ax, words, names)
         settle(figure)
         beside = _draw_legend(ax, shown)
         figure.set_figwidth(size[0] or wide + beside)
         panels = LEAST_PANEL * shown.dims
         least = (panels, panels) if shown.dims > 2 else LEAST
-        lay_out(ax, shown.caption if title is None else title, names, least)
+        lay_out(ax, words, names, least)
         _number(planes, shown)
     return figure
 

@@ -62,7 +62,7 @@ def draw_line(
         ax.plot(x, parts[k], color=colour(k), linewidth=width, zorder=3, label=name)
     if mixture.background is not None and mixture.box is not None:
         low, high = mixture.box[:, 0].tolist()
-        weight = float(mixture.background)
+        weight = mixture.background.item()
         uniform = [weight / (high - low)] * 2
         name = label(-1, weight)
         ax.plot([low, high], uniform, color=colour(-1), linewidth=1.2, linestyle=DASHES, label=name)

@@ -89,7 +89,7 @@ def picture(
         coordinates,
         coordinates.of_model(model),
         model.weights.detach().cpu().numpy(),
-        0.0 if model.background is None else float(model.background),
+        0.0 if model.background is None else model.background.item(),
         coordinates.of_rows(sample.x),
         components.cpu().numpy(),
         relative,

@@ -127,6 +127,7 @@ def _draw_family(ax: Axes, chart: Chart, family: Family) -> Line2D:
             beyond = [x for x, y, own in cells if own == sound and y == y and chart.side(y) == side]
             _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **look)
     failed = [x for x, y, _ in cells if y != y]
+    look = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
     _draw_at_edge(ax, chart, family, failed, chart.worse, marker="x", gid=f"failed {family.name}", **look)
     return line
 
@@ -189,7 +190,7 @@ def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
     look: dict[str, Any] = {"marker": "o", "markersize": RING, "markerfacecolor": "none", "markeredgewidth": 1.2}
     ax.plot([count], [value], linestyle="none", color=INK, zorder=4, gid="best", **look)
     text = f"{one_line(str(best['family']), 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
-    half = width_of(text, SMALL) / points_of(ax.xaxis) / 2
+    half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis)
     if half > 0.5:
         return
     low, high = ax.get_xlim()
