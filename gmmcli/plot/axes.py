@@ -27,8 +27,6 @@ MARGIN = 0.04  # of the width, on each side of what is drawn
 POWERS = (-4, 6)  # powers of 10 from which on numbers are written in one
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
-SPILL = 0.03  # of a short axis, by which the label of a tick may leave it
-INSET = 0.06  # of a short axis, without ticks at either end: their labels would meet those of the next panel
 SAFE = 0.93  # of a line is filled: its letters may be wider than the text's on average
 LONGEST = 210.0  # points of a line of a name
 LABEL_GAP = 15.0  # points between panels and their names, besides the widest label of a tick
@@ -72,7 +70,7 @@ def set_axis(axis: XAxis | YAxis, low: float, high: float, most: int = 6, **tick
 def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: Span = (-np.inf, np.inf)) -> Locator:
     """Locator of at most so many round numbers, fewer where their labels would meet.
 
-    short: of an axis beside others, whose labels stay clear of its ends; it may have more ticks, to have two.
+    short: of an axis beside others, which labels must not leave; it may have more ticks, to have two of them.
     whole: integers only. within: range of the ticks.
     """
     from matplotlib.ticker import MaxNLocator
@@ -82,7 +80,7 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
             axis: Any = self.axis
             low, high = sorted(axis.get_view_interval())
             length = points_of(axis)
-            found = []
+            found, ticks = [], np.empty(0)
             for bins in (*range(most, 0, -1), *(range(most + 1, most + 4) if short else ())):
                 self.set_params(nbins=bins)
                 ticks = np.asarray(self.tick_values(low, high))
@@ -92,14 +90,14 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
                 size = max((width_of(text, SMALL) for text in labels), default=0.0) if across else 1.2 * SMALL
                 at = (ticks - low) / (high - low) * length
                 if short:
-                    clear = np.minimum(at, length - at) >= max(size / 2 - SPILL * length, INSET * length)
+                    clear = np.minimum(at, length - at) >= size / 2
                     ticks, at = ticks[clear], at[clear]
                 for step in (1, 2):
                     if (np.diff(at[::step]) >= size + APART).all():
                         found.append(ticks[::step])
                         if len(found[-1]) > 1:
                             return found[-1]
-            return max(found, key=len)
+            return max(found, key=len, default=ticks[:1])
 
     return RoundTicks(steps=ROUND, integer=whole, min_n_ticks=1)
 
@@ -129,10 +127,12 @@ def named(axis: XAxis | YAxis, name: str) -> str:
     formatter = axis.get_major_formatter()
     formatter.set_locs(axis.get_majorticklocs().tolist())
     units = f"({formatter.get_offset()})" if formatter.get_offset() else ""
+    name = one_line(name)
     letters = _letters(name, TEXT, min(points_of(axis), LONGEST))
-    *others, last = fold(one_line(name), letters)
-    together = f"{last} {units}".strip()
-    return "\n".join([*others, together] if len(together) <= letters else [*others, last, units]).strip()
+    lines = fold(name, letters)
+    if not units:
+        return "\n".join(lines)
+    return "\n".join(lines) + (" " if len(lines[-1] + units) < letters else "\n") + units
 
 
 def _letters(text: str, size: float, room: float) -> int:
@@ -170,10 +170,10 @@ def lay_out(ax: Axes, words: str, names: Names, least: Span = LEAST) -> None:
     for left_out in (None, legend, write_words(ax, words, names)):
         if left_out is not None:
             left_out.set_visible(False)
-        for _ in range(2):
+        for move in (True, True, False):
             write_words(ax, words, names, (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT)
-            settle(figure)
-        write_words(ax, words, names, (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT)
+            if move:
+                settle(figure)
         fits = legend is None or not legend.get_visible() or legend.get_window_extent().x1 <= figure.bbox.x1 + 1
         if fits and (ax.get_window_extent().size >= np.array(least) * figure.dpi).all():
             return

@@ -62,20 +62,14 @@ class Chart:
         """Those values of all families."""
         return [value for family in self.families for value in family.having(sound)]
 
-    @property
-    def worse(self) -> Side:
-        """The end of the axis with the bad values, at which failed fits are marked."""
-        return "below" if self.rising else "above"
-
-    @property
-    def better(self) -> Side:
-        """The end of the axis with the good values."""
-        return "above" if self.rising else "below"
+    def end(self, *, good: bool) -> Side:
+        """The end of the axis with the good values, or with the bad ones, at which failed fits are marked."""
+        return "above" if good == self.rising else "below"
 
     def side(self, value: float) -> Side | None:
         """The end of the axis at which a value is marked; None if the axis shows it."""
         if math.isnan(value):
-            return self.worse
+            return self.end(good=False)
         return "above" if value > self.high else "below" if value < self.low else None
 
     def at(self, side: Side) -> list[Family]:

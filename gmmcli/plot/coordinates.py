@@ -21,7 +21,6 @@ from gmmcli.storage.names import listing, printable
 
 SHOWN_COLUMNS = 6  # of a grid whose columns nobody chose
 MOST_COLUMNS = 16  # of a grid
-PROJECTIONS = ("pca",)
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ def choose_coordinates(
     Raises UsageError for what cannot be drawn, InputError for a column that the model does not have.
     """
     names = model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
-    if projection is not None and projection not in PROJECTIONS:
-        known = f"choose {', '.join(PROJECTIONS)}"
-        raise UsageError("unknown projection", subject=Option("projection", projection), remedy=known)
+    if projection not in (None, "pca"):
+        raise UsageError("unknown projection", subject=Option("projection", projection), remedy="choose pca")
     absent = [name for name in columns or () if name not in names]
     if absent:
         raise InputError(f"no column {listing(absent)}: the model has {listing(names)}")

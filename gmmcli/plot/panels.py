@@ -64,8 +64,7 @@ def draw_line(
         low, high = mixture.box[:, 0].tolist()
         weight = mixture.background.item()
         uniform = [weight / (high - low)] * 2
-        name = label(-1, weight)
-        ax.plot([low, high], uniform, color=colour(-1), linewidth=1.2, linestyle=DASHES, label=name)
+        ax.plot([low, high], uniform, color=colour(-1), linewidth=1.2, linestyle=DASHES, label=label(-1, weight))
     if len(shares) > 1 or mixture.box is not None:
         ax.plot(x, total, color=INK, linewidth=0.9 if thin else 1.2, zorder=3.5, label=SUM)
     return max(highest, float(total.max()))

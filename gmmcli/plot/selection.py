@@ -27,7 +27,8 @@ MARKERS = "osDP<>*"  # of families; triangles that point up and down mark values
 BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
 MARKER, EDGE_MARKER = 5.5, 4.5  # points across, on the axis and at its end
 EDGE_ROW = 0.026  # of the axis, from one row of markers at its end to the next
-AHEAD, BEHIND = 0.125, 0.037  # of the axis, beyond the values shown: next to the best, for its name, and opposite
+AHEAD = 34.0  # points of the axis beyond the values shown, next to the best, for its name
+BEHIND = 0.037  # of the axis beyond them at the other end
 CLEAR = 0.02  # of the axis, beyond the values shown, that lines may enter
 
 
@@ -99,7 +100,10 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
     from matplotlib.patches import Rectangle
 
     low, high = widened(chart.low, chart.high, 0.0)
-    margins: dict[Side, float] = {"above": AHEAD, "below": AHEAD, chart.worse: BEHIND}
+    margins: dict[Side, float] = {
+        chart.end(good=True): min(AHEAD / points_of(ax.yaxis), 0.3),
+        chart.end(good=False): BEHIND,
+    }
     edges = {side: EDGE_ROW * len(chart.at(side)) for side in BEYOND}
     unit = (high - low) / (1 - sum(margins.values()) - sum(edges.values()))
     shown = low - unit * margins["below"], high + unit * margins["above"]
@@ -128,7 +132,7 @@ def _draw_family(ax: Axes, chart: Chart, family: Family) -> Line2D:
             _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **look)
     failed = [x for x, y, _ in cells if y != y]
     look = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
-    _draw_at_edge(ax, chart, family, failed, chart.worse, marker="x", gid=f"failed {family.name}", **look)
+    _draw_at_edge(ax, chart, family, failed, chart.end(good=False), marker="x", gid=f"failed {family.name}", **look)
     return line
 
 
@@ -193,14 +197,11 @@ def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
     half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis)
     if half > 0.5:
         return
-    low, high = ax.get_xlim()
-    across = min(max((count - low) / (high - low), half), 1 - half)
-    height = EDGE_ROW * len(chart.at(chart.better)) + AHEAD / 2
-    away = value != (chart.high if chart.rising else chart.low)
+    end = chart.high if chart.rising else chart.low
+    across, height = ax.transAxes.inverted().transform(ax.transData.transform((count, end)))
+    edge = EDGE_ROW * len(chart.at(chart.end(good=True)))
+    middle = (height + (1 - edge if chart.rising else edge)) / 2  # between the values and the end of the axis
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": RING / 2}
-    place: dict[str, Any] = {
-        "xytext": (across, 1 - height if chart.rising else height),
-        "textcoords": "axes fraction",
-    }
-    place |= {"ha": "center", "va": "center", "arrowprops": leader if away else None, "parse_math": False}
+    place: dict[str, Any] = {"xytext": (min(max(across, half), 1 - half), middle), "textcoords": "axes fraction"}
+    place |= {"ha": "center", "va": "center", "arrowprops": None if value == end else leader, "parse_math": False}
     ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.storage.names import one_line
@@ -69,6 +70,7 @@ def undrawable(texts: Iterable[str]) -> str:
     return "".join(letter for letter in letters if not _font().get_char_index(ord(letter)))
 
 
+@lru_cache(4096)
 def width_of(text: str, size: float) -> float:
     """Width in points of one line of text with letters of this size."""
     font = _font()
