@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
-    from gmmcli.plot.room import Size
 
 PICTURE = "Picture"
 
@@ -163,18 +161,12 @@ def plot(
     if selection is not None:
         fits = read_selection(selection, options, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
-
-        def draw(size: Size) -> Any:
-            return figure_of(plot_selection(fits, criterion, size=size))
+        figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
     elif history:
         fit = _fit_of(str(model))
         with telling(str(model), "fit it anew for --history"):
             check_history(fit)
-
-        def draw(size: Size) -> Any:
-            with telling(str(model), "fit it anew for --history"):
-                return figure_of(plot_history(brief(fit), size=size))
-
+            figure = figure_of(plot_history(brief(fit), size=(width, height)))
     else:
         mixture, metadata = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
@@ -190,12 +182,7 @@ def plot(
             console.note(rows.caption())
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
-
-        def draw(size: Size) -> Any:
-            return data_figure(rows, mixture, coordinates=coordinates, size=size)
-
-    figure = draw((width, height))
-    _check_room(figure, draw, (width, height), console)
+        figure = data_figure(rows, mixture, coordinates=coordinates, size=(width, height))
     write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
 
@@ -213,18 +200,6 @@ def _check_options(given: dict[str, bool], selection: bool, history: bool) -> No
         raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
     if given["--weights"] and not given["DATA"]:
         raise UsageError("--weights applies only with DATA")
-
-
-def _check_room(figure: Any, draw: Callable[[Size], Any], size: Size, console: Console) -> None:
-    """Warns of a size asked for at which words are missing or meet, with one that does."""
-    from gmmcli.plot import crowded, roomy_size
-
-    if size == (None, None) or not crowded(figure):
-        return
-    asked = " ".join(f"--{name} {own:g}" for name, own in zip(("width", "height"), size, strict=True) if own)
-    roomy = roomy_size(draw, size)
-    remedy = f"--width {roomy[0]:g} --height {roomy[1]:g} has room for them" if roomy else "leave it out"
-    console.warn(f"{asked}: too small for the words of this picture, some of which are left out or meet: {remedy}")
 
 
 def _fit_of(path: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
@@ -113,8 +114,9 @@ def rows_to_draw(
     blocks = source.blocks(source.match(column_names(model)), weights, as_read(missing))
     sampler = RowSampler(coordinates, model.dims)
     for block in blocks:
-        sampler.add(block.first_row, block.x, block.weights)
-    return sampler.sample(blocks.rows_dropped)
+        sampler.add(block)
+    sample = sampler.result()
+    return replace(sample, left_out=sample.left_out + blocks.rows_dropped)
 
 
 def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:

@@ -1,36 +1,43 @@
-"""Axes that can be read: what their ticks are, and how large numbers and large offsets are written.
+"""Axes that can be read: limits, ticks, names and captions, and the layout of a figure.
 
-- `describe`: limits, ticks and the label of one axis. `density_axis`: those of an axis of densities.
+- `set_axis`: limits and ticks of one axis. `widened`: an interval with a margin.
+- `write_words`: the caption and the names of axes, folded to the length at hand.
+- `lay_out`: both for a figure of our own, where what does not fit is left out.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+import re
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmcli.plot.style import INK, SMALL, TEXT, figure_of
-from gmmcli.plot.text import fold, plain, text_size, within
+from gmmcli.plot.style import INK, QUIET, SMALL, TEXT, figure_of, width_of
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.text import Text
     from matplotlib.ticker import Locator
 
 MARGIN = 0.04  # of the width, on each side of what is drawn
-OFFSET_FROM = 2e4  # an axis this many times as far from 0 as it is long is counted from an offset
-SCALE_ABOVE, SCALE_BELOW = 1e6, 1e-3  # numbers beyond are written in a power of 10
-ROUND = (1, 2, 2.5, 5, 10)  # times a power of 10: how far apart ticks may be
-SPILL = 0.03  # of an axis of a grid, by which a tick's label may leave it
+POWERS = (-4, 6)  # powers of 10 from which on numbers are written in one
+ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
-LONGEST = 210.0  # points of a line of a label
-INSET = 0.06  # of an axis of a grid, at either end, where a tick's label would meet those of the next panel
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SAFE = 0.93  # of a line is filled: its letters may be wider than the text's on average
+LONGEST = 210.0  # points of a line of a name
+LABEL_GAP = 15.0  # points between panels and their names, besides the widest label of a tick
+RIGHT = 7.0  # points between a caption and the edge of the paper
+LEAST = (1.4, 0.8)  # inches, width and height, for which the legend and then the caption are left out
+
+Names = list[tuple["XAxis | YAxis", str]]  # axes and their names
+Span = tuple[float, float]
 
 
-def widened(low: float, high: float, margin: float = MARGIN) -> tuple[float, float]:
+def widened(low: float, high: float, margin: float = MARGIN) -> Span:
     """The interval with a margin; one without a width gets one."""
     width = high - low
     if not width > 1e-12 * max(abs(low), abs(high)):
@@ -39,110 +46,134 @@ def widened(low: float, high: float, margin: float = MARGIN) -> tuple[float, flo
     return low - margin * width, high + margin * width
 
 
-def describe(
-    ax: Axes,
-    side: str,
-    low: float,
-    high: float,
-    name: str,
-    *,
-    ticks: int = 6,
-    inset: bool = False,
-    locate: Callable[[int], Locator] | None = None,
-) -> None:
-    """Sets limits, ticks and label of the axis `side`, "x" or "y".
+def points_of(axis: XAxis | YAxis) -> float:
+    """Length of an axis in points."""
+    box = axis.axes.get_window_extent()
+    return (box.width if axis.axis_name == "x" else box.height) * 72 / figure_of(axis.axes).dpi
 
-    ticks: at most so many, and fewer where their labels would meet; locate: makes a locator of at most so many, in
-    place of one of round numbers. inset: none near the ends. The label is folded
-    to the length of the axis, and also says by what the ticks are shifted and scaled where they would be too long:
-    `time − 1,600,000,000`, `mass, in 10⁶`.
+
+def set_axis(axis: XAxis | YAxis, low: float, high: float, most: int = 6, **ticks: Any) -> None:
+    """Sets limits and ticks. most, ticks: as `round_ticks` takes them.
+
+    Numbers that would be too long are shifted and scaled; `write_words` says by how much beside the name.
     """
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+    from matplotlib.ticker import ScalarFormatter
 
-    figure, place = figure_of(ax), "xy".index(side)
-    length = ax.get_window_extent().size[place] * 72 / figure.dpi
-    axis = ax.xaxis if side == "x" else ax.yaxis
-    (ax.set_xlim if side == "x" else ax.set_ylim)(low, high)
-    offset, power = offset_and_power(low, high)
-    smallest = 1e-9 * (high - low)  # what rounding leaves of a 0
-
-    def shown(value: float, _: object = None) -> str:
-        value = 0.0 if abs(value - offset) < smallest else value - offset
-        return f"{value / 10.0**power:,.6g}".replace("-", "−")
-
-    def meet(places: np.ndarray) -> bool:
-        sizes = np.array([text_size(figure, shown(value), SMALL)[place] for value in places])
-        apart = np.diff(places) * length / (high - low)
-        return bool((apart < (sizes[1:] + sizes[:-1]) / 2 + APART).any())
-
-    if inset:
-        places = inner_ticks(low - offset, high - offset, ticks) + offset
-        to_edge = np.minimum(places - low, high - places) * length / (high - low)
-        halves = np.array([text_size(figure, shown(value), SMALL)[place] / 2 for value in places])
-        places = places[halves <= to_edge + SPILL * length]
-        while meet(places):
-            places = places[::2]
-        locator = FixedLocator(places.tolist())
-    else:
-        locate = locate or partial(MaxNLocator, steps=ROUND)
-        locators = [locate(most) for most in range(ticks, 0, -1)]
-        locator = next((one for one in locators if not meet(_on_axis(one, low, high))), locators[-1])
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(shown))
-    shift = f" {'−' if offset > 0 else '+'} {number(abs(offset))}" if offset else ""
-    scale = f", in 10{str(power).translate(_RAISED)}" if power else ""
-    fits = within(figure, min(length, LONGEST), TEXT)
-    text = fold(name, fits)
-    beside = fits(text.split("\n")[-1] + shift + scale)
-    text += shift + scale if beside else f"\n{(shift + scale).strip(' ,')}"
-    plain(axis.set_label_text(text, fontsize=TEXT, color=INK, linespacing=1.25))
-    axis.labelpad = 6
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    formatter = ScalarFormatter(useOffset=True, useMathText=False)
+    formatter.set_powerlimits(POWERS)
+    axis.set_major_formatter(formatter)
+    axis.set_major_locator(round_ticks(most, **ticks))
+    axis.get_offset_text().set_visible(False)
 
 
-def _on_axis(locator: Locator, low: float, high: float) -> np.ndarray:
-    """The ticks between two values."""
-    places = np.asarray(locator.tick_values(low, high))
-    return places[(places >= low) & (places <= high)]
+def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: Span = (-np.inf, np.inf)) -> Locator:
+    """Locator of at most so many round numbers, fewer where their labels would meet.
 
-
-def inner_ticks(low: float, high: float, most: int) -> np.ndarray:
-    """At most so many round numbers within the axis and not near its ends, but two at least."""
+    short: of an axis beside others, which labels must not leave; it may have more ticks, to have two of them.
+    whole: integers only. within: range of the ticks.
+    """
     from matplotlib.ticker import MaxNLocator
 
-    within = INSET * (high - low)
-    places = np.empty(0)
-    for ticks in range(most, most + 4):
-        places = np.asarray(MaxNLocator(ticks, steps=ROUND).tick_values(low, high))
-        places = places[(places >= low + within) & (places <= high - within)]
-        if len(places) > 1:
-            break
-    return places
+    class RoundTicks(MaxNLocator):
+        def __call__(self) -> Any:
+            axis: Any = self.axis
+            low, high = sorted(axis.get_view_interval())
+            length = points_of(axis)
+            found, ticks = [], np.empty(0)
+            for bins in (*range(most, 0, -1), *(range(most + 1, most + 4) if short else ())):
+                self.set_params(nbins=bins)
+                ticks = np.asarray(self.tick_values(low, high))
+                ticks = ticks[(ticks >= max(low, within[0])) & (ticks <= min(high, within[1]))]
+                labels = axis.get_major_formatter().format_ticks(ticks.tolist())
+                across = axis.axis_name == "x"
+                size = max((width_of(text, SMALL) for text in labels), default=0.0) if across else 1.2 * SMALL
+                at = (ticks - low) / (high - low) * length
+                if short:
+                    clear = np.minimum(at, length - at) >= size / 2
+                    ticks, at = ticks[clear], at[clear]
+                for step in (1, 2):
+                    if (np.diff(at[::step]) >= size + APART).all():
+                        found.append(ticks[::step])
+                        if len(found[-1]) > 1:
+                            return found[-1]
+            return max(found, key=len, default=ticks[:1])
+
+    return RoundTicks(steps=ROUND, integer=whole, min_n_ticks=1)
 
 
-def offset_and_power(low: float, high: float) -> tuple[float, int]:
-    """What is taken off the numbers on an axis, and the power of 10 that they are then written in; 0 as a rule."""
-    offset = 0.0
-    span, farthest = high - low, max(abs(low), abs(high))
-    if farthest > OFFSET_FROM * span:
-        step = 10.0 ** math.ceil(math.log10(span))
-        offset = round((low + high) / 2 / step) * step
-        farthest = max(abs(low - offset), abs(high - offset))
-    if SCALE_BELOW <= farthest < SCALE_ABOVE:
-        return offset, 0
-    return offset, 3 * math.floor(math.log10(farthest) / 3)
+def write_words(ax: Axes, words: str, names: Names, room: float | None = None) -> Text:
+    """Writes the caption and the names of axes; returns the caption. room: points for it, else the axes' width."""
+    words = one_line(words)
+    letters = _letters(words, SMALL, room or points_of(ax.xaxis))
+    lines = textwrap.wrap(words.replace(" ·", "\u00a0·"), letters)  # no line begins with a dot
+    caption = ax.set_title("\n".join(lines), loc="left", fontsize=SMALL, color=QUIET, pad=9, linespacing=1.4)
+    caption.set_parse_math(False)
+    for axis, name in names:
+        text = axis.set_label_text(named(axis, name), fontsize=TEXT, color=INK, linespacing=1.25)
+        text.set_parse_math(False)
+        axis.labelpad = 6
+    upright = [axis for axis, _ in names if axis.axis_name == "y"]
+    if len(upright) > 1:  # at one distance from the panels of a grid
+        widths = [tick.get_window_extent().width for axis in upright for tick in axis.get_ticklabels()]
+        distance = max(widths, default=0.0) + LABEL_GAP * figure_of(ax).dpi / 72
+        for axis in upright:
+            axis.set_label_coords(-distance / axis.axes.get_window_extent().width, 0.5)
+    return caption
 
 
-def number(value: float) -> str:
-    """All digits of a whole number below 10¹⁵, ten of any other."""
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.10g}"
+def named(axis: XAxis | YAxis, name: str) -> str:
+    """The name on one or two lines, with the shift and the scale of its numbers: `time (+1.6e9)`, `mass (1e6)`."""
+    formatter = axis.get_major_formatter()
+    formatter.set_locs(axis.get_majorticklocs().tolist())
+    units = f"({formatter.get_offset()})" if formatter.get_offset() else ""
+    name = one_line(name)
+    letters = _letters(name, TEXT, min(points_of(axis), LONGEST))
+    lines = fold(name, letters)
+    if not units:
+        return "\n".join(lines)
+    return "\n".join(lines) + (" " if len(lines[-1] + units) < letters else "\n") + units
 
 
-def density_axis(ax: Axes, highest: float) -> None:
-    """The vertical axis of densities from 0 to the highest, with little on it."""
-    describe(ax, "y", 0.0, highest * 1.06 if highest > 0 else 1.0, "density", ticks=4)
+def _letters(text: str, size: float, room: float) -> int:
+    """Number of letters of the text's mean width that fit into so many points."""
+    return max(int(SAFE * room * len(text) / max(width_of(text, size), 1.0)), 2)
 
 
-def hide_density_axis(ax: Axes, highest: float) -> None:
-    """The same without ticks and label, for the panels of a grid."""
-    ax.set_ylim(0.0, highest * 1.12 if highest > 0 else 1.0)
-    ax.yaxis.set_visible(False)
+def fold(name: str, letters: int) -> list[str]:
+    """The name on at most two lines of so many letters, broken after spaces and underscores, cut with an ellipsis."""
+    lines = [""]
+    for piece in re.findall(r"[^ _]+[ _]*|[ _]+", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += piece
+    lines = [line.strip() for line in (lines[0], "".join(lines[1:])) if line]
+    return [line if len(line) <= letters else line[: letters - 1] + "…" for line in lines]
+
+
+def settle(figure: Any) -> None:
+    """Runs the layout of a figure, if it has one, so that its axes have their final extents."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    with warnings.catch_warnings():  # of axes without any extent: `lay_out` then leaves words out
+        warnings.simplefilter("ignore", UserWarning)
+        engine.execute(figure)
+
+
+def lay_out(ax: Axes, words: str, names: Names, least: Span = LEAST) -> None:
+    """Lays out the only axes of a figure, with their caption and names.
+
+    Where the axes would be smaller than `least` inches, the legend is made invisible, then the caption too.
+    """
+    figure, legend = figure_of(ax), ax.get_legend()
+    for left_out in (None, legend, write_words(ax, words, names)):
+        if left_out is not None:
+            left_out.set_visible(False)
+        for move in (True, True, False):
+            write_words(ax, words, names, (figure.bbox.x1 - ax.get_window_extent().x0) * 72 / figure.dpi - RIGHT)
+            if move:
+                settle(figure)
+        fits = legend is None or not legend.get_visible() or legend.get_window_extent().x1 <= figure.bbox.x1 + 1
+        if fits and (ax.get_window_extent().size >= np.array(least) * figure.dpi).all():
+            return

@@ -1,42 +1,42 @@
-"""Which coordinates of a mixture a picture has: columns of the data, or principal components of some of them.
+"""Coordinates of a picture: columns of the data, or principal components of some of them.
 
-- `Coordinates`: the way from rows, and from any mixture of the same columns, to the picture.
-- `choose_coordinates`: those of a picture, by what the user asks for and what the mixture is like.
+- `Coordinates`: maps rows, and any mixture of the same columns, to the coordinates of the picture.
+- `choose_coordinates`: the coordinates that the user asks for, or those that suit the mixture.
+- `marginal`: the mixture of some columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.plot.marginal import Marginal
 from gmmcli.storage.names import listing, printable
 
-SHOWN_COLUMNS = 6  # of a grid that nobody chose the columns of
+SHOWN_COLUMNS = 6  # of a grid whose columns nobody chose
 MOST_COLUMNS = 16  # of a grid
-PROJECTIONS = ("pca",)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """(x − centre) · lift_i over some columns, for each coordinate i."""
+    """The linear map A (x − centre)."""
 
     centre: Tensor  # (columns,)
-    lift: Tensor  # (d, columns)
+    lift: Tensor  # (d, columns): A
 
 
 @dataclass(frozen=True)
 class Coordinates:
     """d coordinates, each a column or a projection of the columns.
 
-    columns: their places in the model. labels: of the coordinates, for the axes. note: how the columns were chosen
-    where nobody chose them, else empty.
+    columns: their indices in the model. labels: of the coordinates, for the axes. note: how the columns were chosen,
+    empty if the user chose them.
     """
 
     columns: tuple[int, ...]
@@ -63,24 +63,35 @@ class Coordinates:
         self,
         x: Tensor,  # (B, D)
     ) -> Tensor:
-        """Whether a row has what some panel of the picture needs, (B,) bool."""
-        there = x[:, list(self.columns)].isfinite()
-        return there.any(1) if self.projection is None and self.dims > 2 else there.all(1)
+        """Mask (B,) of rows that have the cells which some panel of the picture needs."""
+        present = x[:, list(self.columns)].isfinite()
+        return present.any(1) if self.projection is None and self.dims > 2 else present.all(1)
 
-    def of_model(self, model: GaussianMixture) -> Marginal:
-        """The mixture in these coordinates. A background is uniform in columns only, and left out of projections."""
-        with torch.no_grad():
-            means, covariances = _moments(model, self.columns)
-            if self.projection is not None:
-                lift = self.projection.lift
-                means = (means - self.projection.centre) @ lift.mT
-                covariances = lift @ covariances @ lift.mT
-            box = None
-            if model.box is not None and self.projection is None:
-                box = model.box[:, list(self.columns)].cpu().numpy()
-            background = 0.0 if model.background is None else float(model.background)
-            arrays = (t.detach().cpu().numpy() for t in (model.weights, means, covariances))
-            return Marginal(*arrays, background=background, box=box)
+    def of_model(self, model: GaussianMixture) -> GaussianMixture:
+        """The mixture in these coordinates. A projection leaves out the background, which is uniform in columns only.
+
+        Under y = A (x − c), N(μ, Σ) becomes N(A (μ − c), A Σ Aᵀ).
+        """
+        of_columns = marginal(model, self.columns)
+        if self.projection is None:
+            return of_columns
+        lift, weights = self.projection.lift, of_columns.weights
+        means = (of_columns.means - self.projection.centre) @ lift.mT
+        covariances = lift @ of_columns.covariances @ lift.mT
+        return GaussianMixture.from_covariances(weights / weights.sum(), means, covariances)
+
+
+@torch.no_grad()
+def marginal(model: GaussianMixture, columns: Sequence[int], background: bool = True) -> GaussianMixture:
+    """The mixture of these columns on the CPU, float64. background: whether to keep one that the mixture has."""
+    index = torch.tensor(columns, device=model.weights.device)
+    p = model.kind.marginal(model.parameters_inner, index)
+    box = None if model.box is None else model.box[:, index].cpu()
+    if not background:
+        p, box = p.beside(None), None
+    p = p.to("cpu")
+    units: dict[str, Any] = {"shift": model.shift[index].cpu(), "std": model.std[index].cpu()}
+    return GaussianMixture(p.weights, p.means, p.scale, model.family, background=p.background, box=box, **units)
 
 
 def choose_coordinates(
@@ -88,70 +99,62 @@ def choose_coordinates(
 ) -> Coordinates:
     """The coordinates of a picture of this mixture.
 
-    columns: names of its columns, in order; None is all or, where they are more than SHOWN_COLUMNS, those that tell
-    the components apart best. projection: "pca" for the first two principal components of the columns, in units
-    of their standard deviations under the mixture.
+    columns: names of its columns, in order; None is all or, of more than SHOWN_COLUMNS, those that tell the
+    components apart best. projection: "pca" for the first two principal components of the columns, in units of
+    their standard deviations under the mixture.
 
     Raises UsageError for what cannot be drawn, InputError for a column that the model does not have.
     """
     names = model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
-    if projection is not None and projection not in PROJECTIONS:
-        raise UsageError(f"unknown projection {projection!r}: choose {', '.join(PROJECTIONS)}")
+    if projection not in (None, "pca"):
+        raise UsageError("unknown projection", subject=Option("projection", projection), remedy="choose pca")
     absent = [name for name in columns or () if name not in names]
     if absent:
         raise InputError(f"no column {listing(absent)}: the model has {listing(names)}")
     chosen = range(len(names)) if columns is None else [names.index(name) for name in dict.fromkeys(columns)]
-    places = tuple(chosen)
-    if not places:
-        raise UsageError("columns is empty: name at least one")
+    indices, note = tuple(chosen), ""
+    if not indices:
+        raise UsageError("no names are given", subject=Option("columns"), remedy="name at least one")
     if projection is not None:
-        return _principal(model, places)
-    note = ""
-    if columns is None and len(places) > SHOWN_COLUMNS:
-        places = _telling(model, SHOWN_COLUMNS)
-        note = f"{len(places)} of {len(names)} columns shown, those that tell the components apart best"
-    if len(places) > MOST_COLUMNS:
-        raise UsageError(f"{len(places)} columns: a grid has at most {MOST_COLUMNS}: name fewer, or project them")
-    return Coordinates(places, tuple(printable(names[d]) for d in places), note=note)
+        return _principal(model, indices)
+    if columns is None and len(indices) > SHOWN_COLUMNS:
+        indices = _telling(model, SHOWN_COLUMNS)
+        note = f"{len(indices)} of {len(names)} columns shown, those that tell the components apart best"
+    if len(indices) > MOST_COLUMNS:
+        fewer, project = Remedy("name fewer by", "columns"), Remedy("project them by", "projection", "pca")
+        raise UsageError(f"{len(indices)} columns: a grid has at most {MOST_COLUMNS}", remedy=(fewer, project))
+    return Coordinates(indices, tuple(printable(names[d]) for d in indices), note=note)
 
 
+@torch.no_grad()
 def _telling(model: GaussianMixture, count: int) -> tuple[int, ...]:
-    """Places of the columns whose means vary most between components against the variance within them, in order."""
-    with torch.no_grad():
-        parts = [_moments(model, (d,)) for d in range(model.dims)]
-        means = torch.cat([m for m, _ in parts], 1)  # (K, D)
-        weights = model.weights.cpu()
-        within = weights @ torch.cat([c[:, :, 0] for _, c in parts], 1)
-        middle = weights @ means / weights.sum()
-        between = weights @ (means - middle).square()
-        order = (between / within).sort(descending=True, stable=True).indices
+    """Indices of the columns whose means vary most between components against the variance within, in order."""
+    parts = [marginal(model, [d]) for d in range(model.dims)]
+    means = torch.cat([part.means for part in parts], 1)  # (K, D)
+    weights = parts[0].weights
+    within = weights @ torch.cat([part.covariances[:, :, 0] for part in parts], 1)
+    middle = weights @ means / weights.sum()
+    between = weights @ (means - middle).square()
+    order = (between / within).sort(descending=True, stable=True).indices
     return tuple(sorted(order[:count].tolist()))
 
 
-def _principal(model: GaussianMixture, places: tuple[int, ...]) -> Coordinates:
-    if len(places) < 2:
-        raise UsageError("a projection needs two columns or more: name more, or leave the projection out")
-    with torch.no_grad():
-        means, covariances = _moments(model, places)
-        weights = model.weights.cpu() / model.weights.cpu().sum()
-        centre = weights @ means
-        apart = means - centre
-        total = torch.einsum("k,kde->de", weights, covariances) + (weights * apart.mT) @ apart
-        std = total.diagonal().sqrt()
-        values, vectors = torch.linalg.eigh(total / (std[:, None] * std))
+@torch.no_grad()
+def _principal(model: GaussianMixture, columns: tuple[int, ...]) -> Coordinates:
+    """The first two principal components of the mixture's correlation matrix of these columns."""
+    if len(columns) < 2:
+        leave_out = Remedy("leave out", "projection")
+        raise UsageError("a projection needs two columns or more", remedy=(Remedy("name more"), leave_out))
+    mixture = marginal(model, columns, background=False)
+    weights, means = mixture.weights, mixture.means
+    centre = weights @ means
+    apart = means - centre
+    total = torch.einsum("k,kde->de", weights, mixture.covariances) + (weights * apart.mT) @ apart
+    std = total.diagonal().sqrt()
+    values, vectors = torch.linalg.eigh(total / (std[:, None] * std))
     directions = vectors.flip(1)[:, :2].mT
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    directions = directions * largest.sign()  # either sign is one of an eigenvector: fixed, to be the same each time
+    directions = directions * largest.sign()  # an eigenvector has either sign: fixed, for the same picture each time
     shares = (values.flip(0)[:2] / values.sum()).tolist()
     labels = tuple(f"PC{i + 1} ({100 * share:.0f} % of variance)" for i, share in enumerate(shares))
-    return Coordinates(places, labels, Projection(centre, directions / std))
-
-
-def _moments(model: GaussianMixture, places: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Means (K, d) and covariances (K, d, d) of these columns, in the units of the data."""
-    index = torch.tensor(places, device=model.weights.device)
-    p = model.kind.marginal(model.parameters_inner, index)
-    std = model.std[index]
-    covariances = std[:, None] * model.kind.covariances(p.scale, len(places)) * std
-    means = model.shift[index] + std * p.means
-    return means.cpu(), covariances.expand(model.components, -1, -1).cpu()
+    return Coordinates(columns, labels, Projection(centre, directions / std))

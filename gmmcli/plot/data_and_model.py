@@ -1,26 +1,24 @@
-"""Data and the mixture fitted to them, in one picture: on given axes, or as a figure of its own.
+"""Data and the mixture fitted to them, in one picture with its legend.
 
-- `plot_data_and_model`: draws and returns the Axes.
-- `data_figure`: the same as a new figure in the house style, of a size that suits it.
+- `plot_data_and_model`: draws on given axes or on a figure of its own; returns the Axes.
+- `data_figure`: the picture as a figure in the house style, of a size that suits it. `draw_figure`: of a Picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.plot.axes import density_axis, describe, widened
+from gmmcli.plot.axes import LEAST, Names, lay_out, set_axis, settle, widened, write_words
 from gmmcli.plot.coordinates import Coordinates
-from gmmcli.plot.legends import LONGEST, Key, key_of, many
-from gmmcli.plot.pairs import describe_pairs, draw_pairs, tag_pairs
-from gmmcli.plot.panels import draw_line, draw_plane
+from gmmcli.plot.labels import Planes, number_components
+from gmmcli.plot.pairs import draw_pairs
+from gmmcli.plot.panels import SUM, draw_line, draw_plane
 from gmmcli.plot.picture import Picture, picture
-from gmmcli.plot.room import LEAST, PANEL, make_room
-from gmmcli.plot.style import caption, figure_of, house_style, new_figure, tidy
-from gmmcli.plot.tags import tag_components
+from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,11 +27,21 @@ if TYPE_CHECKING:
 
 LINE_SIZE = (7.6, 4.2)  # inches
 PLANE_SIZE = (7.6, 5.2)
-GRID_SIDE = 1.2  # and
-PANEL_SIDE = 1.6  # for each column
-GRID_LABELS = 1.1  # beside the panels
+GRID_SIDE = 1.2  # of a grid, beside the panels
+PANEL_SIDE = 1.6  # of each panel
+GRID_NUMBERS = 6.0  # points, of the letters of the numbers of components
+LEAST_PANEL = 0.4  # of a panel for which legend and caption are left out
 LEGEND_GAP = 0.3  # between a grid and a legend that does not fit in it
 LEGEND_COLUMN = 1.0  # for each further column of a legend
+LEGEND_ENTRIES = 12  # components of a legend that has them in full words
+LONGEST = 18  # entries of a column beside the axes
+NAMED = 54  # components, heaviest first, that a legend has
+GRID_COLUMNS = (1, 2, 3, 4)  # of a legend in the free corner of a grid
+
+ELLIPSE = "1 and 2 std. deviations"
+CONTOUR = "density: 10, 30, … 90 % inside"
+ONE_DENSITY, SUM_DENSITY = "density of a component", "density of all"
+Size = tuple[float | None, float | None]  # inches, None for what suits the picture
 
 
 def plot_data_and_model(
@@ -55,121 +63,149 @@ def plot_data_and_model(
     data: tensor, array, DataFrame, Table, RowSample, or None for the mixture alone; rows that lack a cell which is
     needed are left out. Of more than 20,000 rows (5,000 in a grid) a fixed sample is drawn; the caption says so.
     weights: (N,) row weights, such as those of the fit: histograms add them up, points are the more opaque the
-    heavier they are against the heaviest, and rows of weight 0 are not there. ax: where to draw; without it on a
-    figure of its own, `Axes.figure`, which pyplot does not know: `Axes.figure.savefig` writes it, and `ax=plt.gca()`
-    draws on one that `plt.show()` shows. columns: names of the model's columns to draw, in order (x1 to xD where it
-    has none); by default all or, of more than six, those that tell the components apart best. projection: "pca"
-    draws the first two principal components of the columns under the mixture, in units of their standard
-    deviations.
+    heavier they are against the heaviest, and rows of weight 0 are not drawn. ax: the axes to draw on; by default
+    those of a new figure, `Axes.figure`, which pyplot does not know: `Axes.figure.savefig` writes it, and
+    `ax=plt.gca()` draws on one that `plt.show()` shows. columns: names of the model's columns to draw, in order (x1
+    to xD if it has none); by default all or, of more than six, those that tell the components apart best.
+    projection: "pca" draws the first two principal components of the columns under the mixture, in units of their
+    standard deviations.
 
-    Raises InputError for a column that the model or the data lack and for weights that are none, UsageError for an
-    unknown projection.
+    Raises InputError for a column that the model or the data lack and for values that are no weights, UsageError
+    for an unknown projection.
     """
     shown = picture(data, model, columns=columns, projection=projection, weights=weights)
-    if ax is not None:
-        return draw(ax, shown)
-    return draw_figure(shown).axes[0]
+    if ax is None:
+        return draw_figure(shown).axes[0]
+    names, planes = _draw(ax, shown, shown.limits())
+    _draw_legend(ax, shown)
+    write_words(ax, shown.caption, names)
+    _number(planes, shown)
+    return ax
 
 
 def data_figure(
-    data: Any,
-    model: GaussianMixture,
-    *,
-    weights: Any = None,
-    columns: Sequence[str] | None = None,
-    projection: str | None = None,
-    coordinates: Coordinates | None = None,
-    size: tuple[float | None, float | None] = (None, None),
+    data: Any, model: GaussianMixture, *, coordinates: Coordinates | None = None, size: Size = (None, None)
 ) -> Figure:
     """The picture of plot_data_and_model as a figure.
 
-    coordinates: what choose_coordinates made of columns and projection. size: inches, None for what suits it.
+    coordinates: by default those of choose_coordinates. size: inches, None for what suits the picture.
     """
-    shown = picture(data, model, columns=columns, projection=projection, coordinates=coordinates, weights=weights)
-    return draw_figure(shown, size)
+    return draw_figure(picture(data, model, coordinates=coordinates), size)
 
 
 def draw_figure(
     shown: Picture,
-    size: tuple[float | None, float | None] = (None, None),
+    size: Size = (None, None),
     *,
     limits: np.ndarray | None = None,
     title: str | None = None,
-    place: Bbox | None = None,
+    position: Bbox | None = None,
 ) -> Figure:
-    """A picture as a figure. limits: (2, d), in place of what the picture needs; title: in place of its caption.
+    """A picture as a figure.
 
-    place: of the axes, where the figure is not to find it.
+    limits: (2, d), in place of those of the picture; title: in place of its caption; position: of the axes, in place
+    of a layout.
     """
-    wide, high = natural_size(shown)
-    width, height = size[0] or wide, size[1] or high
+    grid_side = GRID_SIDE + PANEL_SIDE * shown.dims
+    wide, high = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
     with house_style():
-        figure = new_figure(width, height)
+        figure = new_figure(size[0] or wide, size[1] or high)
         ax = figure.add_subplot()
-        if place is not None:
+        names, planes = _draw(ax, shown, shown.limits() if limits is None else limits)
+        if position is not None:
             figure.set_layout_engine("none")
-            ax.set_position(place)
-        key = key_of(shown, min(width, height) - GRID_LABELS, figure)
+            ax.set_position(position)
         words = shown.caption if title is None else title
-        describe_all = _draw(ax, shown, key, limits)
-        panels = shown.dims if shown.dims > 2 else 0
-        make_room(ax, words, describe_all, (panels * PANEL, panels * PANEL) if panels else LEAST)
-        _tag(ax, shown)
+        write_words(ax, words, names)
+        settle(figure)
+        beside = _draw_legend(ax, shown)
+        figure.set_figwidth(size[0] or wide + beside)
+        panels = LEAST_PANEL * shown.dims
+        least = (panels, panels) if shown.dims > 2 else LEAST
+        lay_out(ax, words, names, least)
+        _number(planes, shown)
     return figure
 
 
-def draw(ax: Axes, shown: Picture) -> Axes:
-    """Draws a picture on given axes, whose place is that of others, and returns them."""
-    caption(ax, shown.caption)
-    figure = figure_of(ax)
-    _draw(ax, shown, key_of(shown, min(ax.get_window_extent().size) / figure.dpi, figure))()
-    _tag(ax, shown)
-    return ax
-
-
-def _draw(ax: Axes, shown: Picture, key: Key, limits: np.ndarray | None = None) -> Callable[[], None]:
-    """Draws a picture and its legend; returns what sets its ticks and names by the size that the axes then have."""
-    limits = shown.limits() if limits is None else limits
-    names = shown.coordinates.labels
+def _draw(ax: Axes, shown: Picture, limits: np.ndarray) -> tuple[Names, Planes]:
+    """Draws a picture without words; returns its axes that have names, and its planes."""
     if shown.dims > 2:
-        grid = draw_pairs(ax, shown, limits)
-        key.draw(ax)
-        return lambda: describe_pairs(grid, names)
+        return draw_pairs(ax, shown, limits)
     tidy(ax)
-    sides = np.array([widened(*pair) for pair in limits.T.tolist()])  # (d, 2)
-    highest = 0.0
+    sides = [widened(*pair) for pair in limits.T.tolist()]
     if shown.dims == 1:
-        highest = draw_line(ax, shown.marginal, shown.points[:, 0], shown.weights, sides[0])
+        highest = draw_line(ax, shown.mixture, shown.points[:, 0], shown.weights, sides[0])
+        sides.append((0.0, highest * 1.06 if highest > 0 else 1.0))
     else:
-        draw_plane(ax, shown.marginal, shown.points, shown.components, shown.weights, sides.T)
-    key.draw(ax)
-
-    def describe_axes() -> None:
-        describe(ax, "x", sides[0, 0], sides[0, 1], names[0])
-        if shown.dims == 1:
-            density_axis(ax, highest)
-        else:
-            describe(ax, "y", sides[1, 0], sides[1, 1], names[1])
-
-    return describe_axes
+        rows = shown.points, shown.components, shown.weights
+        draw_plane(ax, shown.mixture, *rows, contours=np.array(sides).T)
+    set_axis(ax.xaxis, *sides[0])
+    set_axis(ax.yaxis, *sides[1], 4 if shown.dims == 1 else 6)
+    labels = [*shown.coordinates.labels, "density"]
+    return [(ax.xaxis, labels[0]), (ax.yaxis, labels[1])], [(ax, shown.mixture)] * (shown.dims - 1)
 
 
-def _tag(ax: Axes, shown: Picture) -> None:
-    """Numbers the components of a plane, or of those of a grid, where they are many."""
-    if shown.dims == 2 and many(shown):
-        tag_components(ax, shown.marginal)
-    elif shown.dims > 2 and many(shown):
-        tag_pairs(ax, shown)
+def _many(shown: Picture) -> bool:
+    """Whether components are too many for a legend of full words, and get numbers in planes."""
+    return len(shown.shares) > LEGEND_ENTRIES
 
 
-def natural_size(shown: Picture) -> tuple[float, float]:
-    """Inches: a grid has panels of one size, and many components get room for their legend."""
-    with house_style():
-        figure = new_figure(*PLANE_SIZE)
-        if shown.dims <= 2:
-            columns = -(-len(key_of(shown, 0.0, figure).handles) // LONGEST)
-            width, height = LINE_SIZE if shown.dims == 1 else PLANE_SIZE
-            return width + (columns - 1) * LEGEND_COLUMN, height
-        side = GRID_SIDE + PANEL_SIDE * shown.dims
-        key = key_of(shown, side - GRID_LABELS, figure)
-        return side + (0 if key.inside else key.width + LEGEND_GAP), side
+def _number(planes: Planes, shown: Picture) -> None:
+    """Numbers the components of the planes if they are many."""
+    if _many(shown):
+        number_components(planes, SMALL if shown.dims == 2 else GRID_NUMBERS)
+
+
+# ---- the legend -------------------------------------------------------------------------------------------
+
+
+def _draw_legend(ax: Axes, shown: Picture) -> float:
+    """Draws the legend; returns the inches by which the figure should be wider for it.
+
+    It stands beside the axes. A grid has it in its free corner, if need be without the entries of the diagonal.
+    """
+    title = "component" if _many(shown) else ""
+    entries, single = _entries(shown)
+    panels = [panel.get_window_extent() for panel in ax.child_axes]
+    for handles in ([*entries, *single], entries) if panels else ():
+        for columns in GRID_COLUMNS:
+            found = legend(ax, handles, title=title, columns=columns, inside=True)
+            if not found.get_window_extent().count_overlaps(panels):
+                return 0.0
+    handles = [*entries, *single]
+    columns = -(-len(handles) // LONGEST)
+    found = legend(ax, handles, title=title, columns=columns)
+    if not panels:
+        return (columns - 1) * LEGEND_COLUMN
+    return found.get_window_extent().width / figure_of(ax).dpi + LEGEND_GAP
+
+
+def _entries(shown: Picture) -> tuple[list[Any], list[Any]]:
+    """Entries for components and planes, and those for single coordinates."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def dot(component: int, weight: float) -> Line2D:
+        name = label(component, weight, short=_many(shown))
+        return Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour(component), label=name)
+
+    entries: list[Any] = [dot(k, weight) for k, weight in enumerate(shown.shares[:NAMED].tolist())]
+    if len(shown.shares) > NAMED:
+        entries.append(Line2D([], [], linestyle="none", label=f"and {len(shown.shares) - NAMED} more"))
+    if shown.background:
+        entries.append(dot(-1, shown.background))
+    if shown.dims > 1:
+        hollow: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "markeredgewidth": 1.1}
+        entries.append(Line2D([], [], linestyle="none", marker="o", markersize=7, label=ELLIPSE, **hollow))
+    single: list[Any] = []
+    if shown.dims == 2:
+        entries.append(Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR))
+        return entries, single
+    if shown.dims > 2:
+        single.append(Patch(facecolor=to_rgba(QUIET, 0.3), edgecolor=QUIET, linewidth=1.0, label=ONE_DENSITY))
+    if len(shown.shares) > 1 or shown.mixture.box is not None:
+        single.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM_DENSITY if shown.dims > 2 else SUM))
+    if len(shown.points):
+        single.append(Patch(color=BARS, label="data, weighted" if shown.weighted else "data"))
+    return entries, single

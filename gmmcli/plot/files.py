@@ -1,15 +1,28 @@
-"""Figures as files, which appear whole or not at all: the format is told by the suffix.
+"""Figures and animations as files, which appear whole or not at all. The suffix gives the format.
 
-- `check_picture`: whether a picture can be written, before any work is done. `write_figure` writes one.
-- `write_whole`: what it and the animations are written through.
+- `check_picture`, `check_animation`: refuse a file that could not be written, before any work is done.
+- `write_figure`: any figure. `write_picture`: data and a mixture. `write_animation`: several mixtures, one after the
+  other, as a GIF.
+
+Data and weights are those of plot_data_and_model. A RowSample, made once by sample_rows, spares each call the reading
+of all rows, and has their weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gmmcli.errors import GmmError, UsageError
+import numpy as np
+
+from gmmcli.errors import GmmError, Option, Remedy, UsageError
+from gmmcli.model.mixture import GaussianMixture
+from gmmcli.plot.coordinates import choose_coordinates
+from gmmcli.plot.data_and_model import draw_figure
+from gmmcli.plot.picture import picture
+from gmmcli.plot.rows import sample_rows
+from gmmcli.plot.style import house_style
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import check_place, is_direct, pending_file
 from gmmcli.storage.names import one_line
@@ -21,24 +34,25 @@ FORMATS = ("png", "svg", "pdf", "gif")
 ANIMATED = ("gif",)
 DPI = 160
 MOST_PIXELS = 100_000_000
-_METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}  # the same bytes each time
-
-
-def picture_format(path: str) -> str:
-    """One of FORMATS, by the suffix. Raises UsageError that lists them."""
-    suffix = suffix_of(path).removeprefix(".")
-    if suffix not in FORMATS:
-        raise UsageError(f"{one_line(path)}: no picture by this suffix: give one of .{', .'.join(FORMATS)}")
-    return suffix
+MOST_FRAMES = 80
+FRAME_DPI = 100
+FRAME_MS, LAST_MS = 150, 2500  # how long a frame is shown, and the last
+_METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # same bytes each time
 
 
 def check_picture(path: str) -> None:
     """Raises UsageError where no picture could be written: unknown suffix, no such folder, no permission."""
-    picture_format(path)
+    if _format(path) not in FORMATS:
+        known = f"give one of .{', .'.join(FORMATS)}"
+        raise UsageError("no picture by this suffix", subject=one_line(path), remedy=known)
     check_place(path, "out.png")
+
+
+def check_animation(path: str) -> None:
+    """Raises UsageError where no animation could be written, as check_picture does."""
+    check_picture(path)
+    if _format(path) not in ANIMATED:
+        raise UsageError("an animation is a GIF", subject=one_line(path), remedy="name a file such as fit.gif")
 
 
 def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
@@ -47,34 +61,104 @@ def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
     Raises UsageError where check_picture does and for more than MOST_PIXELS, GmmError where the disk refuses; an
     older file is then still there.
     """
-    from gmmcli.plot.style import house_style
-
     check_picture(path)
     width, height = (round(inches * dpi) for inches in figure.get_size_inches().tolist())
     if width * height > MOST_PIXELS:
-        raise UsageError(f"a picture of {width} × {height} pixels is too large: lower its size or the dpi")
-    format = picture_format(path)
+        lower = Remedy("lower its size"), Remedy("lower", "dpi")
+        raise UsageError(
+            f"a picture of {width} × {height} pixels is too large", subject=Option("dpi", dpi), remedy=lower
+        )
+    format = _format(path)
 
-    def write(stream: BinaryIO) -> None:
-        if format == "gif":
-            pixels(figure, dpi).save(stream, format="gif")
+    with _whole(path) as stream:
+        if format in ANIMATED:
+            _image(figure, dpi).save(stream, format=format)
             return
         with house_style():
             figure.savefig(stream, format=format, dpi=dpi, metadata=_METADATA.get(format))
 
-    write_whole(path, write)
+
+def write_picture(
+    path: str,
+    data: Any,
+    model: GaussianMixture,
+    *,
+    title: str | None = None,
+    weights: Any = None,
+    columns: Sequence[str] | None = None,
+    projection: str | None = None,
+    dpi: int = DPI,
+) -> None:
+    """Writes the picture of plot_data_and_model to a .png, .svg, .pdf or .gif.
+
+    title: the small line above it, such as `pass 12, log-likelihood −4.1553 per row`; by default it has the numbers
+    of rows and components. Raises as plot_data_and_model and write_figure do.
+    """
+    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
+    write_figure(path, draw_figure(shown, title=title), dpi)
 
 
-def write_whole(path: str, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file by a function of its stream, under another name until it is whole; errors as write_figure's."""
+def write_animation(
+    path: str,
+    data: Any,
+    frames: Sequence[tuple[GaussianMixture, str]],
+    *,
+    weights: Any = None,
+    columns: Sequence[str] | None = None,
+    projection: str | None = None,
+    most: int = MOST_FRAMES,
+    dpi: int = FRAME_DPI,
+) -> int:
+    """Writes mixtures one after the other as a GIF, the last shown longer; returns the number of frames.
+
+    frames: mixtures of the same columns, each with its title, in order; they may differ in K. Of more than `most`
+    some are left out, never the first and the last. The axes are those that the last mixture suggests, with limits
+    that hold for all frames. Frames are drawn one at a time, about five a second, ten times slower in a grid.
+
+    Raises UsageError for a path that is no GIF and where there are no frames, else as write_figure does.
+    """
+    check_animation(path)
+    if not frames:
+        raise UsageError("no frames", subject=one_line(path), remedy="give one at least")
+    kept = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    chosen = [frames[index] for index in kept]
+    coordinates = choose_coordinates(chosen[-1][0], columns, projection)
+    sample = sample_rows(data, chosen[-1][0], coordinates, weights)
+    shown = [picture(sample, model, coordinates=coordinates) for model, _ in chosen]
+    bounds = np.stack([one.limits() for one in shown])
+    limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
+    widest = draw_figure(max(shown, key=lambda one: len(one.shares)), limits=limits, title=chosen[-1][1])
+    width, height = widest.get_size_inches().tolist()
+    position = widest.axes[0].get_position()  # beside which every legend fits
+
+    def images() -> Iterator[Any]:
+        for one, (_, title) in zip(shown, chosen, strict=True):
+            yield _image(draw_figure(one, (width, height), limits=limits, title=title, position=position), dpi)
+
+    drawn = images()
+    duration = [FRAME_MS] * (len(chosen) - 1) + [LAST_MS]
+    with _whole(path) as stream:
+        look = {"save_all": True, "append_images": drawn, "duration": duration, "loop": 0, "disposal": 1}
+        next(drawn).save(stream, format="gif", **look)
+    return len(chosen)
+
+
+def _format(path: str) -> str:
+    """The suffix of a path, without its dot."""
+    return suffix_of(path).removeprefix(".")
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[BinaryIO]:
+    """A stream to a file that has another name until it is whole. Raises as write_figure does."""
     try:
         if is_direct(path):
             with open(path, "wb") as stream:
-                write(stream)
+                yield stream
             return
         pending = pending_file(path)
         try:
-            write(pending.stream)
+            yield pending.stream
         except BaseException:
             pending.abort()
             raise
@@ -82,17 +166,17 @@ def write_whole(path: str, write: Callable[[BinaryIO], None]) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        why = error.strerror or error
-        raise GmmError(f"{one_line(path)}: cannot be written ({why}): name another file") from error
+        problem = f"cannot be written ({error.strerror or error})"
+        raise GmmError(problem, subject=one_line(path), remedy="name another file") from error
 
 
-def pixels(figure: Figure, dpi: int) -> Any:
-    """The figure as an image of 256 colours, a PIL.Image, such as a GIF holds."""
-    import numpy as np
+def _image(figure: Figure, dpi: int) -> Any:
+    """The figure as a PIL.Image of 256 colours, such as a GIF holds.
+
+    Matplotlib's PillowWriter shows all frames equally long and cannot write to a stream.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
-
-    from gmmcli.plot.style import house_style
 
     with house_style():
         figure.set_dpi(dpi)

@@ -1,7 +1,7 @@
-"""Which rows a picture shows: `RowSample`, and `RowSampler`, which takes it from data of any length.
+"""The rows that a picture shows: `RowSample`, and `RowSampler`, which takes it from data of any length.
 
-A row is kept by a hash of its number: the same rows whoever reads them. They are held in the order of the hash, so
-that no part of a file is drawn on top of the others.
+A row is in the sample by a hash of its number, so whoever reads the rows takes the same ones. They stand in the order
+of the hash, so that no part of a file is drawn on top of the others.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.model.frames import read_table, row_weights
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.passes.block import Block
 from gmmcli.passes.draws import row_uniforms
+from gmmcli.passes.group import ALONE, Group
 from gmmcli.plot.coordinates import Coordinates
 
 MOST_ROWS = 20_000  # of a picture
@@ -27,7 +29,7 @@ MOST_NUMBERS = 1 << 23  # in the rows of a sample
 class RowSample:
     """Rows to draw, x (B, D), of `rows` rows that could be drawn; `left_out` more lack the cells for it.
 
-    weights: (B,) positive row weights, or None when every row weighs 1. Rows of weight 0 are in none of the numbers.
+    weights: (B,) positive row weights, or None when every row weighs 1. Rows of weight 0 count nowhere.
     """
 
     x: Tensor  # (B, D)
@@ -43,60 +45,72 @@ class RowSample:
 
 
 class RowSampler:
-    """Takes a sample of rows that come in blocks, in memory that does not depend on their number."""
+    """Fold that samples rows for a picture, in memory that does not depend on their number."""
 
     def __init__(self, coordinates: Coordinates, dims: int) -> None:
         self._coordinates = coordinates
         most = GRID_ROWS if coordinates.dims > 2 else MOST_ROWS
         self._most = max(1, min(most, MOST_NUMBERS // dims))
-        self._keys = torch.empty(0, dtype=torch.float64)
+        self._numbers = torch.empty(0, dtype=torch.int64)  # of the rows in the sample
         self._x = torch.empty(0, dims, dtype=torch.float64)
         self._weights = torch.empty(0, dtype=torch.float64)
-        self._rows = 0
-        self._left_out = 0
+        self._counts = torch.zeros(2, dtype=torch.int64)  # rows that could be drawn, and others
+        self._last = 1.0  # hash of the last row of a full sample
 
-    def add(
-        self,
-        first_row: int,
-        x: Tensor,  # (B, D)
-        weights: Tensor | None = None,  # (B,)
-    ) -> None:
-        """Rows numbered from `first_row`; of those that cannot be drawn only their number is kept.
+    def add(self, rows: Block) -> None:
+        """Takes in rows. Rows of weight 0 count as none, and of those that cannot be drawn only the number counts."""
+        x = rows.x
+        weights = torch.ones(len(x), dtype=torch.float64) if rows.weights is None else rows.weights.double()
+        counted = weights > 0
+        shown = self._coordinates.shows(x) & counted
+        self._counts += torch.stack([shown.sum(), (counted & ~shown).sum()])
+        first = shown & (_hashes(rows.rows) <= self._last)
+        self._take(rows.rows[first], x[first], weights[first])
 
-        weights: of the rows, not negative; without them each weighs 1. One of weight 0 counts as no row.
-        """
-        weights = torch.ones(len(x), dtype=torch.float64) if weights is None else weights
-        there = weights > 0
-        shown = self._coordinates.shows(x) & there
-        keys = row_uniforms(0, "plot", first_row + torch.arange(len(x)))
-        self._rows += int(shown.sum())
-        self._left_out += int((there & ~shown).sum())
-        if len(self._keys) == self._most:
-            shown &= keys < self._keys[-1]
-        keys, order = torch.cat([self._keys, keys[shown]]).sort()
-        self._keys = keys[: self._most]
-        order = order[: self._most]
-        self._x = torch.cat([self._x, x[shown].double()])[order]
-        self._weights = torch.cat([self._weights, weights[shown].double()])[order]
+    def merge(self, other: RowSampler) -> None:
+        """Takes in the rows of another sampler."""
+        self._counts += other._counts
+        self._take(other._numbers, other._x, other._weights)
 
-    def sample(self, dropped: int = 0) -> RowSample:
-        """The rows of all blocks so far; `dropped` more did not reach it, for missing cells."""
-        return RowSample(self._x, self._rows, self._left_out + dropped, self._weights)
+    def result(self, group: Group = ALONE) -> RowSample:
+        """The sample of the rows of all processes."""
+        whole = RowSampler(self._coordinates, self._x.shape[1])
+        whole._take(*(group.joined(part) for part in (self._numbers, self._x, self._weights)))
+        rows, left_out = group.sum(self._counts).tolist()
+        return RowSample(whole._x, rows, left_out, whole._weights)
+
+    def _take(self, numbers: Tensor, x: Tensor, weights: Tensor) -> None:
+        """Adds rows to the sample, which stays the first by hash, then by row number."""
+        numbers, order = torch.cat([self._numbers, numbers]).sort()
+        hashes, by_hash = _hashes(numbers).sort(stable=True)
+        order = order[by_hash][: self._most]
+        self._numbers = numbers[by_hash][: self._most]
+        self._x = torch.cat([self._x, x])[order]
+        self._weights = torch.cat([self._weights, weights])[order]
+        if len(order) == self._most:
+            self._last = float(hashes[self._most - 1])
+
+
+def _hashes(numbers: Tensor) -> Tensor:
+    """Numbers in (0, 1), (B,), from those of rows."""
+    return row_uniforms(0, "plot", numbers)
 
 
 def sample_rows(data: Any, model: GaussianMixture, coordinates: Coordinates, weights: Any = None) -> RowSample | None:
-    """The rows of a table in memory to draw: a kind that GaussianMixture takes, a RowSample as it is, or None.
+    """The rows to draw of a table in memory; a RowSample or None stays as it is.
 
-    weights: of the rows of the table, (N,); a RowSample has its own.
+    data: any table that GaussianMixture takes. weights: (N,) of its rows; a RowSample has its own.
     """
     if data is None or isinstance(data, RowSample):
         if weights is not None:
-            raise UsageError("weights are of the rows of a table: leave them out where there is none")
+            raise UsageError(
+                "there is no table whose rows they weigh", subject=Option("weights"), remedy="leave them out"
+            )
         return data
     named = not isinstance(data, Tensor) and model.columns is not None
     x, _, _ = read_table(data, model.columns if named else None)
     if x.shape[1] != model.dims:
-        raise InputError(f"data has {x.shape[1]} columns: the model has {model.dims}")
+        raise InputError(f"{x.shape[1]} columns: the model has {model.dims}", subject="data")
     sampler = RowSampler(coordinates, model.dims)
-    sampler.add(0, x.detach().cpu(), row_weights(weights, len(x)))
-    return sampler.sample()
+    sampler.add(Block(0, 0, x.detach().cpu(), row_weights(weights, len(x))))
+    return sampler.result()

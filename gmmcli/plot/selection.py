@@ -1,41 +1,41 @@
-"""How many components, and which family: `plot_selection` draws a criterion by K from a grid of fits."""
+"""Numbers of components and families compared: `plot_selection` draws a criterion by K from a grid of fits.
+
+Values beyond the axis, and fits that failed, have a marker at its end, in a row for each family.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.errors import InputError, UsageError
-from gmmcli.families import FAMILIES
-from gmmcli.plot.axes import describe, widened
-from gmmcli.plot.beside import write_beside
-from gmmcli.plot.lines import BEYOND, Chart, Family, draw_family, legend_entries, set_vertical
-from gmmcli.plot.room import make_room
-from gmmcli.plot.span import telling_span
-from gmmcli.plot.style import INK, caption, house_style, legend, new_figure, tidy
+from gmmcli.errors import InputError, Option, UsageError
+from gmmcli.plot.axes import Names, lay_out, points_of, set_axis, widened, write_words
+from gmmcli.plot.chart import RISING, Chart, Family, Row, Side, best_row, chart_of, value_of
+from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, house_style, legend, new_figure, tidy, width_of
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import Locator
+    from matplotlib.lines import Line2D
 
 CRITERIA = ("bic", "icl", "aic", "holdout")
-RISING = ("holdout",)  # the higher the better
-# Differences up to which all are shown: in nats per row, and on the scale of −2 log L, where 10 is strong evidence
-# by Kass & Raftery, "Bayes factors" (JASA 1995).
-LEAST_SPAN = {"holdout": 1e-3, "bic": 10.0, "icl": 10.0, "aic": 10.0}
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
 RING = 13.0  # points across
+MARKERS = "osDP<>*"  # of families; triangles that point up and down mark values beyond the axis
+BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
+MARKER, EDGE_MARKER = 5.5, 4.5  # points across, on the axis and at its end
+EDGE_ROW = 0.026  # of the axis, from one row of markers at its end to the next
+AHEAD = 34.0  # points of the axis beyond the values shown, next to the best, for its name
+BEHIND = 0.037  # of the axis beyond them at the other end
+CLEAR = 0.02  # of the axis, beyond the values shown, that lines may enter
 
 
-def default_criterion(rows: Sequence[Mapping[str, Any]]) -> str:
+def default_criterion(rows: Sequence[Row]) -> str:
     """The first criterion by which the chosen row is the best sound one, else bic.
 
-    A table has values of the holdout only where that was to choose.
+    Only a table whose fits were chosen by the holdout has values of it.
     """
     for name in (*RISING, *CRITERIA):
         best = best_row(rows, name)
@@ -44,14 +44,8 @@ def default_criterion(rows: Sequence[Mapping[str, Any]]) -> str:
     return CRITERIA[0]
 
 
-def best_row(rows: Sequence[Mapping[str, Any]], criterion: str) -> Mapping[str, Any] | None:
-    """The best of the rows that have a value and no reason against them."""
-    sound = [row for row in rows if _value(row, criterion) is not None and not row.get("reason")]
-    return min(sound, key=lambda row: _sign(criterion) * row[criterion], default=None)
-
-
 def plot_selection(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     criterion: str | None = None,
     *,
     ax: Axes | None = None,
@@ -61,92 +55,125 @@ def plot_selection(
 
     rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name or None where the
     fit failed, `reason` it is not to be trusted or None, and `chosen`. A family has the same colour and marker by
-    every criterion and in every table. criterion: bic, icl or aic, the lower the
-    better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by which
-    the chosen row is the best sound one. The best sound cell is ringed and named, unsound ones are hollow. The axis
-    shows the values that are near the best; triangles at its end stand for those beyond, crosses for fits that
-    failed. size: inches, of a figure of its own.
+    every criterion and in every table. criterion: bic, icl or aic, the lower the better, or holdout, the
+    log-likelihood of rows not fitted, the higher the better; None takes the first by which the chosen row is the best
+    sound one. The best sound cell is ringed and named, unsound ones are hollow. The axis shows the values that are
+    near the best; triangles at its end mark those beyond, crosses fits that failed. size: inches, of a figure of its
+    own.
 
     Raises UsageError for an unknown criterion, InputError where no row has a value of it.
     """
     criterion = criterion or default_criterion(rows)
+    choice = f"choose one of {', '.join(CRITERIA)}"
     if criterion not in CRITERIA:
-        raise UsageError(f"unknown criterion {criterion!r}: choose {', '.join(CRITERIA)}")
-    if all(_value(row, criterion) is None for row in rows):
-        raise InputError(f"no row has a value of {criterion}: choose another criterion of {', '.join(CRITERIA)}")
-    chart = _chart(rows, criterion)
+        raise UsageError("unknown criterion", subject=Option("criterion", criterion), remedy=choice)
+    if all(math.isnan(value_of(row, criterion)) for row in rows):
+        raise InputError(f"no row has a value of {criterion}", remedy=choice)
+    chart, best = chart_of(rows, criterion), best_row(rows, criterion)
+    name = "log-likelihood of rows held out" if chart.rising else criterion.upper()
     if ax is not None:
-        caption(ax, _caption(chart))
-        _draw(ax, chart, rows, criterion)()
-        _mark(ax, chart, rows, criterion)
+        write_words(ax, _caption(chart), _draw(ax, chart, name))
+        _mark(ax, chart, best, criterion)
         return ax
     with house_style():
         ax = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
-        make_room(ax, _caption(chart), _draw(ax, chart, rows, criterion))
-        _mark(ax, chart, rows, criterion)
+        lay_out(ax, _caption(chart), _draw(ax, chart, name))
+        _mark(ax, chart, best, criterion)
     return ax
 
 
-def _draw(ax: Axes, chart: Chart, rows: Sequence[Mapping[str, Any]], criterion: str) -> Callable[[], None]:
-    """Draws lines and legend; returns what sets both axes by the size that they then have."""
+def _draw(ax: Axes, chart: Chart, name: str) -> Names:
+    """Draws the lines and the legend, sets the axes and returns them with their names."""
     tidy(ax)
-    for family in chart.families[::-1]:  # the best on top
-        draw_family(ax, chart, family)
-    counts = sorted({int(row["components"]) for row in rows})
-    legend(ax, legend_entries(chart))
-
-    def describe_axes() -> None:
-        low, high = counts[0], counts[-1]
-        ticks = min(MOST_TICKS, high - low + 2)
-        describe(
-            ax, "x", *widened(low, high, 0.05), "components", ticks=ticks, locate=partial(_whole_numbers, low, high)
-        )
-        set_vertical(ax, chart, "log-likelihood of rows held out" if chart.rising else criterion.upper())
-
-    return describe_axes
+    lines = [_draw_family(ax, chart, family) for family in chart.families[::-1]]  # the best on top
+    legend(ax, _entries(chart))
+    counts = [count for family in chart.families for count in family.components]
+    low, high = min(counts), max(counts)
+    margin = min(0.05 * (high - low), 0.8) or 0.2
+    set_axis(ax.xaxis, low - margin, high + margin, MOST_TICKS, whole=True, within=(low, high))
+    _set_vertical(ax, chart, lines)
+    return [(ax.xaxis, "components"), (ax.yaxis, name)]
 
 
-def _whole_numbers(low: int, high: int, most: int) -> Locator:
-    """Ticks at some whole numbers of the range."""
-    from matplotlib.ticker import FixedLocator, MaxNLocator
+def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
+    """Sets the vertical axis; the families' lines end with the values shown, the axis before the rows of markers."""
+    from matplotlib.patches import Rectangle
 
-    rounded = MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-    ticks = rounded.tick_values(low, high)
-    return FixedLocator([float(tick) for tick in ticks if low <= tick <= high])
+    low, high = widened(chart.low, chart.high, 0.0)
+    margins: dict[Side, float] = {
+        chart.end(good=True): min(AHEAD / points_of(ax.yaxis), 0.3),
+        chart.end(good=False): BEHIND,
+    }
+    edges = {side: EDGE_ROW * len(chart.at(side)) for side in BEYOND}
+    unit = (high - low) / (1 - sum(margins.values()) - sum(edges.values()))
+    shown = low - unit * margins["below"], high + unit * margins["above"]
+    set_axis(ax.yaxis, shown[0] - unit * edges["below"], shown[1] + unit * edges["above"], within=shown)
+    if any(edges.values()):
+        ax.spines["left"].set_bounds(*shown)
+        height = high - low + 2 * unit * CLEAR  # nothing but the name of the best stands ahead of it
+        inside = Rectangle((0, low - unit * CLEAR), 1, height, transform=ax.get_yaxis_transform())
+        for line in lines:
+            line.set_clip_path(inside)
 
 
-def _value(row: Mapping[str, Any], criterion: str) -> float | None:
-    """The criterion of a fit, None where it has none or it is no number."""
-    value = row.get(criterion)
-    return None if value is None or not math.isfinite(value) else float(value)
+def _draw_family(ax: Axes, chart: Chart, family: Family) -> Line2D:
+    """Draws the line of a family and its markers; returns the line."""
+    shade, marker = _look(family)
+    line, *_ = ax.plot(family.components, family.values, color=shade, linewidth=1.4, zorder=2, label=family.name)
+    line.set_gid(f"family {family.name}")
+    cells = [*zip(family.components, family.values, family.sound, strict=True)]
+    for sound, face in ((True, shade), (False, "white")):
+        look = {"color": shade, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
+        on_axis = [(x, y) for x, y, own in cells if own == sound and chart.side(y) is None]
+        if on_axis:
+            ax.plot(*zip(*on_axis, strict=True), marker=marker, markersize=MARKER, **look)
+        for side, arrow in BEYOND.items():
+            beyond = [x for x, y, own in cells if own == sound and y == y and chart.side(y) == side]
+            _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **look)
+    failed = [x for x, y, _ in cells if y != y]
+    look = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
+    _draw_at_edge(ax, chart, family, failed, chart.end(good=False), marker="x", gid=f"failed {family.name}", **look)
+    return line
 
 
-def _sign(criterion: str) -> int:
-    """Times the criterion: the lower the better."""
-    return -1 if criterion in RISING else 1
+def _draw_at_edge(ax: Axes, chart: Chart, family: Family, there: Sequence[int], side: Side, **look: Any) -> None:
+    """Draws markers in the family's row at an end of the axis."""
+    if there:
+        inwards = EDGE_ROW * (chart.at(side).index(family) + 0.6)
+        height = 1 - inwards if side == "above" else inwards
+        across = ax.get_xaxis_transform()
+        ax.plot(there, [height] * len(there), markersize=EDGE_MARKER, transform=across, **look)
 
 
-def _chart(rows: Sequence[Mapping[str, Any]], criterion: str) -> Chart:
-    """The families, the one with the best value first, and the values that the axis shows."""
-    sign = _sign(criterion)
-    families = []
-    names = dict.fromkeys(str(row["family"]) for row in rows)
-    known = [*FAMILIES, *(name for name in names if name not in FAMILIES)]
-    for name in names:
-        own = sorted((row for row in rows if row["family"] == name), key=lambda row: row["components"])
-        found = [_value(row, criterion) for row in own]
-        values = [float("nan") if value is None else value for value in found]
-        components, sound = [int(row["components"]) for row in own], [not row.get("reason") for row in own]
-        families.append(Family(one_line(name, 40), known.index(name), components, values, sound))
-    families.sort(key=lambda family: min((sign * v for v in family.values if v == v), default=float("inf")))
-    chart = Chart(tuple(families), 0.0, 0.0, rising=sign < 0)
-    trusted, others = ([sign * value for value in chart.values(ok)] for ok in (True, False))
-    low, high = sorted(sign * end for end in telling_span(trusted, others, LEAST_SPAN[criterion]))
-    return replace(chart, low=low, high=high)
+def _entries(chart: Chart) -> list[Any]:
+    """Entries of the legend: the families, then the other markers that are drawn."""
+    from matplotlib.lines import Line2D
+
+    def sign(marker: str, label: str, face: str = QUIET, size: float = EDGE_MARKER) -> Line2D:
+        look: dict[str, Any] = {"color": QUIET, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none"}
+        return Line2D([], [], marker=marker, markersize=size, label=label, **look)
+
+    looks = [(family.name, *_look(family)) for family in chart.families]
+    line: dict[str, Any] = {"markersize": MARKER, "linewidth": 1.4}
+    found = [Line2D([], [], color=shade, marker=marker, label=name, **line) for name, shade, marker in looks]
+    unsound = chart.values(sound=False)
+    if unsound:
+        found.append(sign("o", "not to be trusted", "white", MARKER))
+    for side, arrow in BEYOND.items():
+        if any(chart.side(value) == side for value in [*chart.values(sound=True), *unsound]):
+            found.append(sign(arrow, f"{side} the axis"))
+    if any(math.isnan(value) for family in chart.families for value in family.values):
+        found.append(sign("x", "failed"))
+    return found
+
+
+def _look(family: Family) -> tuple[str, str]:
+    """Colour and marker."""
+    return PALETTE[family.index % len(PALETTE)], MARKERS[family.index % len(MARKERS)]
 
 
 def _caption(chart: Chart) -> str:
-    """What is better, how far the best is ahead, and how many fits are beyond the axis."""
+    """Which values are better, by how much the best leads, and how many fits are beyond the axis."""
     ranked = sorted(chart.values(sound=True), reverse=chart.rising)
     ringed = "the best sound fit ringed" if ranked else "no fit is sound"
     if len(ranked) > 1:
@@ -159,13 +186,22 @@ def _caption(chart: Chart) -> str:
     return " · ".join([*parts, *beyond])
 
 
-def _mark(ax: Axes, chart: Chart, rows: Sequence[Mapping[str, Any]], criterion: str) -> None:
-    """Rings the best cell and names it where nothing is drawn, if possible on the side where none is better."""
-    best = best_row(rows, criterion)
+def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
+    """Rings the best cell and names it in the part of the axis ahead of all values, if it fits there."""
     if best is None:
         return
     count, value = best["components"], best[criterion]
+    look: dict[str, Any] = {"marker": "o", "markersize": RING, "markerfacecolor": "none", "markeredgewidth": 1.2}
+    ax.plot([count], [value], linestyle="none", color=INK, zorder=4, gid="best", **look)
     text = f"{one_line(str(best['family']), 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
-    write_beside(ax, text.replace("-", "−"), (count, value), clear=RING / 2 + 2, above=chart.rising)
-    ax.plot([count], [value], linestyle="none", marker="o", markersize=RING, markerfacecolor="none", color=INK,
-            markeredgewidth=1.2, zorder=4, gid="best")  # fmt: skip
+    half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis)
+    if half > 0.5:
+        return
+    end = chart.high if chart.rising else chart.low
+    across, height = ax.transAxes.inverted().transform(ax.transData.transform((count, end)))
+    edge = EDGE_ROW * len(chart.at(chart.end(good=True)))
+    middle = (height + (1 - edge if chart.rising else edge)) / 2  # between the values and the end of the axis
+    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": RING / 2}
+    place: dict[str, Any] = {"xytext": (min(max(across, half), 1 - half), middle), "textcoords": "axes fraction"}
+    place |= {"ha": "center", "va": "center", "arrowprops": None if value == end else leader, "parse_math": False}
+    ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **place)

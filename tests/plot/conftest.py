@@ -48,7 +48,7 @@ def outlines(ax: Axes) -> list[Polygon]:
 
 
 def points(ax: Axes) -> np.ndarray:
-    """Places of the rows drawn, (B, 2)."""
+    """Positions of the rows drawn, (B, 2)."""
     return np.asarray(_scatter(ax).get_offsets())
 
 
@@ -65,6 +65,11 @@ def point_colours(ax: Axes) -> list[str]:
 def _scatter(ax: Axes) -> PathCollection:
     (found,) = [c for c in ax.collections if isinstance(c, PathCollection)]
     return found
+
+
+def title_of(ax: Axes) -> str:
+    """The caption on one line."""
+    return ax.get_title(loc="left").replace("\u00a0", " ").replace("\n", " ")
 
 
 def legend_texts(ax: Axes) -> list[str]:

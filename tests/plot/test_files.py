@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.plot import animation, check_animation, data_figure, write_animation, write_figure, write_picture
+from gmmcli.plot import check_animation, data_figure, files, write_animation, write_figure, write_picture
 from tests.plot.conftest import mixture, rows_of
 
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "gif": b"GIF8"}
@@ -60,10 +60,10 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.Mon
     def failing(*arguments: object) -> object:
         if next(calls) == 2:
             raise OSError(28, "No space left on device")
-        return pixels(*arguments)  # type: ignore[arg-type]
+        return image(*arguments)  # type: ignore[arg-type]
 
-    pixels = animation.pixels
-    monkeypatch.setattr(animation, "pixels", failing)
+    image = files._image
+    monkeypatch.setattr(files, "_image", failing)
     with pytest.raises(GmmError, match="cannot be written"):
         write_animation(str(target), None, [(model, str(i)) for i in range(4)], dpi=40)
     assert target.read_bytes() == b"older"
@@ -75,8 +75,8 @@ def test_an_animation_keeps_its_axes(dims: int, tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "fit.gif"
     frames = [(mixture(dims, components=k, radius=14.0), f"pass {k}") for k in (1, 20, 2)]
     drawn = []
-    draw = animation.draw_figure
-    monkeypatch.setattr(animation, "draw_figure", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    draw = files.draw_figure
+    monkeypatch.setattr(files, "draw_figure", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
     assert write_animation(str(path), rows_of(frames[-1][0]), frames, dpi=40) == 3
     with Image.open(path) as image:
         assert image.n_frames == 3  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def test_an_animation_keeps_its_axes(dims: int, tmp_path: Path, monkeypatch: pyt
         for k in range(3):
             image.seek(k)
             durations.append(image.info["duration"])
-    assert durations == [animation.FRAME_MS, animation.FRAME_MS, animation.LAST_MS]
+    assert durations == [files.FRAME_MS, files.FRAME_MS, files.LAST_MS]
     seen = drawn[-3:]
     assert [figure.axes[0].get_title(loc="left") for figure in seen] == ["pass 1", "pass 20", "pass 2"]
     limits = [[ax.get_xlim() for ax in [f.axes[0], *f.axes[0].child_axes]] for f in seen]
@@ -99,8 +99,8 @@ def test_an_animation_keeps_its_axes(dims: int, tmp_path: Path, monkeypatch: pyt
 
 def test_of_many_frames_the_first_and_last_remain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = []
-    draw = animation.draw_figure
-    monkeypatch.setattr(animation, "draw_figure", lambda *a, **k: titles.append(k["title"]) or draw(*a, **k))
+    draw = files.draw_figure
+    monkeypatch.setattr(files, "draw_figure", lambda *a, **k: titles.append(k["title"]) or draw(*a, **k))
     frames = [(mixture(1), str(i)) for i in range(7)]
     assert write_animation(str(tmp_path / "a.gif"), None, frames, most=3, dpi=30) == 3
     assert titles[1:] == ["0", "3", "6"]

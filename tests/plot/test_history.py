@@ -14,7 +14,7 @@ import gmmcli
 from gmmcli.errors import InputError
 from gmmcli.fitting.result import describe
 from gmmcli.plot import plot_history
-from tests.plot.conftest import finish, lines
+from tests.plot.conftest import finish, lines, title_of
 
 
 def history(restarts: int = 3) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def test_the_history_is_that_of_the_model() -> None:
         r for r in metadata["restarts"] if r["restart"] != metadata["restart"] and np.isfinite(r["log_likelihood"])
     ]
     assert len(lines(ax, "restart")) == len(ended)
-    assert "3 components" in ax.get_title(loc="left")
+    assert "3 components" in title_of(ax)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("passes over the data", "log-likelihood per row, nats")
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot import data_figure, plot_data_and_model
-from gmmcli.plot.room import settle
+from gmmcli.plot.axes import settle
 from gmmcli.plot.style import BARS, INK, figure_of, label
 from tests.plot.conftest import finish, legend_texts, mixture, panels, rows_of
 
@@ -43,7 +43,7 @@ def with_background(model: GaussianMixture) -> GaussianMixture:
 def test_a_legend_meets_no_panel(dims: int, components: int, background: bool) -> None:
     model = mixture(dims, components=components, radius=14.0)
     ax = plot_data_and_model(rows_of(model, 30), with_background(model) if background else model)
-    settle(ax)
+    settle(figure_of(ax))
     assert clear(ax)
     assert "data" in legend_texts(ax) or components > 12
     assert dims == 1 or "1 and 2 std. deviations" in legend_texts(ax)
@@ -55,7 +55,7 @@ def test_a_legend_meets_no_panel(dims: int, components: int, background: bool) -
 def test_a_legend_of_a_figure_of_any_size(size: tuple[float, float | None]) -> None:
     model = mixture(4, components=8)
     ax = data_figure(rows_of(model, 30), model, size=size).axes[0]
-    settle(ax)
+    settle(figure_of(ax))
     assert clear(ax)
 
 
@@ -65,7 +65,7 @@ def test_labels_of_a_grid_of_any_size_meet_no_other(size: tuple[float | None, fl
     names = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_in_g"]
     model = GaussianMixture(plain.weights, plain.means, plain.inner_scale, columns=names)
     ax = data_figure(rows_of(model, 30), model, size=size).axes[0]
-    settle(ax)
+    settle(figure_of(ax))
     grid = panels(ax)
     below = [panel.xaxis.label.get_window_extent() for panel in grid[-1]]
     beside = [row[0].yaxis.label.get_window_extent() for row in grid[1:]]

@@ -17,10 +17,9 @@ from matplotlib.text import Text
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.plot import plot_selection
-from gmmcli.plot.beside import write_beside
-from gmmcli.plot.span import telling_span
+from gmmcli.plot.chart import telling_span
 from gmmcli.plot.style import PALETTE, figure_of
-from tests.plot.conftest import finish, legend_texts, lines
+from tests.plot.conftest import finish, legend_texts, lines, title_of
 
 
 def cell(family: str, components: int, bic: float | None, icl: float | None = None, **more: Any) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def test_a_line_for_each_family_the_best_ringed() -> None:
     assert legend_texts(ax) == ["full", "tied", "not to be trusted", "failed"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("components", "BIC")
     assert all(float(text.get_text()).is_integer() for text in ax.get_xticklabels())
-    assert ax.get_title(loc="left") == "the lower the better · the best sound fit ringed, 40 ahead"
+    assert title_of(ax) == "the lower the better · the best sound fit ringed, 40 ahead"
 
 
 def test_a_family_has_one_colour_and_marker_whatever_is_best() -> None:
@@ -115,7 +114,7 @@ def test_of_the_holdout_the_highest_is_best() -> None:
     ax = finish(plot_selection(GRID, "holdout"))
     (ring,) = lines(ax, "best")
     assert ring.get_ydata()[0] == -4.0
-    assert "the higher the better" in ax.get_title(loc="left")
+    assert "the higher the better" in title_of(ax)
     (failed,) = lines(ax, "failed full")
     assert failed.get_transform().transform(failed.get_xydata())[0, 1] < ax.transAxes.transform((0, 0.1))[1]
 
@@ -123,7 +122,7 @@ def test_of_the_holdout_the_highest_is_best() -> None:
 def test_values_far_beyond_are_left_off_the_axis_and_marked() -> None:
     ax = finish(plot_selection(FAITHFUL, "bic"))
     assert ax.get_ylim()[1] < 2450
-    title = ax.get_title(loc="left")
+    title = title_of(ax)
     assert title == "the lower the better · the best sound fit ringed, 5.8 ahead · 5 of 15 fits above the axis"
     arrows = {str(line.get_gid()): line for line in ax.lines if str(line.get_gid()).startswith("beyond")}
     assert {name: len(np.asarray(line.get_xdata())) for name, line in arrows.items()} == {
@@ -154,14 +153,14 @@ def test_lines_and_ticks_end_where_the_axis_does() -> None:
         (line,) = lines(ax, f"family {name}")
         clip = line.get_clip_box()
         assert clip is not None
-        assert clip.y1 == pytest.approx(ax.transData.transform((0, high))[1])
+        assert ax.transData.transform((0, 2390.5))[1] < clip.y1 < ax.transData.transform((0, high))[1]
 
 
 def test_without_values_beyond_the_axis_is_whole() -> None:
     ax = finish(plot_selection([row for row in FAITHFUL if row["components"] > 1 and row["bic"] < 3000], "bic"))
     assert ax.spines["left"].get_bounds() is None
     assert not [line for line in ax.lines if str(line.get_gid()).startswith("beyond")]
-    assert "the axis" not in ax.get_title(loc="left")
+    assert "the axis" not in title_of(ax)
 
 
 def test_an_unsound_value_that_is_far_too_good_does_not_stretch_the_axis() -> None:
@@ -170,7 +169,7 @@ def test_an_unsound_value_that_is_far_too_good_does_not_stretch_the_axis() -> No
     assert ax.get_ylim()[0] > 2200
     (arrow,) = (line for line in lines(ax, "beyond full") if line.get_marker() == "v")
     assert arrow.get_markerfacecolor() == "white"
-    assert ax.get_title(loc="left").replace("\n", " ").endswith("above the axis · 1 of 16 fits below the axis")
+    assert title_of(ax).endswith("above the axis · 1 of 16 fits below the axis")
     assert legend_texts(ax)[-3:] == ["not to be trusted", "above the axis", "below the axis"]
 
 
@@ -226,26 +225,11 @@ def test_in_a_small_figure_words_stay_in_their_place() -> None:
 
 def test_a_name_away_from_its_point_has_a_line_to_it() -> None:
     rows = [cell("full", k, 100.0 + 10 * k, reason="" if k == 5 else "few rows") for k in range(1, 10)]
-    walls = [cell(f"f{i}", k, 100.0 + 10 * k + (7 - i), reason="few rows") for k in range(1, 10) for i in range(14)]
-    ax = finish(plot_selection([*rows, *walls], "bic"))
+    ax = finish(plot_selection(rows, "bic"))
     (text,) = ax.texts
     assert not covered(ax)
     assert getattr(text, "arrow_patch", None) is not None
     assert getattr(finish(plot_selection(FAITHFUL, "bic")).texts[0], "arrow_patch", None) is None
-
-
-def test_where_everything_is_covered_the_name_has_a_rim() -> None:
-    figure = Figure()
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    for height in np.linspace(0, 1, 60):
-        ax.plot([0, 1], [height, height])
-    text = write_beside(ax, "somewhere", (0.5, 0.5), clear=5.0, above=True)
-    figure.canvas.draw()
-    assert text.get_path_effects()
-    assert ax.get_window_extent().contains(*Text.get_window_extent(text).min)
-    assert not finish(plot_selection(FAITHFUL, "bic")).texts[0].get_path_effects()
 
 
 def test_two_cells_that_are_as_good_look_as_good() -> None:
@@ -253,7 +237,7 @@ def test_two_cells_that_are_as_good_look_as_good() -> None:
     low, high = ax.get_ylim()
     assert high - low > 1
     assert ax.get_ylabel() == "BIC"
-    assert "0.0006 ahead" in ax.get_title(loc="left")
+    assert "0.0006 ahead" in title_of(ax)
     assert lines(ax, "family full")[0].get_zorder() == lines(ax, "family tied")[0].get_zorder()
     assert ax.lines.index(lines(ax, "family full")[0]) > ax.lines.index(lines(ax, "family tied")[0])  # on top
 
@@ -268,20 +252,20 @@ def test_none_is_ringed_where_none_is_sound() -> None:
     ax = finish(plot_selection([{**row, "reason": "few rows"} for row in GRID], "bic"))
     assert not lines(ax, "best")
     assert not ax.texts
-    assert "no fit is sound" in ax.get_title(loc="left")
+    assert "no fit is sound" in title_of(ax)
 
 
 def test_what_cannot_be_drawn_of_a_grid() -> None:
     with pytest.raises(InputError, match="no row has a value of aic"):
         plot_selection(GRID, "aic")
-    with pytest.raises(UsageError, match="unknown criterion 'gap'"):
+    with pytest.raises(UsageError, match="criterion='gap': unknown criterion"):
         plot_selection(GRID, "gap")
 
 
 def test_one_cell_alone() -> None:
     ax = finish(plot_selection([cell("full", 3, 10.0)]))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["3"]
-    assert "ahead" not in ax.get_title(loc="left")
+    assert "ahead" not in title_of(ax)
     finish(plot_selection([cell("full", 3, 10.0), cell("full", 4, float("inf"))]))
 
 

@@ -13,14 +13,11 @@ from matplotlib.axes import Axes
 from gmmcli.errors import InputError, UsageError
 from gmmcli.plot import (
     RowSample,
-    RowSampler,
-    choose_coordinates,
     plot_data_and_model,
-    sample_rows,
     write_animation,
     write_picture,
 )
-from gmmcli.plot.panels import FAINTEST, bin_edges, quantiles
+from gmmcli.plot.panels import FAINTEST, bin_edges
 from tests.plot.conftest import (
     finish,
     legend_texts,
@@ -30,6 +27,7 @@ from tests.plot.conftest import (
     point_opacities,
     points,
     rows_of,
+    title_of,
 )
 
 
@@ -55,8 +53,8 @@ def test_opacity_grows_with_the_weight() -> None:
     of_place = {tuple(row): float(weight) for row, weight in zip(x.tolist(), w / w.max(), strict=True)}
     relative = np.array([of_place[tuple(row)] for row in points(ax).tolist()])
     np.testing.assert_allclose(point_opacities(ax), FAINTEST + (whole - FAINTEST) * relative)
-    assert "opacity by weight" in ax.get_title(loc="left")
-    assert "weight" not in plain.get_title(loc="left")
+    assert "opacity by weight" in title_of(ax)
+    assert "weight" not in title_of(plain)
 
 
 def test_a_row_is_visible_whatever_the_others_weigh() -> None:
@@ -83,7 +81,7 @@ def test_bars_are_sums_of_weights() -> None:
     heights, edges = bars(ax)
     expected, _ = np.histogram(x[:, 0].numpy(), edges, weights=w.numpy())
     np.testing.assert_allclose(heights * np.diff(edges), expected / w.sum().item())
-    assert "bars by weight" in ax.get_title(loc="left")
+    assert "bars by weight" in title_of(ax)
     assert legend_texts(ax)[-1] == "data, weighted"
 
 
@@ -108,8 +106,8 @@ def test_rows_of_weight_zero_are_not_there() -> None:
     w[:7] = 0
     ax = finish(plot_data_and_model(x, model, weights=w))
     assert len(points(ax)) == 191
-    assert ax.get_title(loc="left").startswith("191 rows, 2 left out for missing cells · opacity by weight")
-    assert "0 rows" in finish(plot_data_and_model(x, model, weights=torch.zeros(200))).get_title(loc="left")
+    assert title_of(ax).startswith("191 rows, 2 left out for missing cells · opacity by weight")
+    assert "0 rows" in title_of(finish(plot_data_and_model(x, model, weights=torch.zeros(200))))
 
 
 def test_heavy_rows_are_few_rows_to_the_bars() -> None:
@@ -117,36 +115,6 @@ def test_heavy_rows_are_few_rows_to_the_bars() -> None:
     heavy = np.where(np.arange(10_000) % 200 == 0, 1.0, 1e-6)
     assert len(bin_edges(values, np.ones(10_000))) > 2 * len(bin_edges(values, heavy))
     assert len(bin_edges(values, heavy)) == len(bin_edges(values[::200], np.ones(50)))
-
-
-def test_quantiles_of_weights() -> None:
-    values = np.random.default_rng(0).normal(size=101)
-    shares = [0.0, 0.25, 0.6, 1.0]
-    np.testing.assert_allclose(quantiles(values, np.full(101, 0.3), shares), np.quantile(values, shares))
-    copies = np.repeat(values, 3)
-    np.testing.assert_allclose(
-        quantiles(copies, np.ones(303), [0.3]), quantiles(values, np.full(101, 3.0), [0.3]), atol=0.1
-    )
-    assert quantiles(np.array([0.0, 1.0, 2.0]), np.array([1.0, 98.0, 1.0]), [0.5])[0] == 1.0
-
-
-def test_the_sample_carries_its_weights() -> None:
-    model = mixture(2)
-    x = rows_of(model, 30_000)
-    w = x[:, 0].abs()  # a row's weight tells whether it is the row's
-    coordinates = choose_coordinates(model)
-    whole = sample_rows(x, model, coordinates, w)
-    plain = sample_rows(x, model, coordinates)
-    sampler = RowSampler(coordinates, 2)
-    for first in range(0, len(x), 7_001):
-        sampler.add(first, x[first : first + 7_001], w[first : first + 7_001])
-    parts = sampler.sample()
-    assert whole is not None and plain is not None  # noqa: PT018
-    assert whole.weights is not None and parts.weights is not None  # noqa: PT018
-    assert torch.equal(whole.x, plain.x)
-    assert torch.equal(whole.weights, whole.x[:, 0].abs())
-    assert torch.equal(parts.weights, whole.weights)
-    assert parts.caption() == "20,000 of 30,000 rows shown"
 
 
 def test_weights_come_as_any_column_does() -> None:
@@ -182,5 +150,5 @@ def test_what_are_no_weights(weights: list[object], message: str) -> None:
 
 @pytest.mark.parametrize("data", [None, RowSample(torch.zeros(200, 2), 200)])
 def test_weights_of_no_table(data: RowSample | None) -> None:
-    with pytest.raises(UsageError, match="weights are of the rows of a table"):
+    with pytest.raises(UsageError, match="weights: there is no table"):
         plot_data_and_model(data, mixture(2), weights=[1.0] * 200)

@@ -1,4 +1,4 @@
-"""Words in figures of every size: none meets another, and what has no room is left out by one rule."""
+"""Words in figures of every size: none meets another, and one rule says which are left out in small ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.plot import crowded, data_figure, figure_of, plot_selection, roomy_size
-from gmmcli.plot.room import LEAST, SLACK, Size
-from gmmcli.plot.text import text_size, within, wrapped
+from gmmcli.plot import data_figure, figure_of, plot_selection
+from gmmcli.plot.axes import LEAST, named, set_axis, write_words
+from gmmcli.plot.data_and_model import Size
+from gmmcli.plot.style import SMALL, width_of
 from tests.plot.conftest import finish, mixture, panels, rows_of
 from tests.plot.test_selection import FAITHFUL
 
+SLACK = 0.5  # pixels by which words may meet
 NAMES = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 
 
@@ -30,6 +32,13 @@ def picture(dims: int, size: Size) -> Figure:
 
 def selection(size: Size) -> Figure:
     return figure_of(plot_selection(FAITHFUL, "bic", size=size))
+
+
+def titles(ax: Axes) -> list[Text]:
+    """The captions of some axes."""
+    return [
+        text for text in ax.get_children() if isinstance(text, Text) and re.search("rows|better", text.get_text())
+    ]
 
 
 def axis_words(ax: Axes) -> list[Any]:
@@ -50,7 +59,7 @@ def axis_words(ax: Axes) -> list[Any]:
 @pytest.mark.parametrize("size", [(2.0, 1.5), (3.0, 3.0), (2.5, 6.0), (9.0, 2.0), (6.0, 6.0)])
 def test_numbers_and_names_of_axes_meet_no_other_at_any_size(dims: int, size: Size) -> None:
     if dims > 2 and min(size[0] or 0, size[1] or 0) < 3:
-        pytest.skip("panels that have no room for numbers: crowded, of which there is a warning")
+        pytest.skip("panels are too small for numbers")
     ax = finish(picture(dims, size).axes[0])
     boxes = axis_words(ax)
     assert len(boxes) >= 4
@@ -62,7 +71,7 @@ def test_the_legend_goes_first_then_the_caption() -> None:
     left_out = []
     for size in ((7.6, 5.2), (2.5, 2.4), (2.0, 1.5)):
         ax = finish(picture(2, size).axes[0])
-        (title,) = (text for text in ax.get_children() if isinstance(text, Text) and "rows" in text.get_text())
+        (title,) = titles(ax)
         legend = ax.get_legend()
         assert legend is not None
         left_out.append((not legend.get_visible(), not title.get_visible()))
@@ -73,44 +82,40 @@ def test_the_legend_goes_first_then_the_caption() -> None:
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3, 4])
-def test_a_figure_of_its_own_size_is_not_crowded(dims: int) -> None:
-    assert not crowded(picture(dims, (None, None)))
-    assert not crowded(selection((None, None)))
+def test_a_figure_of_its_own_size_leaves_nothing_out(dims: int) -> None:
+    for figure in (picture(dims, (None, None)), selection((None, None))):
+        (ax,) = figure.axes
+        legend, (title,) = ax.get_legend(), titles(ax)
+        assert legend is not None
+        assert legend.get_visible()
+        assert title.get_visible()
+        assert legend.get_window_extent().x1 <= figure.bbox.x1
 
 
-@pytest.mark.parametrize("size", [(3.0, 3.0), (2.0, None)])
-def test_a_size_that_has_room_is_found_for_one_that_has_none(size: Size) -> None:
-    for draw in (lambda own: picture(4, own), selection):
-        assert crowded(draw(size))
-        roomy = roomy_size(draw, size)
-        assert roomy is not None
-        assert not crowded(draw(roomy))
-        assert (draw((None, None)).get_size_inches() + 0.1 >= roomy).all()
-
-
-def test_texts_that_meet_or_leave_the_paper_are_crowded() -> None:
+def test_captions_have_lines_of_the_length_at_hand() -> None:
     figure = Figure(figsize=(4, 3))
     FigureCanvasAgg(figure)
     ax = figure.add_subplot()
-    ax.text(0.5, 0.5, "one")
-    assert not crowded(figure)
-    other = ax.text(0.51, 0.5, "two")
-    assert crowded(figure)
-    other.set_position((0.1, 0.1))
-    assert not crowded(figure)
-    other.set_position((3.0, 0.5))
-    assert crowded(figure)
-    other.set_position((0.1, 0.1))
-    other.set_visible(False)
-    assert crowded(figure)
-
-
-def test_lines_are_as_long_as_they_may_be() -> None:
-    figure = Figure(dpi=160)
-    FigureCanvasAgg(figure)
-    text = "WWW iii · " * 12 + "WWW"
-    lines = wrapped(text, within(figure, 90.0, 8.0)).split("\n")
+    text = "a caption of some words · " * 6 + "end"
+    lines = write_words(ax, text, []).get_text().split("\n")
     assert re.sub(r"\s", " ", " ".join(lines)) == text
-    widths = [text_size(figure, line, 8.0)[0] for line in lines]
-    assert max(widths) <= 90 < min(widths[:-1]) + text_size(figure, " WWW iii ·", 8.0)[0]
     assert not any(line.startswith("·") for line in lines)
+    room = ax.get_window_extent().width * 72 / figure.dpi
+    assert room / 2 < max(width_of(line, SMALL) for line in lines) <= room * 1.05
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "name"),
+    [
+        (0.0, 100.0, "time"),
+        (1.6e9 - 1, 1.6e9 + 1, "time (+1.6e9)"),
+        (0.0, 3.2e7, "time (1e7)"),
+        (-2e-30, 2e-30, "time (1e−30)"),
+    ],
+)
+def test_names_say_how_numbers_are_shifted_and_scaled(low: float, high: float, name: str) -> None:
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    set_axis(ax.xaxis, low, high)
+    assert named(ax.xaxis, "time") == name
