@@ -18,7 +18,8 @@ from gmmcli.errors import InputError
 from gmmcli.fitting.intervals import Every
 from gmmcli.fitting.search import Keeper, Standing
 from gmmcli.fitting.state import plain, restored
-from gmmcli.storage.files import open_if_there, pending_file
+from gmmcli.storage.files import replace
+from gmmcli.storage.filesystem import open_if_there
 from gmmcli.storage.names import listing, printable
 
 FORMAT = "gmm checkpoint"
@@ -103,22 +104,12 @@ class Checkpoint(Keeper):
         buffer = io.BytesIO()  # torch.save leaves a file that it could not finish open
         torch.save(content, buffer)
         try:
-            _replace(self._path, buffer.getbuffer())
+            replace(self._path, buffer.getbuffer())
         except Exception:  # which ends the fit: `stopped` is not to meet the same again
             self._newest = None
             raise
         self._written = self._newest
         self.there = True
-
-
-def _replace(path: str, content: memoryview) -> None:
-    pending = pending_file(path)
-    try:
-        pending.stream.write(content)
-    except BaseException:
-        pending.abort()
-        raise
-    pending.commit()
 
 
 def read_checkpoint(path: str) -> dict[str, Any] | None:

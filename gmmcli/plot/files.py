@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.files import check_place, is_direct, pending_file
+from gmmcli.storage.files import check_writable, writing
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def picture_format(path: str) -> str:
 def check_picture(path: str) -> None:
     """Raises UsageError where no picture could be written: unknown suffix, no such folder, no permission."""
     picture_format(path)
-    check_place(path, "out.png")
+    check_writable(path, "out.png")
 
 
 def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
@@ -68,17 +68,8 @@ def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
 def write_whole(path: str, write: Callable[[BinaryIO], None]) -> None:
     """Writes a file by a function of its stream, under another name until it is whole; errors as write_figure's."""
     try:
-        if is_direct(path):
-            with open(path, "wb") as stream:
-                write(stream)
-            return
-        pending = pending_file(path)
-        try:
-            write(pending.stream)
-        except BaseException:
-            pending.abort()
-            raise
-        pending.commit()
+        with writing(path) as stream:
+            write(stream)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -378,7 +378,7 @@ def test_formats_of_targets(tmp_path):
     assert output_format("a.dat", "parquet") == FileFormat("parquet")
     assert output_format("a.csv.gz", "json") == FileFormat("json", "gzip")
     assert output_format("/dev/null") == FileFormat("csv")
-    with pytest.raises(UsageError, match="--output-format, one of csv, tsv"):
+    with pytest.raises(UsageError, match="give output_format as one of csv, tsv"):
         output_format(str(tmp_path / "a.xlsx"))
     with pytest.raises(UsageError, match="unknown format 'xls'"):
         output_format("a.csv", "xls")
