@@ -18,9 +18,9 @@ _BEGINNING = 1 << 20  # bytes
 def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]:
     """The columns of the first file that a file, pattern or folder stands for.
 
-    Empty where more than the beginning of a file would have to be read: remote files, pipes, standard input, compressed
-    files of a binary format, patterns through all folders. Of JSON lines only the first is read. Raises InputError as
-    a Source does, and any error of a reader of a damaged file.
+    Empty where more than the beginning of a file would have to be read: remote files, pipes, standard input,
+    compressed files of a binary format, patterns through all folders. Of JSON lines only the first is read. Raises
+    InputError as a Source does, and any error of a reader of a damaged file.
     """
     if argument == STDIN or "**" in argument or is_address(argument):
         return ()

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
@@ -28,9 +29,12 @@ from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import is_address, name_of
-from gmmcli.storage.filesystem import Info, Location
+from gmmcli.storage.filesystem import Info
 from gmmcli.storage.folders import Found, Keys, find_files
 from gmmcli.storage.names import printable
+
+if TYPE_CHECKING:
+    from gmmcli.storage.filesystem import Location
 
 STDIN = "-"
 _HEAD_BYTES = 4096
@@ -41,9 +45,9 @@ class Input:
     """One file or stream.
 
     label: its name for messages. format: one of FORMATS. location: of the file, None if `content` holds its bytes: a
-    pipe can be read only once, and a compressed Parquet file not be sought in. compression: of the content. partition:
-    keys and values in the names of its folders. path: its name as a file, credentials hidden; None for standard input.
-    info: of a local file when its format was found, to notice that it has changed since.
+    pipe can be read only once, and a compressed Parquet file not be sought in. compression: of the content.
+    partition: keys and values in the names of its folders. path: its name as a file, credentials hidden; None for
+    standard input. info: of a local file when its format was found, to notice that it has changed since.
     """
 
     label: str
@@ -78,7 +82,8 @@ class Input:
         whole: whether text is to be read to its end, for which a remote file is read in large parts.
         Raises InputError for a local file that has changed since its format was found.
         """
-        if self.info is not None and self.location is not None and self.location.info() != self.info:
+        now = self.location.info() if self.location is not None and self.info is not None else None
+        if now != self.info and now != Info("absent"):  # to open a file that is gone says so
             raise InputError("it has changed while it was read", subject=self.label, remedy="start again")
         return self._opened(self.compression, seekable=self.format not in TEXT, to_end=whole)
 
@@ -98,7 +103,8 @@ def expand(
     No argument is standard input. scratch: for the content of pipes, and of compressed files that cannot be read
     without it. Raises InputError as `find_files` does; a file is data if its suffix is that of a format.
     """
-    if not paths and stdin is None and sys.stdin.isatty():  # to wait silently until someone types a table helps nobody
+    # To wait silently until someone types a table helps nobody.
+    if not paths and stdin is None and sys.stdin.isatty():
         raise UsageError("no data", remedy="name a file, or pipe data in")
     paths = paths or [STDIN]
     if list(paths).count(STDIN) > 1:
@@ -130,10 +136,10 @@ def reading(label: str, what: str) -> Iterator[None]:
 
             if (known := explained(label, error)) is not None:
                 raise known from error
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(printable(line) for line in (text or type(error).__name__).splitlines()[:1])
-        known_number = isinstance(error, OSError) and error.errno is not None
-        raise InputError(reason if known_number else f"cannot be read as {what}: {reason}", subject=label) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(os.strerror(error.errno), subject=label) from error
+        reason = " ".join(printable(line) for line in (str(error) or type(error).__name__).splitlines()[:1])
+        raise InputError(f"cannot be read as {what}: {reason}", subject=label) from error
 
 
 def input_of(found: Found, options: ReadOptions, scratch: Scratch | None = None) -> Input:

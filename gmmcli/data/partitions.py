@@ -68,7 +68,7 @@ class PartitionedReader(Reader):
         """Whether every cell of the column is a number or missing."""
         if name not in self._cells:
             return self._reader.all_numbers(name)
-        return self._kind(name) is not ColumnKind.TEXT or all_numbers(self._column(name, 1), self._options)
+        return self._kind(name) is not ColumnKind.TEXT or all_numbers(pa.repeat(self._cells[name], 1), self._options)
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """The schema of the file, followed by the columns of the folders."""
@@ -96,7 +96,7 @@ class PartitionedReader(Reader):
         for table, numbers in self._reader.pairs(self._inner(columns), typed, pieces):
             rows = table.num_rows
             for name, value in self._cells.items():
-                table = table.append_column(pa.field(name, value.type), self._column(name, rows))
+                table = table.append_column(pa.field(name, value.type), pa.repeat(value, rows))
             yield table, self._with_cells(numbers, columns, rows)
 
     def _without_columns(self, pieces: range | None) -> Iterator[pa.Table]:
@@ -120,12 +120,9 @@ class PartitionedReader(Reader):
         return pa.Table.from_arrays(cells, names=list(columns)) if cells else table
 
     def _number(self, name: str, rows: int) -> pa.Array:
-        column = self._column(name, rows)
+        column = pa.repeat(self._cells[name], rows)
         if self._kind(name) is not ColumnKind.TEXT:
             return column
         if not self.all_numbers(name):
             raise NotNumbersError(f"column {name} is no number", subject=self.label)
         return parse(column, self._options)
-
-    def _column(self, name: str, rows: int) -> pa.Array:
-        return pa.repeat(self._cells[name], rows)

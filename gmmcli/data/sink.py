@@ -1,18 +1,14 @@
 """Rows out: a `Sink` writes tables to a file, whole or not at all, or to standard output.
 
-- `open_sink`: a Sink for a target, once it is known that it can be written. `check_target`: that alone.
+- `open_sink`: a Sink for a target, once it is known that it can be written.
 - `output_format`: the format of a target.
-- `Output`: the stream that a writer of a format gets.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -20,7 +16,7 @@ from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, 
 from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.files import STDOUT, PendingFile, check_writable, is_direct
+from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
 from gmmcli.storage.names import printable
 
 
@@ -40,12 +36,6 @@ def output_format(target: str | None, name: str | None = None) -> FileFormat:
     raise UsageError("no format by this suffix", subject=printable(target or ""), remedy=remedy)
 
 
-def check_target(target: str | None) -> None:
-    """Raises UsageError where no file can be written: a folder, no such folder, no permission."""
-    if target is not None:
-        check_writable(target, "out.csv")
-
-
 def open_sink(
     target: str | None,
     format: str | None = None,
@@ -60,7 +50,8 @@ def open_sink(
     text; by default a comma, or in TSV a tabulator, and a point.
     Raises UsageError where the target cannot be written or its format is not known. Nothing is opened yet.
     """
-    check_target(target)
+    if target is not None:
+        check_writable(target, "out.csv")
     chosen = output_format(target, format)
     return Sink(target, chosen, schema, delimiter or ("\t" if chosen.name == "tsv" else ","), decimal)
 
@@ -68,10 +59,10 @@ def open_sink(
 class Sink:
     """Tables written one after the other, in the schema of the first. To be used in a `with` statement.
 
-    A file appears when the block ends without an error: see PendingFile. Pipes, devices and standard output are written
-    directly, so that they may have received a part when an error occurs. typed: whether the format stores types, so
-    that text should be given its types first. A closed pipe raises BrokenPipeError. Any other OSError has the path in
-    it.
+    A file appears when the block ends without an error: see PendingFile. Pipes, devices and standard output are
+    written directly, so that they may have received a part when an error occurs. typed: whether the format stores
+    types, so that text should be given its types first. A closed pipe raises BrokenPipeError. Any other OSError has
+    the path in it.
     """
 
     def __init__(
@@ -79,7 +70,7 @@ class Sink:
     ) -> None:
         self._target, self._format, self._schema, self._delimiter = target, format, schema, delimiter
         self._encoder = make_encoder(format.name, delimiter, decimal)
-        self._output: Output | None = None
+        self._output: PendingFile | DirectFile | None = None
         self._writer: Writer | None = None
         self.typed = format.name not in DELIMITED
         self.rows_written = 0
@@ -135,8 +126,14 @@ class Sink:
 
     def _open(self, schema: pa.Schema) -> Writer:
         self._schema = schema
-        self._output = Output(self._target)
-        stream = self._output.stream(self._format.compression)
+        self._output = output = begin(self._target, durable=False)  # gigabytes of rows would wait for the disk
+        if isinstance(output, PendingFile):
+            # a stream of Python's would copy every write, and take turns with the threads that make the content
+            stream = pa.OSFile(output.temporary, mode="wb")
+        else:
+            stream = pa.PythonFile(output, mode="w")
+        if self._format.compression is not None:
+            stream = pa.CompressedOutputStream(stream, self._format.compression)
         self._writer = make_writer(self._format.name, stream, schema, self._delimiter)
         return self._writer
 
@@ -148,65 +145,3 @@ class Sink:
             with contextlib.suppress(Exception):
                 self._writer.close()
         self._writer = None
-
-
-class Output(io.RawIOBase):
-    """The bytes of a target. Writers close the stream that they get; only `commit` and `abort` end the output."""
-
-    def __init__(self, target: str | None) -> None:
-        self._pending: PendingFile | None = None
-        self._direct: BinaryIO | None = None
-        if target is None or target in STDOUT:
-            self._direct = sys.stdout.buffer
-        elif is_direct(target):
-            self._direct = open(target, "wb")  # noqa: SIM115
-        else:
-            self._pending = PendingFile(target, durable=False)  # gigabytes of rows would wait for the disk
-
-    def stream(self, compression: str | None) -> Any:
-        """The stream for a writer, which compresses its content; to be called once.
-
-        A file is not written through a stream of Python's, which copies every write, and takes turns with the threads
-        that make the content.
-        """
-        pending = self._pending
-        file = pa.PythonFile(self, mode="w") if pending is None else pa.OSFile(pending.temporary, mode="wb")
-        return file if compression is None else pa.CompressedOutputStream(file, compression)
-
-    def writable(self) -> bool:
-        """True, as pyarrow asks."""
-        return True
-
-    def write(self, data: Any, /) -> int:
-        """Passes the bytes on, or drops them after an abort."""
-        if self._direct is not None:
-            self._direct.write(data)
-        return memoryview(data).nbytes
-
-    def flush(self) -> None:
-        """Lets a reader of the stream see the bytes."""
-        if self._direct is not None:
-            self._direct.flush()
-
-    def close(self) -> None:
-        """Nothing: writers close the stream before the output is complete."""
-
-    def commit(self) -> None:
-        """Ends the stream, or gives the file its name."""
-        pending, self._pending = self._pending, None  # an upload that fails keeps its file: abort must not remove it
-        if pending is not None:
-            pending.commit()
-        self.flush()
-        self._release()
-
-    def abort(self) -> None:
-        """Ends the stream, or removes the file."""
-        if self._pending is not None:
-            self._pending.abort()
-        with contextlib.suppress(OSError):
-            self._release()
-
-    def _release(self) -> None:
-        direct, self._direct = self._direct, None
-        if direct is not None and direct is not sys.stdout.buffer:
-            direct.close()

@@ -4,8 +4,8 @@
 - `suffix_of`, `beside`, `inside`, `folder_of`: names derived from a name; they take local paths too.
 - `masked`: a text with the credentials of all addresses hidden.
 
-A scheme has two letters at least, since one letter is a drive. Options follow a question mark, an enclosing archive or
-cache follows two colons: `zip://a.csv::s3://bucket/a.zip` is one address.
+A scheme has two letters at least, since one letter is a drive. Options follow a question mark, an enclosing archive
+or cache follows two colons: `zip://a.csv::s3://bucket/a.zip` is one address.
 """
 
 from __future__ import annotations
@@ -24,14 +24,8 @@ _WEB_OPTIONS = re.compile(rf"\?|{_WITHIN}")  # HTTP has no patterns
 _USER = re.compile(rf"({_SCHEME})://([^\s/?#]*|[^\s/?#:@\[]*:(?!:|\d+[/?#])\S*)@")
 _NAMES_A_USER = ("abfs", "abfss", "hdfs", "viewfs", "sftp", "ssh", "smb", "ftp")  # or a container: not secret
 _VALUE = re.compile(r"([?&])([\w.%-]+)=[^\s&'\"]+")
-_PLAIN_OPTIONS = (
-    "allow_bucket_creation",
-    "allow_bucket_deletion",
-    "endpoint_override",
-    "project_id",
-    "region",
-    "retry_limit_seconds",
-    "scheme",
+_PLAIN_OPTION = re.compile(
+    r"(?i:allow_bucket_(?:creation|deletion)|endpoint_override|project_id|region|retry_limit_seconds|scheme)"
 )
 _HIDDEN = "***"
 
@@ -102,4 +96,4 @@ def _without_user(found: re.Match[str]) -> str:
 
 
 def _without_value(found: re.Match[str]) -> str:
-    return found[0] if found[2].lower() in _PLAIN_OPTIONS else f"{found[1]}{found[2]}={_HIDDEN}"
+    return found[0] if _PLAIN_OPTION.fullmatch(found[2]) else f"{found[1]}{found[2]}={_HIDDEN}"

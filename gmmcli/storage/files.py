@@ -2,18 +2,20 @@
 
 - `is_direct`: which of the two a target is. `check_writable`: whether it can be written, before any work is done.
 - `replace`: bytes into a target. `writing`: a stream into one.
-- `PendingFile`: a file that appears when it is committed, on this machine or in a store.
+- `begin`: a target to be ended by `commit` or `abort`: a `PendingFile` or a `DirectFile`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.storage.addresses import is_address
+from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import locate
 from gmmcli.storage.names import one_line
 
@@ -35,8 +37,14 @@ def check_writable(target: str, example: str) -> None:
 
     example: a file's name for the message. Standard output, pipes and devices can always be written.
     """
-    if not is_direct(target) or os.path.isdir(target):
-        locate(target, UsageError).check_writable(example)
+    if is_direct(target) and not os.path.isdir(target):
+        return
+    location = locate(target, UsageError)
+    obstacle = location.obstacle()
+    if obstacle is None and (not os.path.basename(name_of(target)) or location.info().kind == "folder"):
+        obstacle = "this is a folder", f"name a file in it, such as {example}"
+    if obstacle is not None:
+        raise UsageError(obstacle[0], subject=one_line(location.name), remedy=obstacle[1])
 
 
 def replace(target: str, content: bytes | memoryview) -> None:
@@ -48,17 +56,18 @@ def replace(target: str, content: bytes | memoryview) -> None:
 @contextlib.contextmanager
 def writing(target: str) -> Iterator[BinaryIO]:
     """A stream into a target. A file is replaced when the block ends, and left alone if it raises."""
-    if is_direct(target):
-        with open(target, "wb") as stream:
-            yield stream
-        return
-    pending = PendingFile(target)
+    output = begin(target)
     try:
-        yield pending.stream
+        yield output.stream
     except BaseException:
-        pending.abort()
+        output.abort()
         raise
-    pending.commit()
+    output.commit()
+
+
+def begin(target: str | None, durable: bool = True) -> PendingFile | DirectFile:
+    """The target, ready for content. durable: see PendingFile."""
+    return DirectFile(target) if target is None or is_direct(target) else PendingFile(target, durable)
 
 
 class PendingFile:
@@ -74,29 +83,64 @@ class PendingFile:
     def __init__(self, target: str, durable: bool = True) -> None:
         self._location = locate(target, UsageError)
         self._durable = durable
+        self._kept = False
         self.temporary, self.stream = self._location.draft()
 
     def commit(self) -> None:
         """Gives the target the new content.
 
-        Raises OSError where the disk refuses. Where an upload fails the temporary file is kept, and the GmmError names
+        Raises OSError where the disk refuses. Where an upload fails the temporary file is kept, and a GmmError names
         it.
         """
         try:
             self.stream.flush()
             self._location.put(self.temporary, self.stream, self._durable)
         except GmmError as error:
-            self.stream.close()
+            self._kept = True
             problem = f"{error.notice.problem}; it is kept as {one_line(self.temporary)}"
             raise GmmError(problem, subject=error.notice.subject, remedy=error.notice.remedies) from error
-        except BaseException:
+        finally:
             self.abort()
-            raise
-        self.abort()
 
     def abort(self) -> None:
-        """Removes the temporary file."""
+        """Removes the temporary file, unless it has become the target or is kept."""
         with contextlib.suppress(OSError):
             self.stream.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.temporary)
+        if not self._kept:
+            with contextlib.suppress(OSError):
+                os.unlink(self.temporary)
+
+
+class DirectFile(io.RawIOBase):
+    """A pipe, a device or standard output, which receives the content as it is written.
+
+    stream: for the content. This object is a stream too, for writers that close theirs: only `commit` and `abort` end
+    the target, and later writes are dropped.
+    """
+
+    def __init__(self, target: str | None) -> None:
+        direct = sys.stdout.buffer if target is None or target in STDOUT else open(target, "wb")  # noqa: SIM115
+        self.stream: BinaryIO = direct
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def commit(self) -> None:
+        """Passes on all that was written, and ends the stream."""
+        try:
+            self.stream.flush()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends the stream. Standard output stays open."""
+        stream, self.stream = self.stream, io.BytesIO()
+        if stream is not sys.stdout.buffer:
+            with contextlib.suppress(OSError):
+                stream.close()

@@ -1,11 +1,11 @@
 """One file system for this machine and for stores: a `Location` is a file or a folder, whether or not it is there.
 
-- `locate`: the Location of a path or an address, which is a `LocalPath` or the `RemotePath` of remote.py.
+- `locate`: the Location of a path or an address: a `LocalPath`, or the `RemotePath` of remote.py.
 - `Info`, `Entry`: facts about a Location, and what a folder holds.
 - `has_entries`, `open_if_there`: shortcuts for a name.
 
-LocalPath calls `os`, not pyarrow.fs: to import that takes 10 ms of every start, and it raises UnicodeDecodeError for a
-folder that holds a name which is not UTF-8. For the same reason remote.py is imported for the first address only.
+LocalPath calls `os`, not pyarrow.fs: to import that takes 10 ms of every start, and it raises UnicodeDecodeError for
+a folder that holds a name which is not UTF-8. For the same reason remote.py is imported for the first address only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import os
 import secrets
 import shutil
 import stat
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, TypeAlias
 
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.storage.addresses import folder_of, inside, is_address, name_of
@@ -25,6 +24,10 @@ from gmmcli.storage.names import one_line, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from gmmcli.storage.remote import RemotePath
+
+    Location: TypeAlias = "LocalPath | RemotePath"
 
 Skip = Callable[[str], bool]
 
@@ -50,61 +53,16 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Location(ABC):
-    """A file, a folder or a pattern of names.
+class Named:
+    """A name in a file system.
 
     name: as the user gave it, credentials hidden. path: the name within its file system. size: of a remote file in
-    bytes, where it is known. A LocalPath raises OSError; a RemotePath raises InputError with the name, but GmmError
-    where no server answers.
+    bytes, where it is known.
     """
 
     name: str
     path: str
     size: int | None = None
-    is_remote: ClassVar[bool]  # whether each reading is a transfer
-
-    @abstractmethod
-    def info(self) -> Info:
-        """Kind, size and time."""
-
-    @abstractmethod
-    def entries(self) -> list[Entry]:
-        """Files and folders directly in this folder."""
-
-    @abstractmethod
-    def files_below(self, skip: Skip, strict: bool = True) -> list[Entry]:
-        """Files in this folder and below it.
-
-        skip: whether files and folders of a name are passed over. strict: whether a folder that cannot be read raises.
-        """
-
-    @abstractmethod
-    def open(self, seekable: bool, to_end: bool = True) -> pa.NativeFile:
-        """The content from its start. to_end: whether it is read to its end: stores are then asked for large parts."""
-
-    @abstractmethod
-    def read(self) -> BinaryIO:
-        """The content from its start, of a remote file transferred at once."""
-
-    @abstractmethod
-    def make_folder(self) -> None:
-        """Makes this folder and those that it is in, unless they are there."""
-
-    @abstractmethod
-    def remove(self) -> None:
-        """Removes the file, or the folder if it is empty."""
-
-    @abstractmethod
-    def obstacle(self) -> tuple[str, str] | None:
-        """The reason why no file can be written here, and a remedy."""
-
-    @abstractmethod
-    def draft(self) -> tuple[str, BinaryIO]:
-        """A new temporary file on this machine, as path and stream, whose content is to come here."""
-
-    @abstractmethod
-    def put(self, draft: str, stream: BinaryIO, durable: bool) -> None:
-        """Replaces the file by its draft in one step. durable: whether to wait until the disk has it."""
 
     @property
     def label(self) -> str:
@@ -120,25 +78,18 @@ class Location(ABC):
         folder, part = os.path.split(name_of(self.path))
         return replace(self, name=folder_of(self.name), path=folder), part
 
-    def check_writable(self, example: str) -> None:
-        """Raises UsageError where no file can be written. example: a file's name for the message."""
-        obstacle = self.obstacle()
-        if obstacle is None and (name_of(self.name).endswith("/") or self.info().kind == "folder"):
-            obstacle = "this is a folder", f"name a file in it, such as {example}"
-        if obstacle is not None:
-            raise UsageError(obstacle[0], subject=one_line(self.name), remedy=obstacle[1])
 
-    def missing(self, problem: str = "no such file", remedy: str = "check the name and the folder") -> GmmError:
-        """The error for a location that holds nothing."""
-        return InputError(problem, subject=self.label, remedy=remedy)
+class LocalPath(Named):
+    """A file, a folder or a pattern of names on this machine.
 
+    A RemotePath has the same methods. Here they raise OSError; there InputError, which names the address, but
+    GmmError where no server answers.
+    """
 
-class LocalPath(Location):
-    """A path on this machine."""
-
-    is_remote = False
+    is_remote = False  # whether each reading is a transfer
 
     def info(self) -> Info:
+        """Kind, size and time."""
         try:
             found = os.stat(self.path)
         except (OSError, ValueError):
@@ -147,27 +98,38 @@ class LocalPath(Location):
         return Info(kind, found.st_size, found.st_mtime_ns)
 
     def entries(self) -> list[Entry]:
+        """Files and folders directly in this folder."""
         with os.scandir(self.path or ".") as found:
             return [Entry((one.name,), one.is_dir(), self.child(one.name)) for one in found]
 
     def files_below(self, skip: Skip, strict: bool = True) -> list[Entry]:
+        """Files in this folder and below it.
+
+        skip: whether files and folders of a name are passed over. strict: whether a folder that cannot be read
+        raises.
+        """
         return list(_files_below(self, skip, strict, (), frozenset()))
 
     def open(self, seekable: bool, to_end: bool = True) -> pa.NativeFile:
+        """The content from its start. to_end: whether all of it is read; then a store is asked for large parts."""
         import pyarrow as pa
 
         return pa.OSFile(self.path)
 
     def read(self) -> BinaryIO:
+        """The content from its start, of a remote file transferred at once."""
         return open(self.path, "rb")
 
     def make_folder(self) -> None:
+        """Makes this folder and those that it is in, unless they are there."""
         os.makedirs(self.path, exist_ok=True)
 
     def remove(self) -> None:
+        """Removes the file, or the folder if it is empty."""
         (os.rmdir if os.path.isdir(self.path) else os.unlink)(self.path)
 
     def obstacle(self) -> tuple[str, str] | None:
+        """The reason why no file can be written here, and a remedy."""
         folder = os.path.dirname(os.path.realpath(self.path))
         if not os.path.isdir(folder):
             return f"there is no folder {one_line(folder)}", "create it first"
@@ -176,12 +138,14 @@ class LocalPath(Location):
         return None
 
     def draft(self) -> tuple[str, BinaryIO]:
+        """A new temporary file on this machine, as path and stream, whose content is to come here."""
         # In the same folder, so that it can be renamed; short, since the name itself may be as long as a name may be.
         folder = os.path.dirname(os.path.realpath(self.path))
         path = os.path.join(folder, f".gmm-{secrets.token_hex(8)}.tmp")
         return path, open(path, "x+b")
 
     def put(self, draft: str, stream: BinaryIO, durable: bool) -> None:
+        """Replaces the file by its draft in one step. durable: whether to wait until the disk has it."""
         if durable:
             os.fsync(stream.fileno())
         stream.close()

@@ -3,8 +3,8 @@
 - `find_files`: the files that a name stands for, each a `Found`, with the keys that its folders tell.
 - `keys_of`: keys and values in the names of folders, such as `year=2024`, as Hive and Spark write them.
 
-Patterns mean what they mean to Python's glob, which reads local folders only. Python 3.11's has no parts that could be
-used for stores, so they are matched here, folder by folder; `**` is one request to a store.
+Patterns mean what they mean to Python's glob, which reads local folders only. Python 3.11's has no parts that could
+be used for stores, so they are matched here, folder by folder; `**` is one request to a store.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from gmmcli.errors import InputError
 from gmmcli.storage.addresses import name_of
-from gmmcli.storage.filesystem import Location, locate
+from gmmcli.storage.filesystem import locate
+
+if TYPE_CHECKING:
+    from gmmcli.storage.filesystem import Location
 
 Keys = tuple[tuple[str, str | None], ...]  # names and values, in the order of the folders; None is missing
 
@@ -38,9 +41,9 @@ class Found(NamedTuple):
 def find_files(name: str, is_data: Callable[[str], object]) -> list[Found]:
     """The files that a path, an address or a pattern stands for, sorted.
 
-    A folder stands for the files in it for whose names `is_data` is true, and if it has folders called `key=value` for
-    those below it too. Hidden files are left out, and below such folders names with a leading underscore.
-    Raises InputError for what is missing, empty or a folder without such files.
+    A folder stands for the files in it for whose names `is_data` is true, and if it has folders called `key=value`
+    for those below it too. Hidden files are left out, and below such folders names with a leading underscore. Raises
+    InputError for what is missing, empty or a folder without such files.
     """
     here = locate(name)
     info = here.info()
@@ -52,14 +55,16 @@ def find_files(name: str, is_data: Callable[[str], object]) -> list[Found]:
     if info.kind != "absent":
         return [Found(replace(here, size=info.size) if here.is_remote else here)]
     if not glob.has_magic(name_of(here.path)):
-        raise here.missing()
+        raise InputError("no such file", subject=here.label, remedy="check the name and the folder")
     folder, parts = here, []
     while glob.has_magic(name_of(folder.path)):
         folder, part = folder.split()
         parts.insert(0, part)
+    if parts[-1] == "**":
+        parts.append("*")
     matching = sorted(_matching(folder, parts), key=lambda one: one.path)
     if not matching:
-        raise here.missing("no file matches", "check the pattern and the folder")
+        raise InputError("no file matches", subject=here.label, remedy="check the pattern and the folder")
     return [Found(one) for one in matching]
 
 
@@ -99,11 +104,9 @@ def _matching(folder: Location, parts: Sequence[str]) -> Iterator[Location]:
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether names of folders and a file match the parts; `**` is any number of folders that are not hidden."""
-    if not parts:
-        return not names
+    if not names or not parts:
+        return not names and not parts
+    is_hidden = names[0].startswith(".") and not parts[0].startswith(".")
     if parts[0] == "**":
-        if len(parts) == 1:
-            return not any(name.startswith(".") for name in names)
-        return _fits(names, parts[1:]) or (bool(names) and names[0][:1] != "." and _fits(names[1:], parts))
-    hidden = bool(names) and names[0].startswith(".") and not parts[0].startswith(".")
-    return bool(names) and not hidden and fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+        return _fits(names, parts[1:]) or (not is_hidden and _fits(names[1:], parts))
+    return not is_hidden and fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])

@@ -1,7 +1,7 @@
 """Remote files: `locate_remote` finds the file system of an address, `RemotePath` is a Location in it.
 
-pyarrow's own file systems serve the schemes that they know. fsspec serves all others, and says itself which package is
-missing. Names are taken as they are, as the stores' own tools do: `%20` in an address is no space.
+pyarrow's own file systems serve the schemes that they know. fsspec serves all others, and says itself which package
+is missing. Names are taken as they are, as the stores' own tools do: `%20` in an address is no space.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.storage.addresses import masked, name_of, options_of
-from gmmcli.storage.filesystem import Entry, Info, Location, Skip
+from gmmcli.storage.filesystem import Entry, Info, Named, Skip
 from gmmcli.storage.names import one_line, printable
 from gmmcli.storage.remote_errors import reaching
 from gmmcli.storage.upload import STORES, upload
@@ -32,7 +32,7 @@ _PATIENCE = 30  # seconds for which Google's library retries; its own default is
 
 
 def locate_remote(address: str, wrong: type[GmmError] = InputError) -> RemotePath:
-    """The Location of an address. wrong: the error where the address is at fault; UsageError for an unknown scheme."""
+    """The Location of an address. wrong: the error where the address is at fault; UsageError if it is the scheme."""
     scheme = address.partition("://")[0].lower()
     scheme = _ALSO_CALLED.get(scheme, scheme)
     with reaching(printable(address), wrong):
@@ -42,8 +42,8 @@ def locate_remote(address: str, wrong: type[GmmError] = InputError) -> RemotePat
 
 
 @dataclass(frozen=True)
-class RemotePath(Location):
-    """A file, a folder or a pattern of names in a store or on a server.
+class RemotePath(Named):
+    """A file, a folder or a pattern of names in a store or on a server, with the methods of a LocalPath.
 
     inner: the file system of fsspec that `filesystem` wraps, None for one of pyarrow's. wrong: the class of errors
     where the address is at fault.
@@ -75,23 +75,22 @@ class RemotePath(Location):
 
     def open(self, seekable: bool, to_end: bool = True) -> pa.NativeFile:
         with self._reaching():
-            web = self._web
-            if not seekable and web is not None:
-                stream = web.open(self.path, block_size=0)  # in one request
+            if seekable and self._web is not None and not self._web.info(self.path).get("partial"):
+                return pa.BufferReader(self._web.cat_file(self.path))  # of a server that knows no ranges
+            if seekable:
+                return self.filesystem.open_input_file(self.path)
+            if self._web is not None:
+                stream = self._web.open(self.path, block_size=0)  # in one request
                 return pa.PythonFile(_FullReads(stream, self.label), mode="r")
-            if not seekable:
-                ahead = _READ_AHEAD if to_end else None
-                return self.filesystem.open_input_stream(self.path, compression=None, buffer_size=ahead)
-            if web is not None and not web.info(self.path).get("partial"):  # the server knows no ranges
-                return pa.BufferReader(web.cat_file(self.path))
-            return self.filesystem.open_input_file(self.path)
+            ahead = _READ_AHEAD if to_end else None
+            return self.filesystem.open_input_stream(self.path, compression=None, buffer_size=ahead)
 
     def read(self) -> BinaryIO:
         kind = self.info().kind
         if kind == "folder":
             raise InputError("this is a folder", subject=self.label, remedy="name a file in it")
         if kind == "absent":
-            raise self.missing()
+            raise InputError("no such file", subject=self.label, remedy="check the name and the folder")
         with self._reaching(), self.open(seekable=False) as stream:
             return io.BytesIO(stream.read())
 
@@ -138,8 +137,6 @@ class RemotePath(Location):
         return reaching(self.label, self.wrong)
 
     def _listed(self, recursive: bool) -> list[Entry]:
-        if not self.path and self.filesystem.type_name in STORES:  # buckets are not searched
-            return []
         with self._reaching():
             found = self.filesystem.get_file_info(pafs.FileSelector(self.path, True, recursive))
         listed = []

@@ -2,8 +2,8 @@
 
 - `reaching`: a context that turns any error into a GmmError. `explained`: the GmmError of one, if it is known.
 
-pyarrow and the libraries behind fsspec raise OSError or a class of their own for nearly everything, and say only in the
-text what went wrong. So the text is searched here, and nowhere else.
+pyarrow and the libraries behind fsspec raise OSError or a class of their own for nearly everything, and say only in
+the text what went wrong. So the text is searched here, and nowhere else.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from gmmcli.data.header import header
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
 from gmmcli.passes.block import Share
-from gmmcli.storage.folders import keys_of
 from tests.data.conftest import cells, passed
 
 pytestmark = pytest.mark.usefixtures("budget")
@@ -79,11 +78,6 @@ def test_text_of_csv_beside_folders_that_are_no_numbers(tmp_path: Path) -> None:
     source = Source([made(tmp_path, {"k=x/a": [1]}, ".csv")])
     with pytest.raises(InputError, match="column k is not numeric: text"):
         passed(source, ["k"])
-
-
-def test_names_and_values_are_decoded() -> None:
-    found = keys_of(["a%20b=x%2Fy", "other", "c=", "e=f=g", "=h", "_i=j", "k=__HIVE_DEFAULT_PARTITION__"])
-    assert found == (("a b", "x/y"), ("c", ""), ("e", "f=g"), ("k", None))
 
 
 def test_what_is_no_data_is_skipped(tmp_path: Path) -> None:

@@ -522,7 +522,7 @@ def test_a_file_of_many_parts_is_uploaded_whole(s3: S3):
 
 
 def test_an_upload_that_is_refused_keeps_the_file_and_names_it(s3: S3, temporary: Path):
-    with pytest.raises(GmmError, match="there is no such bucket; it is kept as .*: check its name") as caught:
+    with pytest.raises(GmmError, match=r"there is no such bucket; it is kept as .*: check its name") as caught:
         replace("s3://no-bucket/folder/model.pt", b"content")
     assert caught.value.exit_code == 1
     [kept] = temporary.iterdir()
