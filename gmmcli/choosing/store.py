@@ -19,7 +19,7 @@ from gmmcli.errors import GmmError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model.model_file import load_model, save_model
 from gmmcli.storage.addresses import inside
-from gmmcli.storage.files import has_entries, make_folder, remove
+from gmmcli.storage.filesystem import has_entries, locate
 
 IRRELEVANT = ("threads",)  # options that change no result
 
@@ -58,7 +58,7 @@ class FolderStore:
         """Saves a cell that did not fail. A failed one costs little to repeat."""
         if cell.model is None:
             return
-        make_folder(self.folder)
+        locate(self.folder).make_folder()
         key = self._its_key(options, cell.metadata["data"]["fingerprint"])
         path = self._path(options, key)
         kept = {"key": key, "holdout": cell.holdout, "cause": cell.cause and dataclasses.asdict(cell.cause)}
@@ -72,11 +72,11 @@ class FolderStore:
         """
         for path in self._kept:
             with contextlib.suppress(OSError, GmmError):
-                remove(path)
+                locate(path).remove()
         with contextlib.suppress(OSError, GmmError):
             if has_entries(self.folder):
                 return self.folder
-            remove(self.folder)
+            locate(self.folder).remove()
         return None
 
     def _path(self, options: FitOptions, key: str) -> str:

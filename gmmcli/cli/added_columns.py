@@ -21,7 +21,8 @@ from gmmcli.errors import UsageError
 from gmmcli.passes.distributed import place
 from gmmcli.passes.group import ALONE, Group
 from gmmcli.storage.addresses import inside
-from gmmcli.storage.files import STDOUT, has_entries, make_folder
+from gmmcli.storage.files import STDOUT
+from gmmcli.storage.filesystem import has_entries, locate
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -153,6 +154,6 @@ def _part(folder: str, output_format: str | None, group: Group) -> str:
     if group.rank == 0 and not place().attempt and has_entries(folder):  # of an earlier attempt are files of its own
         raise UsageError(f"{printable(folder)}: this folder has files: name a new one")
     sums_over(group, 0)  # none makes it before it was looked at
-    make_folder(folder)
+    locate(folder, UsageError).make_folder()
     number = str(group.rank).zfill(len(str(group.size - 1)))
     return inside(folder.rstrip("/"), f"part-{number}-of-{group.size}.{format.name}{_COMPRESSED[format.compression]}")

@@ -11,7 +11,7 @@ from gmmcli.cli.grid_options import Choosing
 from gmmcli.cli.inputs import check_model_option
 from gmmcli.cli.run_options import Running
 from gmmcli.cli.targets import apart, check_table, not_over
-from gmmcli.storage.files import check_place
+from gmmcli.storage.files import check_writable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.options import GridOptions
@@ -69,7 +69,7 @@ class Targets:
         check_model_option("--output", self.model, "model.pt")
         check_table("--table", self.table)
         if self.checkpoint is not None:
-            check_place(self.checkpoint, "fit.ckpt")
+            check_writable(self.checkpoint, "fit.ckpt")
         apart(self._by_option)
 
     def check_inputs(self, data: Sequence[str], init: str, start: Start | None) -> None:

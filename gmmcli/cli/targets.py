@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gmmcli.data.formats import SUFFIXES, format_of_path
 from gmmcli.errors import UsageError
 from gmmcli.storage.addresses import is_address, masked, name_of
-from gmmcli.storage.files import check_place, is_direct
+from gmmcli.storage.files import check_writable, is_direct
 from gmmcli.storage.names import printable
 
 
@@ -62,7 +62,7 @@ def check_table(option: str, target: str | None) -> None:
     """Raises UsageError where no table can be written: no such folder, a suffix that tells no format."""
     if target is None:
         return
-    check_place(target, "fits.csv")
+    check_writable(target, "fits.csv")
     if format_of_path(target) is None and not is_direct(target):
         suffixes = ", ".join(SUFFIXES)
         raise UsageError(f"{option} {printable(target)}: no format by this suffix: give one of {suffixes}")

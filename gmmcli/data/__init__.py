@@ -2,7 +2,7 @@
 
 - `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
   `Scratch` is the memory that it may take, and the folder of its temporary files.
-- `open_sink` writes tables whole or not at all; `check_target` looks before the work begins.
+- `open_sink` writes tables whole or not at all.
 - `table_of`, `with_columns`: tensors as columns of tables. `table_of_values`: a table of Python values.
 - `label_codes`: a column of labels as numbers.
 - `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
@@ -10,9 +10,9 @@
 What its modules hold, rows in:
 
 - numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
-- columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
-- inputs: files, globs, folders, addresses and standard input, to be opened. remote: the file systems of addresses.
-  remote_files: folders and patterns there. scratch, memory: room for what is kept of any of them.
+- columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading. - inputs:
+  files and standard input, to be opened any number of times. partitions: columns of folders called `key=value`.
+  scratch, memory: room for what is kept of any of them.
 - reader: what a reader of a file is, and pieces of it. columnar_readers: those of typed files. ipc_headers: sizes of
   Arrow's batches.
 - csv_reader: the reader of delimited text. csv_header: its names. csv_text: its cells. column_survey: what they are.
@@ -25,7 +25,7 @@ What its modules hold, rows in:
 Rows out:
 
 - tensors: tensors as columns. text_lines: tables as lines of CSV and JSON. writers: one for each kind of format.
-- output: where bytes go. sink: tables into a file, whole or not at all. remote_output: what is uploaded.
+- sink: tables into a file, whole or not at all.
 
 compute is pyarrow's functions, and what they lack, for all of them.
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from gmmcli.data.header import header
     from gmmcli.data.labels import label_codes
     from gmmcli.data.scratch import Scratch
-    from gmmcli.data.sink import Sink, check_target, open_sink, output_format
+    from gmmcli.data.sink import Sink, open_sink, output_format
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.data.tensors import table_of, table_of_values, with_columns
@@ -67,7 +67,6 @@ __all__ = [
     "Source",
     "SourceBlocks",
     "check_free",
-    "check_target",
     "header",
     "label_codes",
     "match_columns",
@@ -95,7 +94,7 @@ _MODULES = {
     "header": ("header",),
     "labels": ("label_codes",),
     "scratch": ("Scratch",),
-    "sink": ("Sink", "check_target", "open_sink", "output_format"),
+    "sink": ("Sink", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),
     "tensors": ("table_of", "table_of_values", "with_columns"),

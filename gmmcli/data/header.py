@@ -1,37 +1,37 @@
-"""`header`: the names of a file's columns by a look at its beginning or its schema, however large it is."""
+"""`header`: the names of a file's columns, from its beginning or its schema alone, however large it is."""
 
 from __future__ import annotations
 
 import json
-import os
 
 import pyarrow as pa
 
 from gmmcli.data.csv_header import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
-from gmmcli.data.inputs import Input, files_of, input_of
-from gmmcli.data.partitions import partition_of
+from gmmcli.data.inputs import STDIN, Input, input_of
 from gmmcli.storage.addresses import is_address
+from gmmcli.storage.folders import find_files
 
-_LOOK_BYTES = 1 << 20
+_BEGINNING = 1 << 20  # bytes
 
 
 def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]:
-    """The columns of the first file that an argument (a file, glob or folder) stands for.
+    """The columns of the first file that a file, pattern or folder stands for.
 
-    Empty where telling them takes more than a look: remote files, pipes, standard input, compressed files of a binary
-    format, globs through all folders. Of JSON lines the first alone is read. Raises InputError as a Source does, and
-    whatever a damaged file makes of its reader.
+    Empty where more than the beginning of a file would have to be read: remote files, pipes, standard input,
+    compressed files of a binary format, patterns through all folders. Of JSON lines only the first is read. Raises
+    InputError as a Source does, and any error of a reader of a damaged file.
     """
-    if argument == "-" or "**" in argument or is_address(argument):
+    if argument == STDIN or "**" in argument or is_address(argument):
         return ()
     options = options or ReadOptions()
-    path = str(files_of(argument)[0])
-    told = format_of_path(path)
-    if not os.path.isfile(path) or (told is not None and told.compression and told.name not in TEXT):
+    first = find_files(argument, format_of_path)[0]
+    by_suffix = format_of_path(first.location.path)
+    is_binary = by_suffix is not None and by_suffix.compression and by_suffix.name not in TEXT
+    if first.location.info().kind != "file" or is_binary:
         return ()
-    names = _names(input_of(path, options), options)
-    return (*names, *(name for name, _ in partition_of(argument, path) if name not in names))
+    names = _names(input_of(first, options), options)
+    return (*names, *(name for name, _ in first.keys if name not in names))
 
 
 def _names(source: Input, options: ReadOptions) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def _names(source: Input, options: ReadOptions) -> tuple[str, ...]:
         if source.format not in TEXT:
             opened = pa.ipc.open_file(stream) if source.format == "arrow" else pa.ipc.open_stream(stream)
             return tuple(opened.schema.names)
-        start = stream.read(_LOOK_BYTES)
+        start = stream.read(_BEGINNING)
     if source.format not in DELIMITED:
         record = json.loads(start.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()[0])
         return tuple(record) if isinstance(record, dict) else ()

@@ -1,9 +1,9 @@
-"""Remote files side by side: a request takes longer than the reading of a small file.
+"""Remote files read side by side, since a request takes longer than the reading of a small file.
 
-- `each`: a function of every item. `in_turn`: what several iterators give, some begun before it is their turn.
-- `together`: how many readers at a time.
+- `each`: a function of every item. `in_turn`: the items of several iterators, some begun before it is their turn.
+- `together`: how many readers may read at a time.
 
-Nothing here changes an order: what is read, and which error comes first, does not depend on what answers when.
+No order depends on which request is answered first: neither that of the items, nor which error comes first.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 from gmmcli.data.reader import Reader
 from gmmcli.data.scratch import Scratch
 
 AT_A_TIME = 8
 HELD_BYTES = 1 << 28
-_HELD_SHARE = 8  # of the memory that data may take, the part that is held while readers read, and kept by none
+_HELD_SHARE = 8  # one part in so many of the memory for data may be held by readers while they read
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +27,7 @@ _END = object()
 
 
 def together(readers: Sequence[Reader], scratch: Scratch) -> int:
-    """How many of the readers may read at a time: one where none is remote, else as many as need not much memory."""
+    """Number of readers that may read at a time: one if none is remote, else as many as the memory allows."""
     if not any(reader.remote for reader in readers):
         return 1
     held = max(reader.held for reader in readers)
@@ -34,7 +35,7 @@ def together(readers: Sequence[Reader], scratch: Scratch) -> int:
 
 
 def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
-    """The function of every item, in their order, of so many at a time."""
+    """The function of every item, in order. most: number of calls at a time."""
     if min(most, len(items)) <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(most) as pool:
@@ -42,30 +43,25 @@ def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
 
 
 def in_turn(begin: Sequence[Callable[[], Iterator[T]]], most: int) -> Iterator[T]:
-    """What the iterators give, one after the other; of so many the next item is fetched beforehand."""
+    """The items of the iterators, one iterator after the other. The next item of `most` of them is fetched ahead."""
     if most <= 1:
         for one in begin:
             yield from one()
         return
-    begun: deque[tuple[Iterator[T], Future[object]]] = deque()
     waiting = iter(begin)
     with ThreadPoolExecutor(most) as pool:
 
-        def fetch(iterator: Iterator[T]) -> Future[object]:
-            return pool.submit(next, iterator, _END)
+        def fetch(iterator: Iterator[T]) -> tuple[Iterator[T], Future[Any]]:
+            return iterator, pool.submit(next, iterator, _END)
 
+        begun = deque(fetch(one()) for one in islice(waiting, most))
         try:
-            while True:
-                for one in waiting:
-                    begun.append((iterator := one(), fetch(iterator)))
-                    if len(begun) >= most:
-                        break
-                if not begun:
-                    return
+            while begun:
                 iterator, item = begun.popleft()
                 while (found := item.result()) is not _END:
-                    item = fetch(iterator)
-                    yield found  # pyright: ignore[reportReturnType]
+                    _, item = fetch(iterator)
+                    yield found
+                begun.extend(fetch(one()) for one in islice(waiting, 1))
         finally:
             for _, item in begun:
                 item.cancel()

@@ -1,8 +1,7 @@
-"""Rows out: `open_sink` writes tables to a file, whole or not at all, or to standard output.
+"""Rows out: a `Sink` writes tables to a file, whole or not at all, or to standard output.
 
-- `check_target`: whether a target can be written, before any work is done.
+- `open_sink`: a Sink for a target, once it is known that it can be written.
 - `output_format`: the format of a target.
-- `Sink`: takes tables one by one; commits when its `with` block ends well, aborts when it does not.
 """
 
 from __future__ import annotations
@@ -14,36 +13,27 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
-from gmmcli.data.output import Output
 from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.files import STDOUT, check_place, is_direct
+from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
 from gmmcli.storage.names import printable
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:
-    """The format a target is written in: by name, else by suffix, else (standard output, pipe, device) CSV.
+    """The format of a target: the one named, else by suffix, else CSV for standard output, a pipe or a device.
 
-    Raises UsageError that lists the formats when none of them tells.
+    Raises UsageError that lists the formats where none of these applies.
     """
-    told = format_of_path(target) if target is not None else None
+    by_suffix = format_of_path(target) if target is not None else None
     if name is not None:
         chosen = parse_format(name)
-        compression = chosen.compression or (_compression_of(target) if target else None)
-        return FileFormat(chosen.name, compression)
-    if told is not None:
-        return told
-    if is_direct(target):
-        return FileFormat("csv")
-    formats = ", ".join(FORMATS)
-    raise UsageError(f"{printable(target or '')}: no format by this suffix: give --output-format, one of {formats}")
-
-
-def check_target(target: str | None) -> None:
-    """Raise UsageError where no file can be written: a folder, no such folder, no permission."""
-    if target is not None:
-        check_place(target, "out.csv")
+        outer = format_of_path("x.csv" + suffix_of(target)) if target else None
+        return FileFormat(chosen.name, chosen.compression or (outer and outer.compression))
+    if by_suffix is not None or is_direct(target):
+        return by_suffix or FileFormat("csv")
+    remedy = Remedy("give", "output_format", purpose=f"as one of {', '.join(FORMATS)}")
+    raise UsageError("no format by this suffix", subject=printable(target or ""), remedy=remedy)
 
 
 def open_sink(
@@ -54,40 +44,33 @@ def open_sink(
     delimiter: str | None = None,
     decimal: str = ".",
 ) -> Sink:
-    """A sink for a path, or for standard output when the target is None or `-`.
+    """A sink for a path, or for standard output if the target is None or `-`.
 
-    schema: what an output without any table has: a header line, or typed columns; else it is empty.
-    delimiter, decimal: of delimited text; by default a comma (in TSV a tabulator) and a point.
-    Raises UsageError where the target cannot be or its format is not known; nothing is opened yet.
+    schema: of an output to which no table is written; by default it has no columns. delimiter, decimal: of delimited
+    text; by default a comma, or in TSV a tabulator, and a point.
+    Raises UsageError where the target cannot be written or its format is not known. Nothing is opened yet.
     """
-    check_target(target)
-    return Sink(target, output_format(target, format), schema, delimiter, decimal)
+    if target is not None:
+        check_writable(target, "out.csv")
+    chosen = output_format(target, format)
+    return Sink(target, chosen, schema, delimiter or ("\t" if chosen.name == "tsv" else ","), decimal)
 
 
 class Sink:
-    """Tables written one after the other; the first fixes the schema. To be used in a `with` statement.
+    """Tables written one after the other, in the schema of the first. To be used in a `with` statement.
 
-    A file is written under a temporary name beside its own and renamed when the block ends well, else
-    removed; a remote one is written on this machine and uploaded. Pipes, devices and standard output are
-    written directly, so they may have got a part when an error comes. typed: whether the format keeps types,
-    so that text should be given its types first. A closed pipe raises BrokenPipeError; any other OSError has
+    A file appears when the block ends without an error: see PendingFile. Pipes, devices and standard output are
+    written directly, so that they may have received a part when an error occurs. typed: whether the format stores
+    types, so that text should be given its types first. A closed pipe raises BrokenPipeError. Any other OSError has
     the path in it.
     """
 
     def __init__(
-        self,
-        target: str | None,
-        format: FileFormat,
-        schema: pa.Schema | None,
-        delimiter: str | None,
-        decimal: str,
+        self, target: str | None, format: FileFormat, schema: pa.Schema | None, delimiter: str, decimal: str
     ) -> None:
-        self._target = target
-        self._format = format
-        self._schema = schema
-        self._delimiter = delimiter or ("\t" if format.name == "tsv" else ",")
-        self._encoder = make_encoder(format.name, self._delimiter, decimal)
-        self._output: Output | None = None
+        self._target, self._format, self._schema, self._delimiter = target, format, schema, delimiter
+        self._encoder = make_encoder(format.name, delimiter, decimal)
+        self._output: PendingFile | DirectFile | None = None
         self._writer: Writer | None = None
         self.typed = format.name not in DELIMITED
         self.rows_written = 0
@@ -96,23 +79,31 @@ class Sink:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._commit()
-        else:
+        if kind is not None:
             self._abort()
+            return
+        try:
+            with self._naming_output():
+                writer = self._writer or self._open(self._schema if self._schema is not None else pa.schema([]))
+                writer.close()
+                if self._output is not None:
+                    self._output.commit()
+        except BaseException:
+            self._abort()
+            raise
 
     def encode(self, table: pa.Table) -> Encoded:
-        """The rows made ready for `write`, which for text is most of the work; may be called from any thread.
+        """The rows made ready for `write`, which is most of the work for text. Any thread may call it.
 
         Raises InputError for cells that the format cannot hold.
         """
-        with self._refusing():
+        with self._naming_output():
             return self._encoder(table)
 
     def write(self, piece: pa.Table | Encoded) -> None:
-        """Write the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
+        """Writes the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
         table = piece.table if isinstance(piece, Encoded) else piece
-        with self._refusing():
+        with self._naming_output():
             writer = self._writer or self._open(table.schema)
             if self._schema is not None and not table.schema.equals(self._schema, check_metadata=False):
                 piece = table = table.cast(self._schema)
@@ -120,54 +111,37 @@ class Sink:
         self.rows_written += table.num_rows
 
     @contextlib.contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Turns what the writers raise into an OSError or an InputError that names the output."""
+    def _naming_output(self) -> Iterator[None]:
+        """Turns errors of writers into an OSError or an InputError that names the output."""
+        name = "standard output" if self._target in STDOUT else printable(self._target or "")
         try:
             yield
         except OSError as error:
-            raise self._named(error) from None
+            if isinstance(error, BrokenPipeError) or error.filename is not None or error.errno is None:
+                raise
+            raise type(error)(error.errno, os.strerror(error.errno), name) from None
         except (pa.ArrowException, ValueError) as error:
             reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
-            raise InputError(f"{self._name()}: cannot be written as {self._format.name}: {reason}") from error
+            raise InputError(f"cannot be written as {self._format.name}: {reason}", subject=name) from error
 
     def _open(self, schema: pa.Schema) -> Writer:
         self._schema = schema
-        self._output = Output(self._target)
-        stream = self._output.stream(self._format.compression)
+        self._output = output = begin(self._target, durable=False)  # gigabytes of rows would wait for the disk
+        if isinstance(output, PendingFile):
+            # a stream of Python's would copy every write, and take turns with the threads that make the content
+            stream = pa.OSFile(output.temporary, mode="wb")
+        else:
+            stream = pa.PythonFile(output, mode="w")
+        if self._format.compression is not None:
+            stream = pa.CompressedOutputStream(stream, self._format.compression)
         self._writer = make_writer(self._format.name, stream, schema, self._delimiter)
         return self._writer
 
-    def _commit(self) -> None:
-        try:
-            writer = self._writer or self._open(self._schema if self._schema is not None else pa.schema([]))
-            writer.close()
-            if self._output is not None:
-                self._output.commit()
-        except BaseException as error:
-            self._abort()
-            if isinstance(error, OSError):
-                raise self._named(error) from None
-            raise
-
     def _abort(self) -> None:
-        if self._output is None:
-            return
-        self._output.abort()
+        if self._output is not None:
+            self._output.abort()
         if self._writer is not None:
-            # writers end their files when they are let go of: let that happen now, into nothing
+            # writers end their files when they are released: let that happen now, into nothing
             with contextlib.suppress(Exception):
                 self._writer.close()
         self._writer = None
-
-    def _name(self) -> str:
-        return "standard output" if self._target in STDOUT else printable(self._target or "")
-
-    def _named(self, error: OSError) -> OSError:
-        if isinstance(error, BrokenPipeError) or error.filename is not None or error.errno is None:
-            return error
-        return type(error)(error.errno, os.strerror(error.errno), self._name())
-
-
-def _compression_of(target: str) -> str | None:
-    told = format_of_path("x.csv" + suffix_of(target))
-    return told.compression if told else None

@@ -19,7 +19,8 @@ import torch
 from gmmcli.errors import InputError
 from gmmcli.fitting.search import Keeper, Progress
 from gmmcli.fitting.state import plain, restored
-from gmmcli.storage.files import open_if_there, pending_file
+from gmmcli.storage.files import replace
+from gmmcli.storage.filesystem import open_if_there
 from gmmcli.storage.names import listing, printable
 
 FORMAT = "gmm checkpoint"
@@ -120,22 +121,12 @@ class Checkpoint(Keeper):
         buffer = io.BytesIO()  # torch.save leaves a file open that it could not finish
         torch.save(content, buffer)
         try:
-            _replace(self.path, buffer.getbuffer())
+            replace(self.path, buffer.getbuffer())
         except Exception:  # it ends the fit, and `stopped` must not meet the same error again
             self._newest = None
             raise
         self._written = self._newest
         self.exists = True
-
-
-def _replace(path: str, content: memoryview) -> None:
-    pending = pending_file(path)
-    try:
-        pending.stream.write(content)
-    except BaseException:
-        pending.abort()
-        raise
-    pending.commit()
 
 
 def read_checkpoint(path: str) -> dict[str, Any] | None:

@@ -36,7 +36,8 @@ from gmmcli.model.inspection import (
     refuse,
 )
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.storage.files import check_place, is_direct, open_to_read, pending_file
+from gmmcli.storage.files import check_writable, replace
+from gmmcli.storage.filesystem import locate
 from gmmcli.storage.names import one_line
 
 AnyPath = str | os.PathLike[str]
@@ -60,12 +61,7 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
     target = os.fspath(path)
     check_model_target(target)
     try:
-        content = _serialise(model, metadata)
-        if is_direct(target):
-            with open(target, "wb") as file:
-                file.write(content)
-        else:
-            _replace(target, content)
+        replace(target, _serialise(model, metadata))
     except BrokenPipeError:
         raise  # its reader has gone: not a failure of ours
     except InputError as error:
@@ -77,7 +73,7 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
 
 def check_model_target(path: AnyPath) -> None:
     """Raises UsageError where a model file could not be written: no such folder, a folder, no permission."""
-    check_place(os.fspath(path), "model.pt")
+    check_writable(os.fspath(path), "model.pt")
 
 
 def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:
@@ -142,16 +138,6 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _replace(target: str, content: memoryview) -> None:
-    pending = pending_file(target)
-    try:
-        pending.stream.write(content)
-    except BaseException:
-        pending.abort()
-        raise
-    pending.commit()
-
-
 # ---- reading ----------------------------------------------------------------------------------------------
 
 
@@ -172,7 +158,7 @@ def read_metadata(path: AnyPath) -> dict[str, Any]:
 def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
     shown = one_line(os.fspath(path))
     try:
-        opened = open_to_read(os.fspath(path))
+        opened = locate(os.fspath(path)).read()
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"{shown}: cannot be read ({why}): give a model file that gmm fit wrote") from error

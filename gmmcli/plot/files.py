@@ -24,7 +24,7 @@ from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
 from gmmcli.plot.style import house_style
 from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.files import check_place, is_direct, pending_file
+from gmmcli.storage.files import check_writable, writing
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check_picture(path: str) -> None:
     if _format(path) not in FORMATS:
         known = f"give one of .{', .'.join(FORMATS)}"
         raise UsageError("no picture by this suffix", subject=one_line(path), remedy=known)
-    check_place(path, "out.png")
+    check_writable(path, "out.png")
 
 
 def check_animation(path: str) -> None:
@@ -152,17 +152,8 @@ def _format(path: str) -> str:
 def _whole(path: str) -> Iterator[BinaryIO]:
     """A stream to a file that has another name until it is whole. Raises as write_figure does."""
     try:
-        if is_direct(path):
-            with open(path, "wb") as stream:
-                yield stream
-            return
-        pending = pending_file(path)
-        try:
-            yield pending.stream
-        except BaseException:
-            pending.abort()
-            raise
-        pending.commit()
+        with writing(path) as stream:
+            yield stream
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,23 +1,23 @@
-"""Files that appear whole or not at all, and the targets that are written to as they are.
+"""Targets of output: files that appear whole or not at all, and pipes and devices that are written to directly.
 
-A name may be an address of a remote file: `gmmcli.data` then does what is to be done, imported when it comes to it.
+- `is_direct`: which of the two a target is. `check_writable`: whether it can be written, before any work is done.
+- `replace`: bytes into a target. `writing`: a stream into one.
+- `begin`: a target to be ended by `commit` or `abort`: a `PendingFile` or a `DirectFile`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-import secrets
-import shutil
-import stat
-from typing import TYPE_CHECKING, BinaryIO
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
-from gmmcli.errors import UsageError
-from gmmcli.storage.addresses import is_address
+from gmmcli.errors import GmmError, UsageError
+from gmmcli.storage.addresses import is_address, name_of
+from gmmcli.storage.filesystem import locate
 from gmmcli.storage.names import one_line
-
-if TYPE_CHECKING:
-    from gmmcli.storage.remote_output import RemoteFile
 
 STDOUT = (None, "-", "/dev/stdout")
 
@@ -28,135 +28,119 @@ def is_direct(target: str | None) -> bool:
         return True
     if is_address(target):
         return False
-    if target.startswith(("/dev/fd/", "/proc/")) or target == "/dev/stderr":
-        return True
-    try:
-        return not stat.S_ISREG(os.stat(target).st_mode)
-    except OSError:
-        return False
+    is_descriptor = target.startswith(("/dev/fd/", "/proc/")) or target == "/dev/stderr"
+    return is_descriptor or locate(target).info().kind in ("stream", "folder")
 
 
-def check_place(target: str, example: str) -> None:
-    """Raises UsageError where a file cannot be written: a folder, no such folder, no permission.
+def check_writable(target: str, example: str) -> None:
+    """Raises UsageError where a target cannot be written: a folder, no such folder, no permission.
 
-    example: of a name, for the message. Standard output, pipes and devices are good as they are.
+    example: a file's name for the message. Standard output, pipes and devices can always be written.
     """
-    shown = one_line(target)
-    if target in STDOUT:
+    if is_direct(target) and not os.path.isdir(target):
         return
-    if is_address(target):
-        from gmmcli.storage.remote_output import check_remote
-
-        check_remote(target, example)
-        return
-    if not os.path.basename(target) or os.path.isdir(target):
-        raise UsageError(f"{shown}: this is a folder: name a file in it, such as {example}")
-    if is_direct(target):
-        return
-    folder = os.path.dirname(os.path.realpath(target))
-    if not os.path.isdir(folder):
-        raise UsageError(f"{shown}: there is no folder {one_line(folder)}: create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{shown}: no permission to write in {one_line(folder)}: name another folder")
+    location = locate(target, UsageError)
+    obstacle = location.obstacle()
+    if obstacle is None and (not os.path.basename(name_of(target)) or location.info().kind == "folder"):
+        obstacle = "this is a folder", f"name a file in it, such as {example}"
+    if obstacle is not None:
+        raise UsageError(obstacle[0], subject=one_line(location.name), remedy=obstacle[1])
 
 
-def open_to_read(path: str) -> BinaryIO:
-    """The content of a file from its start. Raises OSError, of a remote file InputError."""
-    if is_address(path):
-        from gmmcli.storage.remote import fetch
-
-        return fetch(path)
-    return open(path, "rb")
+def replace(target: str, content: bytes | memoryview) -> None:
+    """Makes the bytes the content of a target. Errors as of `PendingFile.commit`."""
+    with writing(target) as stream:
+        stream.write(content)
 
 
-def open_if_there(path: str) -> BinaryIO | None:
-    """As `open_to_read`, but None where there is no such file."""
-    if is_address(path):
-        from gmmcli.storage.remote import fetch_if_there
-
-        return fetch_if_there(path)
+@contextlib.contextmanager
+def writing(target: str) -> Iterator[BinaryIO]:
+    """A stream into a target. A file is replaced when the block ends, and left alone if it raises."""
+    output = begin(target)
     try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        return None
+        yield output.stream
+    except BaseException:
+        output.abort()
+        raise
+    output.commit()
 
 
-def pending_file(target: str, durable: bool = True) -> PendingFile | RemoteFile:
-    """A file that gets its name, or is uploaded, when it is whole; RemoteFile has PendingFile's methods.
-
-    durable: see PendingFile.
-    """
-    if is_address(target):
-        from gmmcli.storage.remote_output import RemoteFile
-
-        return RemoteFile(target)
-    return PendingFile(target, durable)
-
-
-def make_folder(path: str) -> None:
-    """Makes a folder, and those it is in, where it is not there. Raises OSError, of a remote one GmmError."""
-    if is_address(path):
-        from gmmcli.storage.remote_output import make_remote_folder
-
-        make_remote_folder(path)
-    else:
-        os.makedirs(path, exist_ok=True)
-
-
-def has_entries(folder: str) -> bool:
-    """Whether there is such a folder and it has files or folders in it, hidden ones aside."""
-    if is_address(folder):
-        from gmmcli.storage.remote import remote
-
-        place = remote(folder)
-        return bool(place.listed(place.path))
-    return os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
-
-
-def remove(path: str) -> None:
-    """Removes a file, or a folder with nothing in it. Raises OSError, of a remote one GmmError."""
-    if is_address(path):
-        from gmmcli.storage.remote_output import remove_remote
-
-        remove_remote(path)
-    elif os.path.isdir(path):
-        os.rmdir(path)
-    else:
-        os.unlink(path)
+def begin(target: str | None, durable: bool = True) -> PendingFile | DirectFile:
+    """The target, ready for content. durable: see PendingFile."""
+    return DirectFile(target) if target is None or is_direct(target) else PendingFile(target, durable)
 
 
 class PendingFile:
-    """A file under a temporary name in the target's folder, which `commit` renames and `abort` removes.
+    """A file under a temporary name, which `commit` moves to the target and `abort` removes.
 
-    A link stays a link, to the new content; an existing file's mode is kept. stream: what is written to; temporary:
-    its name meanwhile. durable: whether `commit` waits until the disk has it, so that it is there after a power
-    failure.
+    For a file of this machine it lies in the same folder; a link stays a link, to the new content, and an existing
+    file's mode is kept. For a remote file it lies in the folder for temporary files, and is uploaded.
+
+    stream: for the content; temporary: the path until then. durable: whether `commit` waits until the disk has it, so
+    that it is there after a power failure.
     """
 
     def __init__(self, target: str, durable: bool = True) -> None:
+        self._location = locate(target, UsageError)
         self._durable = durable
-        self._path = os.path.realpath(target)
-        # Short, since the target's own name may already be as long as a name may be.
-        self.temporary = os.path.join(os.path.dirname(self._path), f".gmm-{secrets.token_hex(8)}.tmp")
-        self.stream: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115
+        self._kept = False
+        self.temporary, self.stream = self._location.draft()
 
     def commit(self) -> None:
-        """Gives what was written its name."""
+        """Gives the target the new content.
+
+        Raises OSError where the disk refuses. Where an upload fails the temporary file is kept, and a GmmError names
+        it.
+        """
         try:
             self.stream.flush()
-            if self._durable:
-                os.fsync(self.stream.fileno())
-            self.stream.close()
-            if os.path.exists(self._path):
-                shutil.copymode(self._path, self.temporary)
-            os.replace(self.temporary, self._path)
-        except BaseException:
+            self._location.put(self.temporary, self.stream, self._durable)
+        except GmmError as error:
+            self._kept = True
+            problem = f"{error.notice.problem}; it is kept as {one_line(self.temporary)}"
+            raise GmmError(problem, subject=error.notice.subject, remedy=error.notice.remedies) from error
+        finally:
             self.abort()
-            raise
 
     def abort(self) -> None:
-        """Removes what was written."""
+        """Removes the temporary file, unless it has become the target or is kept."""
         with contextlib.suppress(OSError):
             self.stream.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.temporary)
+        if not self._kept:
+            with contextlib.suppress(OSError):
+                os.unlink(self.temporary)
+
+
+class DirectFile(io.RawIOBase):
+    """A pipe, a device or standard output, which receives the content as it is written.
+
+    stream: for the content. This object is a stream too, for writers that close theirs: only `commit` and `abort` end
+    the target, and later writes are dropped.
+    """
+
+    def __init__(self, target: str | None) -> None:
+        direct = sys.stdout.buffer if target is None or target in STDOUT else open(target, "wb")  # noqa: SIM115
+        self.stream: BinaryIO = direct
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def commit(self) -> None:
+        """Passes on all that was written, and ends the stream."""
+        try:
+            self.stream.flush()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends the stream. Standard output stays open."""
+        stream, self.stream = self.stream, io.BytesIO()
+        if stream is not sys.stdout.buffer:
+            with contextlib.suppress(OSError):
+                stream.close()

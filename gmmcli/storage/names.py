@@ -1,8 +1,8 @@
-"""Names from outside, of columns and files, as a message of one line may hold them.
+"""Names of columns and files from outside, made fit for a message of one line.
 
-- `one_line`: any text, control characters escaped and the credentials of addresses hidden.
-- `printable`: a name, also cut in its middle if long, and quoted where its ends are unclear.
-- `listing`: many names.
+- `one_line`: any text with control characters escaped and the credentials of addresses hidden.
+- `printable`: a name, which is also cut in its middle if long, and quoted where its ends are unclear.
+- `listing`: several names.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from gmmcli.storage.addresses import masked
 
 _SHOWN_NAMES = 20
 _SHOWN_CHARACTERS = 120
-_SHOWN_AT_END = 80  # of them: a path ends in the file's name
+_SHOWN_AT_END = 80  # some of these are the end: a path ends in the file's name
 
 
 def one_line(text: str, longest: int | None = None) -> str:
-    """The text on one line, control characters escaped, credentials hidden; `longest`: cut to so many characters."""
+    """The text on one line, control characters escaped, credentials hidden. longest: most characters, or None."""
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in masked(text)
     )
@@ -33,7 +33,7 @@ def printable(name: str) -> str:
 
 
 def listing(names: Collection[str]) -> str:
-    """The names for a message, joined by commas, the first 20 where there are many."""
+    """The names joined by commas: the first 20, and the number of the others."""
     shown = [printable(name) for name in list(names)[:_SHOWN_NAMES]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.header import header
-from gmmcli.data.partitions import files_below, partition_of
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
 from gmmcli.passes.block import Share
@@ -82,14 +80,6 @@ def test_text_of_csv_beside_folders_that_are_no_numbers(tmp_path: Path) -> None:
         passed(source, ["k"])
 
 
-def test_names_and_values_are_decoded() -> None:
-    found = partition_of("d", os.path.join("d", "a%20b=x%2Fy", "other", "c=", "e=f=g", "=h", "p.csv"))
-    assert found == (("a b", "x/y"), ("c", ""), ("e", "f=g"))
-    assert partition_of("d/k=1/x.csv", "d/k=1/x.csv") == ()
-    assert partition_of("d/*/x.csv", "d/k=1/x.csv") == ()
-    assert partition_of("s3://bucket/d", "s3://bucket/d/k=1/x.csv") == (("k", "1"),)
-
-
 def test_what_is_no_data_is_skipped(tmp_path: Path) -> None:
     folder = made(
         tmp_path, LAYOUT | {"year=2024/_temporary/a": [9], "year=2024/.hidden/a": [9], "_old/year=1/a": [9]}
@@ -97,7 +87,6 @@ def test_what_is_no_data_is_skipped(tmp_path: Path) -> None:
     for name in ("_SUCCESS", "year=2024/_metadata", "year=2024/month=05/.a.parquet.crc", "year=2024/notes.txt"):
         (tmp_path / name).write_text("no data")
     (tmp_path / "year=2024" / "loop").symlink_to(tmp_path)
-    assert len(files_below(folder)) == 3
     assert Source([folder]).label == "3 files"
 
 

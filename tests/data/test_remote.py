@@ -22,8 +22,8 @@ from gmmcli.data.sink import open_sink
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.storage.addresses import masked
-from gmmcli.storage.files import PendingFile, pending_file
-from gmmcli.storage.remote import remote
+from gmmcli.storage.files import PendingFile, replace
+from gmmcli.storage.remote import locate_remote
 from tests.data.conftest import cells
 from tests.s3 import S3
 
@@ -387,8 +387,8 @@ def test_web_servers_that_answer_in_whole_only(options: str):
     ],
 )
 def test_what_an_address_names(address: str, kind: str, path: str):
-    place = remote(address)
-    assert (place.filesystem.type_name, place.path, place.address) == (kind, path, masked(address))
+    location = locate_remote(address)
+    assert (location.filesystem.type_name, location.path, location.name) == (kind, path, masked(address))
 
 
 def test_hadoop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
@@ -499,8 +499,7 @@ def test_an_upload_that_ends_early_leaves_what_was_there(
     memory.pipe("/a.csv", b"old")
     (tmp_path / "a.csv").write_bytes(b"old")
     address = {"s3": s3.address("a.csv"), "memory": "memory://a.csv", "file": f"file://{tmp_path}/a.csv"}[place]
-    pending = pending_file(address)
-    assert not isinstance(pending, PendingFile)
+    pending = PendingFile(address)
     pending.stream.close()
     pending.stream = Breaks(error)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else GmmError) as caught:
@@ -518,19 +517,17 @@ def test_an_upload_that_ends_early_leaves_what_was_there(
 
 def test_a_file_of_many_parts_is_uploaded_whole(s3: S3):
     content = np.random.default_rng(0).bytes((40 << 20) + 17)
-    pending = pending_file(s3.address("large"))
-    pending.stream.write(content)
-    pending.commit()
+    replace(s3.address("large"), content)
     assert s3.get("large") == content
 
 
 def test_an_upload_that_is_refused_keeps_the_file_and_names_it(s3: S3, temporary: Path):
-    pending = pending_file("s3://no-bucket/folder/model.pt")
-    pending.stream.write(b"content")
-    with pytest.raises(GmmError, match="no such bucket: check its name; it is kept as ") as caught:
-        pending.commit()
+    with pytest.raises(GmmError, match=r"there is no such bucket; it is kept as .*: check its name") as caught:
+        replace("s3://no-bucket/folder/model.pt", b"content")
     assert caught.value.exit_code == 1
-    assert Path(str(caught.value).rpartition(" ")[2]).read_bytes() == b"content"
+    [kept] = temporary.iterdir()
+    assert str(kept) in caught.value.notice.problem
+    assert kept.read_bytes() == b"content"
 
 
 def test_file_addresses_are_local_files(tmp_path: Path):

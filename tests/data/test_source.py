@@ -271,7 +271,7 @@ def test_line_ends_in_quotes_across_parse_blocks():
         (b"ARROW1\0\0xxxxxxxxx", {}, "stdin: cannot be read as arrow"),
         (b"\xff\xff\xff\xffxxxxxx", {}, "stdin: cannot be read as arrow"),
         (b"a,b\n1,2\n", {"format": "parquet"}, "stdin: cannot be read as parquet"),
-        (b"PAR1xxx", {"format": "csv"}, "holds parquet, not csv: use --input-format parquet"),
+        (b"PAR1xxx", {"format": "csv"}, "holds parquet, not csv: use input_format='parquet'"),
         (b'[{"a":1}]', {"format": "json"}, "a JSON array"),
         (b'{"a":1}\n{"a":"x"}\n', {}, "a changes from number to string in row 2"),
         (b'{"a":1}\n' * 300_000 + b'{"a":"x"}\n', {}, "a changes from number to string in row 300001"),
@@ -610,7 +610,7 @@ def test_content_tells_where_the_suffix_does_not(tmp_path):
         [1],
         [2],
     ]
-    with pytest.raises(InputError, match="--input-format parquet"):
+    with pytest.raises(InputError, match="use input_format='parquet'"):
         Source([write(tmp_path, "p.csv", parquet.read_bytes())])
     assert cells(Source([str(tmp_path / "p.csv")], ReadOptions(format="parquet"))) == [[1]]
 
