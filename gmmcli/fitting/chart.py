@@ -47,6 +47,6 @@ class Chart:
         logits, means, raw = vector.split([heads, k * d, len(vector) - heads - k * d])
         family = self.objective.family
         if not family.learned:
-            raw = family.to_raw(like.scale)
-        p = family.constrain(Unconstrained(logits, means.reshape(k, d), raw.reshape(like.scale.shape)))
+            raw = family.to_raw(like.scale, d)
+        p = family.constrain(Unconstrained(logits, means.reshape(k, d), raw))
         return p if family.learned else replace(p, scale=like.scale)

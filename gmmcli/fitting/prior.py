@@ -60,7 +60,7 @@ class Prior:
             about_origin, heights = about_origin.sum(0, keepdim=True), heights.sum()[None]
         own, spread = family.inverse_wishart(self.degrees, self.variance, previous.dims)
         scatter, heights = quads + share * spread - about_origin, heights + share * own
-        return Parameters(weights, means, family.scale_from_scatter(scatter, heights, previous.dims, floor))
+        return Parameters(weights, means, family.scale_from_scatter(scatter, heights, previous.dims, floor, previous))
 
     def log_density(self, family: Family, p: Parameters) -> Tensor:
         """Of the parameters, nats, up to a constant and differentiable.
@@ -72,5 +72,5 @@ class Prior:
             return pulled
         own, spread = family.inverse_wishart(self.degrees, self.variance, p.dims)
         heights = p.components / len(p.scale) + own
-        traces = family.quad_coefficients(p.scale) @ spread
+        traces = family.quad_coefficients(p.scale, p.dims) @ spread
         return pulled - 0.5 * heights * family.log_det(p.scale, p.dims).sum() + traces.sum()

@@ -3,7 +3,7 @@
 A pass over the rows that lack the same columns is one with the marginal mixture of the others. What the missing
 cells would have added to the sufficient statistics is, in expectation, a linear map of what the observed ones add: so
 EM for data that are missing at random takes a pass for each pattern and that map, K × P numbers. Families whose
-densities are products over cells need no patterns: see VarianceFamily.
+densities are products over cells need no patterns: see DiagonalFamily.
 
 Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 """
@@ -124,16 +124,12 @@ def pass_by_pattern(
     found: Patterns, family: Family, mixtures: Sequence[Parameters], *, threads: int, entropy: bool = False
 ) -> list[SufficientStatistics | NumericalError]:
     """What one_pass gives of complete data: the statistics expected of all cells, given those that are there."""
-    planned = [
-        PlannedPass(
-            pattern.data,
-            family,
-            [family.marginal(p, pattern.columns) for p in mixtures],
-            entropy=entropy,
-            all_rows=False,  # their quadratic terms are not summed beforehand
-        )
-        for pattern in found.patterns
-    ]
+    planned = []
+    for pattern in found.patterns:
+        marginals = [family.marginal(p, pattern.columns) for p in mixtures]
+        own, parameters = marginals[0][0], [p for _, p in marginals]
+        # all_rows: their quadratic terms are not summed beforehand
+        planned.append(PlannedPass(pattern.data, own, parameters, entropy=entropy, all_rows=False))
     places = found.places
 
     def worker() -> _PatternWorker:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
-from gmmcli.families.variances import VarianceFamily
+from gmmcli.families.diagonal import DiagonalFamily
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
 from gmmcli.passes.kernels.base import Kernel, Moments
@@ -168,7 +168,7 @@ def _planned(
     total_quads: whether the quadratic sums of a shared covariance are those of all rows, a constant of the data.
     """
     quad_bound = family.quad_bound(data.bound[: 1 + data.dims])
-    masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
+    masked = family if data.incomplete and isinstance(family, DiagonalFamily) else None
     radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
     reach = Reach(data.bound, quad_bound, radius)
     for place, p in enumerate(mixtures):
@@ -263,7 +263,7 @@ def _statistics(
     size = max(1.0, abs(scalars[0]) / weight, abs(log_likelihood) / weight)
     sums, dims = moments.sums, job.parameters.dims
     if sums.shape[1] > dims:  # of masked features
-        assert isinstance(family, VarianceFamily)
+        assert isinstance(family, DiagonalFamily)
         sums, quads = family.complete_cells(job.parameters, moments.counts, sums[:, dims:], sums[:, :dims], quads)
     return SufficientStatistics(
         counts=moments.counts,

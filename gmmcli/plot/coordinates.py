@@ -150,8 +150,8 @@ def _principal(model: GaussianMixture, places: tuple[int, ...]) -> Coordinates:
 def _moments(model: GaussianMixture, places: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Means (K, d) and covariances (K, d, d) of these columns, in the units of the data."""
     index = torch.tensor(places, device=model.weights.device)
-    p = model.kind.marginal(model.parameters_inner, index)
+    family, p = model.kind.marginal(model.parameters_inner, index)
     std = model.std[index]
-    covariances = std[:, None] * model.kind.covariances(p.scale, len(places)) * std
+    covariances = std[:, None] * family.covariances(p.scale, len(places)) * std
     means = model.shift[index] + std * p.means
     return means.cpu(), covariances.expand(model.components, -1, -1).cpu()

@@ -155,8 +155,8 @@ def test_rows_with_missing_cells_take_the_marginal_mixture(kind: type[Kernel], f
     p = mixtures_of(family, 1, 3, 3)[0]
     z = rows_of(3, 80)
     observed = torch.tensor(columns)
-    marginal = family.marginal(p, observed)
-    kernel = kind(family, [marginal], dtype=torch.float64, device=torch.device("cpu"), entropy=False)
+    own, marginal = family.marginal(p, observed)
+    kernel = kind(own, [marginal], dtype=torch.float64, device=torch.device("cpu"), entropy=False)
     total = run_kernel(kernel, torch.cat([z[:1], z[1:][observed]]))
     full = to_moments(family, p)
     sub = reference.Moments(full.weights, full.means[:, columns], full.covariances[:, columns][:, :, columns])

@@ -89,7 +89,7 @@ class CentredKernel(Kernel):
             square = counts[:, None, None] * p.means[:, :, None] * p.means[:, None, :]
             products = scatter + cross + cross.mT + square
             sums = shift + counts[:, None] * p.means
-            found.append(Moments(counts, sums, self.family.quad_of_products(products)))
+            found.append(Moments(counts, sums, self.family.form.of_products(products)))
         return found
 
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Coefficients, QuadFiller
+from gmmcli.families.base import Coefficients
+from gmmcli.families.quadratic import QuadFiller
 from gmmcli.passes.kernels.base import Kernel, Moments
 from gmmcli.passes.kernels.chunk import ChunkSums, Product, Softmax, add_product, soften
 from gmmcli.passes.kernels.room import Room
@@ -45,7 +46,7 @@ class FeatureKernel(Kernel):
     """constant_quads: leave out the quadratic term. It serves families with a shared covariance, over all the data.
 
     etas: the coefficients of the mixtures, where they are known already. Linear features may go on after z: with
-    missing cells [1, m z, m] takes the place of [1, z] (VarianceFamily.masked_coefficients).
+    missing cells [1, m z, m] takes the place of [1, z] (DiagonalFamily.masked_coefficients).
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class FeatureKernel(Kernel):
 
     @property
     def numbers_a_row(self) -> int:
-        spare = 0 if self.constant_quads else self.family.spare_size(self.dims)
+        spare = 0 if self.constant_quads else self.family.form.spare_size(self.dims)
         rest = self.components + (self._width if self._scales_features else 0) + 3
         return self._width + max(spare, rest)
 
@@ -91,7 +92,7 @@ class FeatureKernel(Kernel):
 
     @property
     def chunk_sums(self) -> ChunkSums:
-        return _linear_sums if self.constant_quads else _sums_with(self.family.quad_filler)
+        return _linear_sums if self.constant_quads else _sums_with(self.family.form.fill)
 
     def chunk(self, room: Room, rows: int) -> FeatureChunk:
         views, inner = room.rows(rows), self._inner
@@ -99,9 +100,9 @@ class FeatureKernel(Kernel):
         features[0] = 1
         fill: list[Tensor] = []
         if not self.constant_quads:
-            spare = views.take(self.family.spare_size(self.dims))
+            spare = views.take(self.family.form.spare_size(self.dims))
             views.give_back(spare)  # the logits come after it
-            fill = self.family.quad_places(features[1 : 1 + self.dims], features[inner:], spare)
+            fill = self.family.form.views(features[1 : 1 + self.dims], features[inner:], spare)
         r = views.take(self.components)
         scaled = views.take(self._width) if self._scales_features else None
         softmax = self.softmaxes(room, r, views.take(3))

@@ -119,7 +119,7 @@ class TriangularKernel(Kernel):
             lower[:, :, i:j, : 1 + j] = table.permute(0, 2, 3, 1)
             start += size
         return [
-            Moments(own, table[:, :, 0], self.family.quad_of_products(table[:, :, 1:]))
+            Moments(own, table[:, :, 0], self.family.form.of_products(table[:, :, 1:]))
             for own, table in zip(counts, lower, strict=True)
         ]
 

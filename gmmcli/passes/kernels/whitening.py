@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gmmcli.families.affine import inverse_tril
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.dense import inverse_tril
 
 
 def scale_trils(family: Family, p: Parameters) -> Tensor:
