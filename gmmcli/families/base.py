@@ -148,16 +148,12 @@ class Family(ABC):
 
     @abstractmethod
     def scale_from_scatter(
-        self,
-        scatter: Tensor,  # (J, Q)
-        counts: Tensor,  # (J,)
-        dims: int,
-        floor: float,
-        previous: Parameters | None,
+        self, scatter: Tensor, counts: Tensor, dims: int, floor: float, previous: Parameters | None
     ) -> Tensor:
-        """The maximum-likelihood scale for scatter Σ r quad(x − μ), no variance or eigenvalue below `floor`.
+        """The maximum-likelihood scale, no variance or eigenvalue below `floor`.
 
-        previous: parameters from which an iterative M-step may start; None where there are none.
+        scatter: (J, Q) Σ r quad(x − μ). counts: (J,) Σ r. previous: parameters from which an iterative M-step may
+        start; None where there are none.
         """
 
     # ---- hooks: derived from dense covariances, unless a family overrides them ------------------------------
@@ -257,16 +253,11 @@ class Family(ABC):
         return family, replace(p, means=p.means[:, columns], scale=cholesky(covariances))
 
     def complete(
-        self,
-        p: Parameters,
-        observed: Tensor,  # (D',) int64
-        counts: Tensor,  # (K,)
-        sums: Tensor,  # (K, D')
-        quads: Tensor,  # (J, Q')
+        self, p: Parameters, observed: Tensor, counts: Tensor, sums: Tensor, quads: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Σ r E[x | x_o] (K, D) and Σ r E[quad(x) | x_o] (J, Q) from the statistics of the marginal of x_o.
 
-        A missing part is, given the observed one, normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o).
+        observed: columns (D',) int64. counts, sums, quads: (K,), (K, D') and (J, Q') of the marginal. A missing part is, given the observed one, normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o).
         """
         lacking = torch.ones(p.dims, dtype=torch.bool, device=observed.device)
         lacking[observed] = False
@@ -356,15 +347,10 @@ class Family(ABC):
         return self.log_joint_by_row(p)(x.mT).mT
 
     @final
-    def m_step(
-        self,
-        counts: Tensor,  # (K,)
-        sums: Tensor,  # (K, D)
-        quads: Tensor,  # (J, Q)
-        previous: Parameters,
-        floor: float,
-    ) -> Parameters:
+    def m_step(self, counts: Tensor, sums: Tensor, quads: Tensor, previous: Parameters, floor: float) -> Parameters:
         """Parameters that maximise the expected complete log-likelihood given the sufficient statistics.
+
+        counts, sums, quads: (K,) Σ r, (K, D) Σ r x, and (J, Q) Σ r quad(x).
 
         π_k = n_k / N, μ_k = Σ r x / n_k, and the covariance from Σ r quad(x − μ) = Σ r quad(x) − n quad(μ).
         A component that has lost all its rows keeps the mean and covariance of `previous`; of a coupled family it

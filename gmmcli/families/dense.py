@@ -46,14 +46,11 @@ def raised(covariances: Tensor, floor: float) -> Tensor:
     return covariances
 
 
-def regression(
-    covariances: Tensor,  # (J, D, D)
-    observed: Tensor,  # (D',) int64
-    missing: Tensor,  # (M,) int64
-) -> tuple[Tensor, Tensor]:
+def regression(covariances: Tensor, observed: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
     """Slopes Σ_mo Σ_oo⁻¹ (J, M, D') of missing on observed columns, and residual covariances (J, M, M).
 
-    The residual covariance is Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om.
+    The residual covariance is Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om. covariances: (J, D, D). observed, missing: indices of columns,
+    (D',) and (M,) int64.
     """
     rest = covariances[:, missing][:, :, missing]
     across = covariances[:, missing][:, :, observed]

@@ -44,11 +44,8 @@ class DiagonalFamily(Family):
         """Columns that a variance is of."""
         return dims if self.pooled else 1
 
-    def _of_squares(
-        self,
-        squares: Tensor,  # (K, D)
-    ) -> Tensor:
-        """Quadratic features (J, Q) of sums of x_i², those of a shared covariance summed over components."""
+    def _of_squares(self, squares: Tensor) -> Tensor:
+        """Quadratic features (J, Q) of sums of x_i², (K, D); those of a shared covariance are pooled."""
         quads = squares.sum(1, keepdim=True) if self.pooled else squares
         return quads.sum(0, keepdim=True) if self.shared else quads
 
@@ -63,14 +60,12 @@ class DiagonalFamily(Family):
 
     @final
     def complete_cells(
-        self,
-        p: Parameters,
-        counts: Tensor,  # (K,)
-        cells: Tensor,  # (K, D)
-        sums: Tensor,  # (K, D)
-        quads: Tensor,  # (J, Q)
+        self, p: Parameters, counts: Tensor, cells: Tensor, sums: Tensor, quads: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sums and quads with the expectation of the missing cells, given Σ r m and the sums and quads of m z."""
+        """Sums (K, D) and quads (J, Q) with the expectation of the missing cells.
+
+        cells: (K, D) Σ r m. sums, quads: of m z.
+        """
         missing = counts[:, None] - cells
         squares = missing * (p.means.square() + self._by_column(p.scale))
         return sums + missing * p.means, quads + self._of_squares(squares)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -25,6 +26,7 @@ QuadFiller = Callable[[list[Tensor]], None]
 Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
 class Form(ABC):
     """Features and distances of one shape of covariance.
 
@@ -34,20 +36,11 @@ class Form(ABC):
     wide: whether `distances` holds D numbers for each component and row.
     """
 
-    def __init__(
-        self,
-        fill: QuadFiller,
-        distances: Distances,
-        differentiable: Distances | None = None,
-        *,
-        spare: bool = False,
-        wide: bool = False,
-    ):
-        self.fill = fill
-        self.distances = distances
-        self.differentiable = differentiable or distances
-        self._spare = spare
-        self._wide = wide
+    fill: QuadFiller
+    distances: Distances
+    differentiable: Distances
+    spare: bool = False
+    wide: bool = False
 
     @abstractmethod
     def size(self, dims: int) -> int:
@@ -67,12 +60,12 @@ class Form(ABC):
     @final
     def spare_size(self, dims: int) -> int:
         """Numbers that `fill` writes beside the features of a row."""
-        return dims if self._spare else 0
+        return dims if self.spare else 0
 
     @final
     def distance_numbers(self, dims: int) -> int:
         """Numbers that `distances` holds for each component and row."""
-        return dims if self._wide else 1
+        return dims if self.wide else 1
 
 
 class Products(Form):
@@ -199,5 +192,5 @@ def _summed(x: Tensor, centres: Tensor, factors: Tensor) -> Tensor:
 
 
 PRODUCTS = Products(_fill_products, _whitened, _Whitened.apply, wide=True)
-SQUARES = Squares(_fill_squares, _weighted)
-NORM = Norm(_fill_norm, _summed, spare=True)
+SQUARES = Squares(_fill_squares, _weighted, _weighted)
+NORM = Norm(_fill_norm, _summed, _summed, spare=True)

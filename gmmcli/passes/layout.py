@@ -156,7 +156,7 @@ class Layout:
             cells = cells[:, keep]
             weights = None if weights is None else weights[keep]
             observed = None if observed is None else observed[:, keep]
-        return Unit(cells, weights, observed, self.affine), keep
+        return Unit(cells, weights, observed), keep
 
 
 def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
+from gmmcli.families.affine import Affine
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
 from gmmcli.families.diagonal import DiagonalFamily
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
-from gmmcli.passes.kernels.base import Kernel, Moments
+from gmmcli.passes.kernels.base import Kernel, KernelWorker, Moments
 from gmmcli.passes.kernels.choice import Reach, Route, masked_route, route, typical_rounding
 from gmmcli.passes.kernels.chunk import Loop, loop_of
 from gmmcli.passes.laying import MOST_ROWS as SLAB_ROWS
@@ -111,11 +112,13 @@ class PlannedPass:
                 self._answers[place] = planned
         self._stacks = _stacked(data, family, jobs, entropy) if jobs else []
         self._loops = [_loop(data, stack.kernel) for stack in self._stacks]
+        late = all_rows and data.reread is not None and data.device.type == "cpu"  # kernels lay out (Layout.unit)
+        self._affine = data.affine if late else None
         self.unit_rows = max((stack.unit_rows for stack in self._stacks), default=LEAST_UNIT)
 
     def worker(self) -> Worker:
         """One that has seen no rows."""
-        return Worker(self._stacks, self._loops)
+        return Worker(self._stacks, self._loops, self._affine)
 
     def answers(self, workers: Sequence[Worker], threads: int) -> list[SufficientStatistics | NumericalError]:
         """What the workers have seen, together with those of all processes, says of each mixture."""
@@ -133,7 +136,7 @@ class PlannedPass:
 class Worker:
     """Passes blocks, unit by unit, through every stack's kernel, and keeps their sums."""
 
-    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop]):
+    def __init__(self, stacks: Sequence[_Stack], loops: Sequence[Loop], affine: Affine | None):
         self.sums = [stack.sums.empty() for stack in stacks]
         self._unit_rows = [stack.unit_rows for stack in stacks]
         self._totals = [
@@ -141,7 +144,8 @@ class Worker:
             for stack, sums in zip(stacks, self.sums, strict=True)
         ]
         self._adds = [
-            stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
+            KernelWorker(stack.kernel, total, loop, affine)
+            for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
         ]
 
     def __call__(self, block: PreparedBlock | LateBlock) -> None:
@@ -180,7 +184,7 @@ def _planned(
                 chosen = masked_route(terms, data.dtype, constant_quads)
             else:
                 chosen = route(family, p, terms, data.radius, data.dtype, constant_quads)
-        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        except (NumericalError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             yield NumericalError(f"a covariance could not be inverted: {error}")
             continue
         unit = unit_roundoff(chosen.dtype, data.device)
