@@ -257,7 +257,8 @@ class Family(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Σ r E[x | x_o] (K, D) and Σ r E[quad(x) | x_o] (J, Q) from the statistics of the marginal of x_o.
 
-        observed: columns (D',) int64. counts, sums, quads: (K,), (K, D') and (J, Q') of the marginal. A missing part is, given the observed one, normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o).
+        observed: columns (D',) int64. counts, sums, quads: (K,), (K, D') and (J, Q') of the marginal.
+        A missing part is, given the observed one, normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o).
         """
         lacking = torch.ones(p.dims, dtype=torch.bool, device=observed.device)
         lacking[observed] = False
@@ -347,6 +348,12 @@ class Family(ABC):
         return self.log_joint_by_row(p)(x.mT).mT
 
     @final
+    def scatter(self, quads: Tensor, counts: Tensor, means: Tensor) -> Tensor:
+        """Σ r quad(x − μ) (J, Q) from Σ r quad(x) (J, Q), Σ r (K,) and μ (K, D)."""
+        about_origin = counts[:, None] * self.quad(means.mT).mT
+        return quads - (about_origin.sum(0, keepdim=True) if self.shared else about_origin)
+
+    @final
     def m_step(self, counts: Tensor, sums: Tensor, quads: Tensor, previous: Parameters, floor: float) -> Parameters:
         """Parameters that maximise the expected complete log-likelihood given the sufficient statistics.
 
@@ -362,11 +369,8 @@ class Family(ABC):
         means = torch.where(alive[:, None], sums / safe[:, None], previous.means)
         if not self.learned:
             return Parameters(counts / total, means, previous.scale)
-        about_origin = counts[:, None] * self.quad(means.mT).mT  # (K, Q)
-        if self.shared:
-            scatter, weight, keep = quads - about_origin.sum(0, keepdim=True), total[None], alive.any()[None]
-        else:
-            scatter, weight, keep = quads - about_origin, safe, alive
+        scatter = self.scatter(quads, counts, means)
+        weight, keep = (total[None], alive.any()[None]) if self.shared else (safe, alive)
         if self.coupled and not bool(alive.all()):
             trifle = STARVED * total.clamp_min(1)  # rows that count for nothing, with the covariance of before
             before = self.form.of_products(self.covariances(previous.scale, previous.dims))

@@ -60,12 +60,11 @@ def lay_out(cells: Tensor, at: Laying) -> Tensor:
     return z
 
 
-def put(
-    z: Tensor,  # (D, B)
-    observed: Optional[Tensor],  # (D, B)  # noqa: UP045
-    to: Tensor,  # (1 + D or 1 + 2 D, B)
-) -> None:
-    """Copies z into `to`, below its row of ones. Missing cells become 0. The mask follows if `to` has rows for it."""
+def put(z: Tensor, observed: Optional[Tensor], to: Tensor) -> None:  # noqa: UP045
+    """Copies z (D, B) into `to`, (1 + D, B) or (1 + 2 D, B), below its row of ones.
+
+    Missing cells become 0. The mask `observed`, (D, B), follows if `to` has rows for it.
+    """
     dims = z.shape[0]
     columns = to[1 : 1 + dims]
     columns.copy_(z)

@@ -124,10 +124,8 @@ class Kernel(ABC):
         for m, sums in enumerate(buffers.total):
             scalars = sums[self.statistics_size : self.statistics_size + self.scalars]
             entropy = scalars[1] if self.entropy else None
-            background, backgrounds = None, None
-            if self.background is not None:
-                background, backgrounds = self.background[m], scalars[-1]
-            made.append(Softmax(logits, highest, total, scale, scalars[0], entropy, background, backgrounds))
+            background = (None, None) if self.background is None else (self.background[m], scalars[-1])
+            made.append(Softmax(logits, highest, total, scale, scalars[0], entropy, *background))
         return made
 
     @final

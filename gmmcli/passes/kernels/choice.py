@@ -44,8 +44,7 @@ class Reach:
 
         It is the lesser of two: by columns, and by Cauchy and Schwarz with ‖z‖ ≤ radius and ‖quad(z)‖ ≤ ‖z‖².
         """
-        linear, quad = eta.linear.abs(), eta.quad.abs()
-        by_column = linear @ self.bound + quad @ self.quad_bound
+        by_column = eta.linear.abs() @ self.bound + eta.quad.abs() @ self.quad_bound
         return float(torch.minimum(by_column, _terms_at(eta, self.radius)).max())
 
 

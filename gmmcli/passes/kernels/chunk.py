@@ -70,12 +70,9 @@ class Unit(NamedTuple):
 
     def part(self, rows: slice) -> Self:
         """Some of the rows."""
-        weights, observed = self.weights, self.observed
-        return self._replace(
-            numbers=self.numbers[:, rows],
-            weights=None if weights is None else weights[rows],
-            observed=None if observed is None else observed[:, rows],
-        )
+        weights = None if self.weights is None else self.weights[rows]
+        observed = None if self.observed is None else self.observed[:, rows]
+        return self._replace(numbers=self.numbers[:, rows], weights=weights, observed=observed)
 
 
 # A function that adds the sums of the rows in a chunk's buffer `z`. Its arguments: weights (B,) or None; the kernel's

@@ -40,7 +40,7 @@ class FeatureChunk(NamedTuple):
 
 
 class FeatureKernel(Kernel):
-    """With constant_quads it serves families with a shared covariance, over all the data.
+    """Serves any family; with constant_quads those with a shared covariance, over all the data.
 
     More linear features may follow z: with missing cells [1, m z, m] replaces [1, z]
     (DiagonalFamily.masked_coefficients).
@@ -48,18 +48,15 @@ class FeatureKernel(Kernel):
 
     def prepare(self) -> None:
         etas = [self.family.coefficients(p) for p in self.mixtures] if self.etas is None else self.etas
-        linear = self.constant_quads
-        whole = [
-            eta.linear if linear else torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas
-        ]
+        linear, whole = self.constant_quads, [eta.linear for eta in etas]
+        if not linear:
+            whole = [torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas]
         self._etas = [self.here(eta) for eta in whole]  # (K, P) each
-        self._inner = etas[0].linear.shape[1]
-        self._width = width = whole[0].shape[1]  # P
+        self._inner, self._width = etas[0].linear.shape[1], whole[0].shape[1]  # width: P
+        width = self._width
         self._shape = (self.components, width) if self.components <= NARROW else (width, self.components)  # of T
         self._spare = 0 if linear else self.family.form.spare_size(self.dims)
-        self._scaled = (
-            width if width < self.components else 0
-        )  # w r scales features or exponentials: the cheaper side
+        self._scaled = width if width < self.components else 0  # w r scales features or exponentials, what is cheaper
         self._work = max(self._spare, self.components + self._scaled + 3)
         self.numbers_a_row = width + self._work
         self.statistics_size = self.components * width
