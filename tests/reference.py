@@ -16,8 +16,9 @@ from torch import Tensor
 EPS = 2.0**-52  # of float64
 FAMILY_NAMES = ("full", "diagonal", "isotropic", "shared_isotropic", "constant", "tied", "shared_diagonal")
 SHARED = {"shared_isotropic", "constant", "tied", "shared_diagonal"}
-FULL = {"full", "tied"}
+FULL = {"full", "tied", "evv"}
 DIAGONAL = {"diagonal", "shared_diagonal"}
+EQUAL_VOLUME = {"evv"}  # of tests/families/evv.py
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ def restrict(name: str, weights: np.ndarray, covariances: np.ndarray) -> np.ndar
     if name in SHARED:
         pooled = sum(w * c for w, c in zip(weights, covariances, strict=True)) / weights.sum()
         covariances = np.stack([pooled] * len(weights))
+    if name in EQUAL_VOLUME:
+        volumes = np.linalg.det(covariances) ** (1 / dims)
+        return covariances * ((weights @ volumes / weights.sum()) / volumes)[:, None, None]
     if name in FULL:
         return covariances
     if name in DIAGONAL:

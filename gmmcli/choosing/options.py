@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gmmcli.errors import UsageError
-from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE
+from gmmcli.families import FAMILIES, simplest_first
 from gmmcli.fitting.options import FitOptions
 
 CRITERIA = {  # what is printed of each; whether less of it is better
@@ -48,7 +48,7 @@ class GridOptions:
 
     def options(self, base: FitOptions, family: str, components: int) -> FitOptions:
         """Those of a cell; `base` has what is the same for all."""
-        if family in GIVEN_VARIANCE:
+        if FAMILIES[family].given_variance:
             its = {"variance": self.variance, "variance_floor": None}
         else:
             its = {"variance": None, "variance_floor": base.variance_floor}
@@ -56,7 +56,7 @@ class GridOptions:
 
     def order(self) -> list[tuple[str, int]]:
         """The cells' families and components, simplest first."""
-        families = [family for family in CONTAINS if family in self.families]
+        families = [family for family in simplest_first() if family in self.families]
         return [(family, components) for family in families for components in sorted(set(self.components))]
 
     @property
@@ -84,5 +84,5 @@ def parse_components(text: str) -> list[int]:
 def parse_families(text: str, given_variance: bool) -> list[str]:
     """Comma-separated names; `all`: every family, those of a given variance only where one is given."""
     names = [name.strip() for name in text.split(",")]
-    every = [name for name in FAMILIES if given_variance or name not in GIVEN_VARIANCE]
+    every = [name for name, entry in FAMILIES.items() if given_variance or not entry.given_variance]
     return list(dict.fromkeys(other for name in names for other in (every if name == "all" else [name])))

@@ -10,7 +10,7 @@ import typer
 from gmmcli.choosing.options import FOLDS, GridOptions, parse_components, parse_families
 from gmmcli.cli.fit_options import Fitting
 from gmmcli.errors import UsageError
-from gmmcli.families import GIVEN_VARIANCE
+from gmmcli.families import given_variance
 from gmmcli.fitting.options import INITS, FitOptions
 from gmmcli.storage.files import STDOUT
 
@@ -79,7 +79,7 @@ class Choosing:
     @staticmethod
     def base(grid: GridOptions, fitting: Fitting) -> FitOptions:
         """The options that all cells share, checked."""
-        learned = [family for family in grid.families if family not in GIVEN_VARIANCE]
+        learned = [family for family in grid.families if family not in given_variance()]
         first = (learned or list(grid.families))[0]
         variance = None if learned and len(learned) < len(grid.families) else fitting.variance
         return replace(fitting, family=first, components=str(grid.components[0]), variance=variance).options()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gmmcli.cli.console import Table
 from gmmcli.cli.inputs import column_names
 from gmmcli.cli.tables import count, number
-from gmmcli.families import IN_WORDS
+from gmmcli.families import FAMILIES
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def model_lines(metadata: Metadata) -> list[str]:
     weighted = metadata["weight"] != metadata["rows"]
     at = " at the mode of the posterior, not of the likelihood" if metadata["options"]["prior"] else ""
     return [
-        f"family {metadata['family']} ({IN_WORDS[metadata['family']]}), "
+        f"family {metadata['family']} ({FAMILIES[metadata['family']].words}), "
         + ", ".join(count(metadata[name], name[:-1]) for name in ("components", "rows"))
         + f" of {count(metadata['dims'], 'column')}"
         + (f" of total weight N = {number(metadata['weight'])}, which counts as their number" if weighted else ""),

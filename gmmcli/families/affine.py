@@ -12,6 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gmmcli.families.dense import inverse_tril
+
 WELL_CONDITIONED = 1e4  # condition number up to which a product with the inverse errs by no more than 1e-12
 
 
@@ -81,9 +83,3 @@ class Affine:
         if self.factor.ndim < 2:
             return reach / self.factor
         return self.inverse().factor.abs() @ reach
-
-
-def inverse_tril(factor: Tensor) -> Tensor:
-    """The inverses of lower-triangular matrices (..., D, D)."""
-    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)

@@ -1,105 +1,151 @@
-"""Diagonal covariances: one for every component (`diagonal`) or one for all (`shared_diagonal`).
+"""Diagonal covariances: each with a variance for every column, or with one for all columns.
 
-The scale is `variances`, (J, D). The quadratic features are the squares x_i².
+The scale is `variances`, each free and positive: (J, D), or (J,) where they are pooled over columns. The families:
+
+- `diagonal`, `shared_diagonal`: variances of each column, for every component or for all.
+- `isotropic`, `shared_isotropic`: one variance for every component, or for all.
+- `constant`: one variance that the user gives. With v → 0 the fit is k-means; with the right v it is the mixture of
+  known noise.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import final
+
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Distances, QuadFiller
-from gmmcli.families.variances import VarianceFamily
+from gmmcli.families.base import LOG_2PI, SMALLEST_WEIGHT, Coefficients, Family, Parameters
+from gmmcli.families.quadratic import NORM, SQUARES
 
 
-class DiagonalFamily(VarianceFamily):
-    """Columns are independent within a component. Q = D."""
+class DiagonalFamily(Family):
+    """Columns are independent within a component. pooled: whether a component has one variance for all columns.
 
-    coordinates = "columns"
+    The missing cells of a row drop out of its density. So one pass serves all patterns of missing cells: with masked
+    features m z and m, m being 1 for an observed cell and 0 for a missing one.
+    """
+
+    scale_name = "variances"
+    by_cell = True
+
+    def __init__(self, name: str, *, pooled: bool = False, shared: bool = False, learned: bool = True):
+        super().__init__(name, shared=shared, learned=learned)
+        self.pooled = pooled
+        self.coordinates = "scalar" if pooled else "columns"
+        self.form = NORM if pooled else SQUARES
+
+    def _by_column(self, scale: Tensor) -> Tensor:
+        """Variances that broadcast over columns, (J, D) or (J, 1)."""
+        return scale[:, None] if self.pooled else scale
+
+    def _columns_each(self, dims: int) -> int:
+        """Columns that a variance is of."""
+        return dims if self.pooled else 1
+
+    def _of_squares(self, squares: Tensor) -> Tensor:
+        """Quadratic features (J, Q) of sums of x_i², (K, D); those of a shared covariance are pooled."""
+        quads = squares.sum(1, keepdim=True) if self.pooled else squares
+        return quads.sum(0, keepdim=True) if self.shared else quads
+
+    @final
+    def masked_coefficients(self, p: Parameters) -> Coefficients:
+        """η(θ) for the features [1, m z, m] and quad(m z): log π_k + Σ_d m_d log N(z_d | μ_kd, v_kd)."""
+        variances = self._by_column(p.scale).expand(p.components, p.dims)
+        slope = p.means / variances
+        each = -0.5 * (LOG_2PI + variances.log() + slope * p.means)
+        weights = p.weights.clamp_min(SMALLEST_WEIGHT).log()
+        return Coefficients(torch.cat([weights[:, None], slope, each], 1), self.quad_coefficients(p.scale, p.dims))
+
+    @final
+    def complete_cells(
+        self, p: Parameters, counts: Tensor, cells: Tensor, sums: Tensor, quads: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sums (K, D) and quads (J, Q) with the expectation of the missing cells.
+
+        cells: (K, D) Σ r m. sums, quads: of m z.
+        """
+        missing = counts[:, None] - cells
+        squares = missing * (p.means.square() + self._by_column(p.scale))
+        return sums + missing * p.means, quads + self._of_squares(squares)
+
+    def complete(
+        self, p: Parameters, observed: Tensor, counts: Tensor, sums: Tensor, quads: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        cells, wide = torch.zeros_like(p.means), torch.zeros_like(p.means)
+        cells[:, observed], wide[:, observed] = counts[:, None], sums
+        if not self.pooled:
+            quads = quads.new_zeros(len(quads), p.dims).index_copy(1, observed, quads)
+        return self.complete_cells(p, counts, cells, wide, quads)
 
     def scale_shape(self, components: int, dims: int) -> tuple[int, ...]:
-        return (self.sharing(components), dims)
+        return (self.sharing(components),) if self.pooled else (self.sharing(components), dims)
 
-    def scale_count(self, dims: int) -> int:
-        return dims
+    def covariance_count(self, components: int, dims: int) -> int:
+        return self.sharing(components) * self.quad_size(dims)
+
+    def covariances(self, scale: Tensor, dims: int) -> Tensor:
+        return self._by_column(scale).expand(-1, dims).diag_embed()
+
+    def scale_from_scatter(
+        self, scatter: Tensor, counts: Tensor, dims: int, floor: float, previous: Parameters | None
+    ) -> Tensor:
+        variances = (scatter / (counts * self._columns_each(dims))[:, None]).clamp_min(floor)
+        return variances[:, 0] if self.pooled else variances
 
     def rank_rows(self, dims: int) -> int:
         return 2
 
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
-        return degrees + 2, torch.full((dims,), variance, dtype=torch.float64)
+        spread = torch.full((self.quad_size(dims),), variance, dtype=torch.float64)
+        return (degrees + 2) / self._columns_each(dims), spread  # log |Σ| = D log v where one variance serves D
 
-    def quad_size(self, dims: int) -> int:
-        return dims
-
-    @property
-    def quad_filler(self) -> QuadFiller:
-        return _squares
-
-    def quad_places(self, z: Tensor, out: Tensor, spare: Tensor) -> list[Tensor]:
-        return [z, out]
-
-    def quad_coefficients(self, scale: Tensor) -> Tensor:
-        return -0.5 / scale
-
-    def precision_times(self, scale: Tensor, vectors: Tensor) -> Tensor:
-        return vectors / scale
+    def scale_trils(self, scale: Tensor, dims: int) -> Tensor:
+        return self.covariances(scale, dims).sqrt()
 
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
-        return scale.log().sum(-1)
+        return self._columns_each(dims) * self._by_column(scale).log().sum(-1)
 
-    @property
-    def distances(self) -> Distances:
-        return _weighted
+    def quad_coefficients(self, scale: Tensor, dims: int) -> Tensor:
+        return -0.5 / self._by_column(scale)
 
-    def distance_factors(self, scale: Tensor) -> Tensor:
+    def precision_times(self, scale: Tensor, vectors: Tensor) -> Tensor:
+        return vectors / self._by_column(scale)
+
+    def distance_factors(self, scale: Tensor, dims: int) -> Tensor:
         return scale.reciprocal()
 
-    def scale_from_scatter(self, scatter: Tensor, counts: Tensor, dims: int, floor: float) -> Tensor:
-        return (scatter / counts[:, None]).clamp_min(floor)
+    def eigenvalue_range(self, scale: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+        variances = self._by_column(scale)
+        return variances.amin(-1), variances.amax(-1)
 
-    def from_covariances(self, covariances: Tensor) -> Tensor:
-        return covariances.diagonal(dim1=-2, dim2=-1).clone()
-
-    def covariances(self, scale: Tensor, dims: int) -> Tensor:
-        return scale.diag_embed()
-
-    def marginal_scale(self, scale: Tensor, columns: Tensor) -> Tensor:
-        return scale[:, columns]
-
-    def variances(self, scale: Tensor, dims: int) -> Tensor:
-        return scale
-
-    def quad_of_squares(self, squares: Tensor) -> Tensor:
-        return squares
-
-    def widened(self, quads: Tensor, observed: Tensor, dims: int) -> Tensor:
-        wide = quads.new_zeros(len(quads), dims)
-        wide[:, observed] = quads
-        return wide
-
-    def quad_of_products(self, products: Tensor) -> Tensor:
-        return products.diagonal(dim1=-2, dim2=-1)
-
-    def eigenvalue_range(self, scale: Tensor) -> tuple[Tensor, Tensor]:
-        return scale.amin(-1), scale.amax(-1)
+    def project(self, scale: Tensor, dims: int, floor: float) -> Tensor:
+        return scale.clamp_min(floor)
 
     def colour(self, scale: Tensor, component: Tensor, noise: Tensor) -> Tensor:
-        std = scale.sqrt()
+        std = self._by_column(scale).sqrt()
         return noise * (std[component] if len(std) > 1 else std)
 
+    def to_raw(self, scale: Tensor, dims: int) -> Tensor:
+        return scale.log()
 
-def _squares(places: list[Tensor]) -> None:
-    torch.mul(places[0], places[0], out=places[1])
+    def from_raw(self, raw: Tensor, dims: int) -> Tensor:
+        return raw.exp().reshape(-1) if self.pooled else raw.exp().reshape(-1, dims)
 
+    def scale_outer(self, scale: Tensor, dims: int, factor: Tensor) -> Tensor:
+        return scale * factor.square()
 
-def _weighted(x: Tensor, centres: Tensor, factors: Tensor) -> Tensor:
-    """Σ_d (x_d − μ_kd)² / v_kd, column by column."""
-    found = x.new_zeros(centres.shape[0], x.shape[1])
-    for d in range(x.shape[0]):
-        found.addcmul_((x[d] - centres[:, d : d + 1]).square(), factors[:, d : d + 1])
-    return found
+    def scale_problem(self, scale: Tensor, dims: int) -> str | None:
+        return "a variance is not positive" if bool((scale <= 0).any()) else None
+
+    def marginal(self, p: Parameters, columns: Tensor) -> tuple[Family, Parameters]:
+        scale = p.scale if self.pooled else p.scale[:, columns]
+        return self, replace(p, means=p.means[:, columns], scale=scale)
 
 
 DIAGONAL = DiagonalFamily("diagonal")
+ISOTROPIC = DiagonalFamily("isotropic", pooled=True)
+SHARED_ISOTROPIC = DiagonalFamily("shared_isotropic", pooled=True, shared=True)
+CONSTANT = DiagonalFamily("constant", pooled=True, shared=True, learned=False)
 SHARED_DIAGONAL = DiagonalFamily("shared_diagonal", shared=True)

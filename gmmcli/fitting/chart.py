@@ -1,7 +1,7 @@
-"""Parameters of a mixture as one free vector, for methods that extrapolate: the vector's own space has no bounds.
+"""Parameters of a mixture as one free vector, for methods that extrapolate: any vector is a mixture.
 
 The vector is (log π less its mean, μ, raw scale), F numbers: K logits, one more for a background, K · D means and the
-family's raw scale where it is learned.
+family's raw scale if it is learned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Chart:
         return torch.cat([u.logits - u.logits.mean(), u.means.flatten(), *raw])
 
     def parameters(self, vector: Tensor, like: Parameters) -> Parameters:
-        """The parameters at a free vector, the floor held; shapes, and a scale that is not learned, as in `like`."""
+        """The parameters at a free vector, with the floor held.
+
+        like: parameters of the same shapes, and with the scale if it is not learned.
+        """
         return self.objective.hold(self._constrain(vector, like))
 
     def gradient(self, vector: Tensor, like: Parameters, statistics: SufficientStatistics) -> Tensor:
@@ -47,6 +50,6 @@ class Chart:
         logits, means, raw = vector.split([heads, k * d, len(vector) - heads - k * d])
         family = self.objective.family
         if not family.learned:
-            raw = family.to_raw(like.scale)
-        p = family.constrain(Unconstrained(logits, means.reshape(k, d), raw.reshape(like.scale.shape)))
+            raw = family.to_raw(like.scale, d)
+        p = family.constrain(Unconstrained(logits, means.reshape(k, d), raw))
         return p if family.learned else replace(p, scale=like.scale)

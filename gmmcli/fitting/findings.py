@@ -59,7 +59,8 @@ def _same(model: GaussianMixture) -> list[Notice]:
 
 def _few_rows(family: Family, model: GaussianMixture, rows: int) -> list[Notice]:
     """Components with no more rows than parameters of their own."""
-    own = model.dims + (0 if family.shared or not family.learned else family.scale_count(model.dims))
+    one, two = (family.parameter_count(components, model.dims) for components in (1, 2))
+    own = two - one - 1  # without the weight
     counts = (model.weights.detach() * rows).tolist()
     few = [(k, count) for k, count in enumerate(counts) if count < own + 0.5]
     if not few:

@@ -256,9 +256,10 @@ def _project(objective: Objective, free: Unconstrained) -> bool:
     family = objective.family
     if not family.learned:
         return False
-    scale = family.from_raw(free.raw)
-    raised = family.project(scale, objective.floor)
+    dims = free.means.shape[1]
+    scale = family.from_raw(free.raw, dims)
+    raised = family.project(scale, dims, objective.floor)
     moved = bool((raised != scale).any())
     if moved:
-        free.raw.copy_(family.to_raw(raised))
+        free.raw.copy_(family.to_raw(raised, dims))
     return moved

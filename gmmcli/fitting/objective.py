@@ -1,4 +1,4 @@
-"""What a fit maximises, and the maximiser of its expected value: all that engines know of likelihood and bounds.
+"""The objective that a fit maximises, and its M-step: engines know of likelihood, prior and bounds by it alone.
 
 With the statistics T of a pass at θ the expected complete log-likelihood of other parameters is ⟨T, η(θ′)⟩: EM
 maximises it in closed form, and by Fisher's identity its gradient at θ is that of the log-likelihood. A prior adds
@@ -20,10 +20,10 @@ from gmmcli.passes.sums import SufficientStatistics
 
 @dataclass(frozen=True)
 class Objective:
-    """The mean log-likelihood of a family's mixtures, with log prior / N where there is one.
+    """The mean log-likelihood of a family's mixtures, with log prior / N where there is a prior.
 
-    floor: smallest variance or eigenvalue, in the coordinates of the fit; weight: N, the total row weight of the
-    data, over which a prior is spread: on a part of the rows it counts as that part.
+    floor: smallest variance or eigenvalue, in the coordinates of the fit. weight: N, the total row weight of the
+    data, over which a prior is spread: on a part of the rows the same part of the prior counts.
     """
 
     family: Family
@@ -40,7 +40,7 @@ class Objective:
     def expected(self, statistics: SufficientStatistics, p: Parameters) -> Tensor:
         """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed.
 
-        With log prior / N. Its gradient at the parameters of the pass is that of the objective.
+        It includes log prior / N. Its gradient at the parameters of the pass is that of the objective.
         """
         eta = self.family.coefficients(p)
         linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)
@@ -52,22 +52,21 @@ class Objective:
 
     def maximise(self, statistics: SufficientStatistics, previous: Parameters) -> Parameters:
         """The M-step: the maximiser of `expected` given the statistics."""
-        counts, sums, quads = statistics.counts, statistics.sums, statistics.quads
         if self.prior is None:
-            p = self.family.m_step(counts, sums, quads, previous, self.floor)
+            p = self.family.m_step(statistics.counts, statistics.sums, statistics.quads, previous, self.floor)
         else:
             share = statistics.weight / self.weight
-            p = self.prior.maximise(self.family, counts, sums, quads, previous, self.floor, share)
+            p = self.prior.maximise(self.family, statistics, previous, self.floor, share)
         if statistics.background is None:
             return p
-        return p.beside(counts.new_tensor(statistics.background / statistics.weight))
+        return p.beside(p.weights.new_tensor(statistics.background / statistics.weight))
 
     def promised_by_em(self, statistics: SufficientStatistics, p: Parameters, step: Parameters) -> float:
-        """What may remain to be gained, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
+        """Estimate of the remaining gain, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
 
-        The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true one and needs no pass of its own.
-        Its error is about the square of the log-likelihood's noise; the result is at least that error. step: where
-        the EM step leads.
+        The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true gain and needs no pass of its own.
+        Its error is about the square of the log-likelihood's noise; the result is at least that error. step: the
+        parameters after the EM step.
         """
         promised = self.expected(statistics, step) - self.expected(statistics, p)
         return max(hidden_gain(statistics.noise), float(promised)) / (1 - EM_RATE)

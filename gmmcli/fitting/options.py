@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Literal
 
 from gmmcli.errors import UsageError
-from gmmcli.families import FAMILIES, GIVEN_VARIANCE
+from gmmcli.families import FAMILIES, given_variance
 
 ACCELERATIONS = ("bfgs", "anderson", "squarem", "none")  # of EM; the first is the default
 INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
@@ -93,9 +93,9 @@ class FitOptions:
             raise UsageError(f"--variance-floor {self.variance_floor}: must be less than 1, the data's own variance")
 
     def _check_combinations(self) -> None:
-        if self.variance is not None and self.family not in GIVEN_VARIANCE:
-            raise UsageError(f"--variance applies to --family {', '.join(GIVEN_VARIANCE)}, not to {self.family}")
-        if self.variance_floor is not None and self.family in GIVEN_VARIANCE:
+        if self.variance is not None and self.family not in given_variance():
+            raise UsageError(f"--variance applies to --family {', '.join(given_variance())}, not to {self.family}")
+        if self.variance_floor is not None and self.family in given_variance():
             raise UsageError(f"--variance-floor does not apply to --family {self.family}: nothing is estimated")
         if self.method == "em":
             for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):

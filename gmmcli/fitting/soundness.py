@@ -48,7 +48,7 @@ def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: boo
     p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted; prior:
     whether covariances have one.
     """
-    smallest, largest = family.eigenvalue_range(p.scale)
+    smallest, largest = family.eigenvalue_range(p.scale, p.dims)
     own_rows = p.weights * rows
     needed = 1 if family.shared or prior else family.rank_rows(p.dims)
     k = int(own_rows.argmin())

@@ -1,8 +1,8 @@
 """Reduces the log joint densities of rows under a mixture, chunk by chunk.
 
 A row's numbers depend on that row alone, to the bit: not on the rows beside it, nor on chunks and threads. Densities
-are made of elementwise operations (gmmcli.families.base.Distances), and sums over components are taken one component
-after another (gmmcli.model.reductions).
+are made of elementwise operations (gmmcli.families.quadratic.Distances), and sums over components are taken one
+component after another (gmmcli.model.reductions).
 
 The loop over chunks is a function that TorchScript can compile, with what a chunk is reduced by (passes/compiled.py).
 """
@@ -15,7 +15,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Distances, Family, JointTerms, Parameters, components_at_once, log_joint_of
+from gmmcli.families.base import Family, JointTerms, Parameters, components_at_once, log_joint_of
+from gmmcli.families.quadratic import Distances
 from gmmcli.model.reductions import Reduce, joined, own, padded
 from gmmcli.passes.compiled import compiled
 
@@ -69,10 +70,10 @@ def reduced(
 
     compile: compile the loop, on a CPU; TorchScript must know `reduce`.
     """
-    distances = family.differentiable_distances if torch.is_grad_enabled() else family.distances
+    distances = family.form.differentiable if torch.is_grad_enabled() else family.form.distances
     loop = loop_of(distances, reduce)
     loop = compiled(loop) if compile and x.device.type == "cpu" else loop
     rows = chunk_rows(x.device, max(p.components, p.dims))
-    size = components_at_once(x.device, rows * family.distance_numbers(p.dims))
+    size = components_at_once(x.device, rows * family.form.distance_numbers(p.dims))
     found = loop(x.mT, shift[:, None], std[:, None], family.joint_terms(p), rows, size)
     return joined(own(answers, min(rows, len(x) - i * rows)) for i, answers in enumerate(found))

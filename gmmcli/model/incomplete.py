@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.full import regression
+from gmmcli.families.dense import regression
 from gmmcli.passes.patterns import patterns
 
 
@@ -25,8 +25,8 @@ def log_joint(
     found = z.new_empty(p.components, len(z))
     for places, columns, lacking in patterns(z.isnan()):
         if len(columns):
-            own = family.marginal(p, columns) if len(lacking) else p
-            part = family.log_joint_by_row(own)(z[places][:, columns].mT.contiguous())
+            kind, own = family.marginal(p, columns) if len(lacking) else (family, p)
+            part = kind.log_joint_by_row(own)(z[places][:, columns].mT.contiguous())
         else:
             part = p.weights.log()[:, None].expand(-1, len(places))
         found = found.index_copy(1, places, part)

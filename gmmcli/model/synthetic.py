@@ -80,8 +80,9 @@ def random_mixture(
         if kind.learned:
             scale = _random_scale(kind, components, dims, seed)
         else:
-            scale = kind.from_covariances((variance or 1.0) * torch.eye(dims, dtype=torch.float64)[None])
-        reach = (separation or 0.0) * kind.eigenvalue_range(scale)[1].sqrt().expand(components)
+            one = torch.ones(1, dtype=torch.float64)
+            scale = kind.from_covariances((variance or 1.0) * torch.eye(dims, dtype=torch.float64)[None], one)
+        reach = (separation or 0.0) * kind.eigenvalue_range(scale, dims)[1].sqrt().expand(components)
         means = _random_means(reach, dims, radius, seed)
     if means is None:
         raise UsageError(
@@ -160,7 +161,7 @@ def _random_scale(kind: Family, components: int, dims: int, seed: int) -> Tensor
     """The family's scale for J random covariances, a few at a time."""
     g = generator(seed, "covariances")
     count, chunk = kind.sharing(components), max(1, CHUNK_NUMBERS // dims**2)
-    scales = []
+    quads = []
     for first in range(0, count, chunk):
         number = min(chunk, count - first)
         std = _log_uniform(SIZES, (number, 1), g) * _log_uniform(STRETCHES, (number, dims), g)
@@ -170,8 +171,8 @@ def _random_scale(kind: Family, components: int, dims: int, seed: int) -> Tensor
             covariances = root @ root.mT
         else:  # rotated and cut back to the family, the variances of many columns would be nearly equal
             covariances = std.square().diag_embed()
-        scales.append(kind.from_covariances(covariances))
-    return torch.cat(scales)
+        quads.append(kind.form.of_products(covariances))
+    return kind.scale_from_scatter(torch.cat(quads), torch.ones(count, dtype=torch.float64), dims, 0.0, None)
 
 
 def _log_uniform(bounds: tuple[float, float], shape: tuple[int, ...], g: torch.Generator) -> Tensor:

@@ -1,9 +1,9 @@
-"""How cells are laid out in the coordinates of the fit, z = factor⁻¹ (x − shift), in float64 until that is done.
+"""Laying out: cells to coordinates of the fit, z = factor⁻¹ (x − shift), in float64 until that is done.
 
-Rows that are kept are laid out once. Others are laid out again in each pass, as they are worked: then z never leaves
+Rows that are held are laid out once. Others are laid out again in each pass, as they are worked: then z never leaves
 the cache. Both have the same bits. Elementwise operations give the same bits for any chunk; a product does not. So
 the product with a triangular factor runs on slabs of fixed width, in buffers of their own, that start at multiples of
-`slab_rows` in the block: a row has the same place in the same product however its block is cut.
+`slab_rows` in the block: a row has the same index in the same product however its block is cut.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
@@ -20,17 +20,17 @@ LEAST_ROWS, MOST_ROWS = 1 << 6, 1 << 12  # of a slab; parts of a block that are 
 
 
 class Laying(NamedTuple):
-    """Where a slab of T rows is laid out, and what with.
+    """Coordinates and memory for a slab of T rows.
 
-    shift: (D, 1); inverse: (D, D) factor⁻¹, or None where factor, (D, D) or (D or 1, 1), divides. centred, found:
-    (D, T) float64 to write in; the columns beyond the rows of a slab are there for the product alone.
+    shift: (D, 1). inverse: (D, D) factor⁻¹, or None where factor, (D, D) or (D or 1, 1), divides. centred, z: (D, T)
+    float64 to write in. The columns beyond the rows of a slab serve the product alone.
     """
 
     shift: Tensor
     inverse: Optional[Tensor]  # noqa: UP045
     factor: Tensor
     centred: Tensor
-    found: Tensor
+    z: Tensor
 
 
 def slab_rows(dims: int) -> int:
@@ -39,36 +39,32 @@ def slab_rows(dims: int) -> int:
 
 
 def laying(affine: Affine) -> Laying:
-    """Room for a slab in these coordinates."""
+    """Memory for a slab in these coordinates."""
     dims = len(affine.shift)
     factor = affine.factor if affine.factor.ndim == 2 else affine.factor.reshape(-1, 1)
     centred = affine.shift.new_zeros(dims, slab_rows(dims))
     return Laying(affine.shift[:, None], affine.inverse_factor, factor, centred, torch.zeros_like(centred))
 
 
-def lay_out(
-    cells: Tensor,  # (D, B), B ≤ T
-    at: Laying,
-) -> Tensor:
-    """z of a slab's cells, of any precision, (D, B): overwritten by the next slab."""
+def lay_out(cells: Tensor, at: Laying) -> Tensor:
+    """z (D, B) of a slab's cells (D, B), B ≤ T, of any precision. The next slab overwrites it."""
     rows, inverse = cells.shape[1], at.inverse
-    own, found = at.centred[:, :rows], at.found[:, :rows]
+    own, z = at.centred[:, :rows], at.z[:, :rows]
     own.copy_(cells).sub_(at.shift)
     if inverse is not None:
-        torch.mm(inverse, at.centred, out=at.found)
+        torch.mm(inverse, at.centred, out=at.z)
     elif at.factor.shape[1] > 1:
-        at.found.copy_(torch.linalg.solve_triangular(at.factor, at.centred, upper=False))
+        at.z.copy_(torch.linalg.solve_triangular(at.factor, at.centred, upper=False))
     else:
-        torch.div(own, at.factor, out=found)
-    return found
+        torch.div(own, at.factor, out=z)
+    return z
 
 
-def put(
-    z: Tensor,  # (D, B)
-    observed: Optional[Tensor],  # (D, B)  # noqa: UP045
-    to: Tensor,  # (1 + D or 1 + 2 D, B)
-) -> None:
-    """Copies z into `to`, below its row of ones. Missing cells become 0; the mask follows if `to` has rows for it."""
+def put(z: Tensor, observed: Optional[Tensor], to: Tensor) -> None:  # noqa: UP045
+    """Copies z (D, B) into `to`, (1 + D, B) or (1 + 2 D, B), below its row of ones.
+
+    Missing cells become 0. The mask `observed`, (D, B), follows if `to` has rows for it.
+    """
     dims = z.shape[0]
     columns = to[1 : 1 + dims]
     columns.copy_(z)

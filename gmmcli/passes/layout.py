@@ -37,6 +37,10 @@ class PreparedBlock:
         return len(self.rows)
 
     @property
+    def affine(self) -> None:
+        """None: the units are laid out already."""
+
+    @property
     def first_row(self) -> int:
         """Global number of the first row."""
         return int(self.rows[0])
@@ -81,6 +85,11 @@ class LateBlock:
 
     block: Block
     layout: Layout
+
+    @property
+    def affine(self) -> Affine | None:
+        """The coordinates in which a kernel lays out the units; None on a device, where `units` lays them out."""
+        return self.layout.affine if self.layout.device.type == "cpu" else None
 
     def laid_out(self) -> PreparedBlock:
         """The block in the coordinates of the fit. It may have no rows."""
@@ -149,7 +158,7 @@ class Layout:
             cells = cells[:, keep]
             weights = None if weights is None else weights[keep]
             observed = None if observed is None else observed[:, keep]
-        return Unit(cells, weights, observed, self.affine), keep
+        return Unit(cells, weights, observed), keep
 
 
 def row_bytes(features: int, weighted: bool, dtype: torch.dtype) -> int:

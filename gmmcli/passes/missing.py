@@ -3,7 +3,7 @@
 A pass over the rows that lack the same columns is one with the marginal mixture of the other columns. The expected
 contribution of the missing cells to the sufficient statistics is a linear map of the observed cells' contribution. So
 EM takes a pass for each pattern and that map, of K × P numbers. Families whose densities are products over cells need
-no patterns: see VarianceFamily.
+no patterns: see DiagonalFamily.
 
 Little & Rubin, "Statistical Analysis with Missing Data" (2002), section 11.3.
 """
@@ -166,16 +166,12 @@ def pattern_fold(
     found: Patterns, family: Family, mixtures: Sequence[Parameters], *, entropy: bool = False
 ) -> tuple[Callable[[], PatternFold], list[PlannedPass]]:
     """The function that makes an empty fold, and the pass over each pattern."""
-    planned = [
-        PlannedPass(
-            pattern.data,
-            family,
-            [family.marginal(p, pattern.columns) for p in mixtures],
-            entropy=entropy,
-            all_rows=False,  # the sums of their quadratic terms are no constants of the data
-        )
-        for pattern in found.patterns
-    ]
+    planned = []
+    for pattern in found.patterns:
+        marginals = [family.marginal(p, pattern.columns) for p in mixtures]
+        own, parameters = marginals[0][0], [p for _, p in marginals]
+        # all_rows: the sums of their quadratic terms are no constants of the data
+        planned.append(PlannedPass(pattern.data, own, parameters, entropy=entropy, all_rows=False))
     dims, indices = found.data.dims, found.indices
     return lambda: PatternFold([one.fold() for one in planned], indices, dims), planned
 

@@ -22,14 +22,15 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
-from gmmcli.families.variances import VarianceFamily
+from gmmcli.families.diagonal import DiagonalFamily
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
 from gmmcli.passes.group import Group
-from gmmcli.passes.kernels.base import Kernel, Moments
+from gmmcli.passes.kernels.base import Kernel, KernelWorker, Moments
 from gmmcli.passes.kernels.choice import Reach, Route, masked_route, route, typical_rounding
 from gmmcli.passes.kernels.chunk import Loop, loop_of
 from gmmcli.passes.laying import MOST_ROWS as SLAB_ROWS
+from gmmcli.passes.laying import Laying, laying
 from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Reading, Task, read
@@ -138,6 +139,7 @@ class PassFold:
 
     def __init__(self, planned: PlannedPass, stacks: Sequence[_Stack], loops: Sequence[Loop]):
         self._planned = planned
+        self._slab: Laying | None = None
         self._sums = [stack.sums.empty() for stack in stacks]
         self._unit_rows = [stack.unit_rows for stack in stacks]
         self._totals = [
@@ -145,15 +147,18 @@ class PassFold:
             for stack, sums in zip(stacks, self._sums, strict=True)
         ]
         self._adds = [
-            stack.kernel.worker(total, loop) for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
+            KernelWorker(stack.kernel, total, loop)
+            for stack, total, loop in zip(stacks, self._totals, loops, strict=True)
         ]
 
     def add(self, block: PreparedBlock | LateBlock) -> None:
         """Passes one more block, or a part of one that begins at a multiple of the largest unit."""
+        if block.affine is not None and self._slab is None:
+            self._slab = laying(block.affine)
         for sums, add, total, rows in zip(self._sums, self._adds, self._totals, self._unit_rows, strict=True):
             for unit in block.units(rows):
                 total.zero_()
-                add(unit)
+                add(unit, self._slab)
                 sums.add_(total.view(-1))
 
     def merge(self, other: PassFold) -> None:
@@ -180,7 +185,7 @@ def _planned(
     total_quads: whether the quadratic sums of a shared covariance are those of all rows, a constant of the data.
     """
     quad_bound = family.quad_bound(data.bound[: 1 + data.dims])
-    masked = family if data.incomplete and isinstance(family, VarianceFamily) else None
+    masked = family if data.incomplete and isinstance(family, DiagonalFamily) else None
     radius = math.hypot(data.radius, math.sqrt(data.dims)) if masked else data.radius
     reach = Reach(data.bound, quad_bound, radius)
     for index, p in enumerate(mixtures):
@@ -192,7 +197,7 @@ def _planned(
                 chosen = masked_route(terms, data.dtype, constant_quads)
             else:
                 chosen = route(family, p, terms, data.radius, data.dtype, constant_quads)
-        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        except (NumericalError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             yield NumericalError(f"a covariance could not be inverted ({error})")
             continue
         unit = unit_roundoff(chosen.dtype, data.device)
@@ -277,7 +282,7 @@ def _statistics(
     size = max(1.0, abs(scalars[0]) / weight, abs(log_likelihood) / weight)
     sums, dims = moments.sums, job.parameters.dims
     if sums.shape[1] > dims:  # of masked features
-        assert isinstance(family, VarianceFamily)
+        assert isinstance(family, DiagonalFamily)
         sums, quads = family.complete_cells(job.parameters, moments.counts, sums[:, dims:], sums[:, :dims], quads)
     return SufficientStatistics(
         counts=moments.counts,

@@ -85,13 +85,13 @@ class Coordinates:
 def marginal(model: GaussianMixture, columns: Sequence[int], background: bool = True) -> GaussianMixture:
     """The mixture of these columns on the CPU, float64. background: whether to keep one that the mixture has."""
     index = torch.tensor(columns, device=model.weights.device)
-    p = model.kind.marginal(model.parameters_inner, index)
+    family, p = model.kind.marginal(model.parameters_inner, index)
     box = None if model.box is None else model.box[:, index].cpu()
     if not background:
         p, box = p.beside(None), None
     p = p.to("cpu")
     units: dict[str, Any] = {"shift": model.shift[index].cpu(), "std": model.std[index].cpu()}
-    return GaussianMixture(p.weights, p.means, p.scale, model.family, background=p.background, box=box, **units)
+    return GaussianMixture(p.weights, p.means, p.scale, family.name, background=p.background, box=box, **units)
 
 
 def choose_coordinates(

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import gmmcli
 from gmmcli.errors import InputError
-from gmmcli.families import FAMILIES, GIVEN_VARIANCE
+from gmmcli.families import FAMILIES, given_variance
 from tests.benchmarks.report import Table, add_options, describe, machine, progress, publish
 
 TITLE = "A thousand hard little problems"
@@ -91,7 +91,7 @@ def make(seed: int) -> Problem:
     method = "gradient" if seed // len(FAMILIES) % 2 else "em"
     options: dict[str, Any] = {"components": components, "family": family, "method": method, "seed": seed}
     options |= {"restarts": 2, "iterations": 150, "threads": 1}
-    if family in GIVEN_VARIANCE:
+    if family in given_variance():
         options["variance"] = float(x.var(0, correction=0).mean()) / components or 1.0
     return Problem(seed, x, options)
 

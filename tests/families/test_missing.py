@@ -33,10 +33,11 @@ def test_completed_statistics_are_conditional_expectations(family: Family, obser
             spread[np.ix_(missing, missing)] = rest
             expected_sums[k] += r[n, k] * full
             products[k] += r[n, k] * (np.outer(full, full) + spread)
-    expected_quads = family.quad_of_products(torch.from_numpy(products))
+    expected_quads = family.form.of_products(torch.from_numpy(products))
     columns, weights = torch.tensor(observed), torch.from_numpy(r)
     rows = torch.from_numpy(x)
-    quads = weights.mT @ family.quad(rows.mT).mT
+    marginal, _ = family.marginal(p, columns)
+    quads = weights.mT @ marginal.quad(rows.mT).mT
     if family.shared:
         quads, expected_quads = quads.sum(0, keepdim=True), expected_quads.sum(0, keepdim=True)
     sums, all_quads = family.complete(p, columns, weights.sum(0), weights.mT @ rows, quads)

@@ -92,7 +92,7 @@ def test_log_likelihood_never_falls_and_floors_hold(name: str, family: Family, f
         history = np.array([record.log_likelihood for record in run.history])
         assert np.diff(history).min() >= -8 * reference.EPS * max(1.0, np.abs(history).max())
         assert history[-1] > history[0] + 0.01
-        smallest = family.eigenvalue_range(run.state.parameters.scale)[0]
+        smallest = family.eigenvalue_range(run.state.parameters.scale, run.state.parameters.dims)[0]
         if family.learned:
             assert float(smallest.min()) >= floor * (1 - 1e-12)
             bound = bound or bool((smallest <= floor * (1 + 1e-12)).any())

@@ -51,7 +51,7 @@ def test_begun_again_at_a_badly_explained_row_the_others_stay(family: Family):
     assert float(again.weights[1]) == pytest.approx(1 / 3)
     assert float(again.weights.sum()) == pytest.approx(1)
     assert float(again.weights[0] / again.weights[2]) == pytest.approx(float(p.weights[0] / p.weights[2]))
-    assert family.scale_problem(again.scale) is None
+    assert family.scale_problem(again.scale, again.dims) is None
     assert not torch.equal(again.means[1], drive(reset(data, family, p, 1, 0, "b"), 1).means[1])
 
 

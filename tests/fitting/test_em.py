@@ -88,7 +88,7 @@ def test_log_likelihood_never_falls(family: Family, floor: float):
         # A mean of N logarithms, each of size |log p| and a handful of roundings: a few EPS of it.
         assert np.diff(history).min() >= -8 * reference.EPS * max(1.0, np.abs(history).max())
         assert history[-1] > history[0] + 0.01
-        smallest = family.eigenvalue_range(run.state.parameters.scale)[0]
+        smallest = family.eigenvalue_range(run.state.parameters.scale, data.dims)[0]
         if family.learned:
             assert float(smallest.min()) >= floor * (1 - 1e-12)
             bound = bound or bool((smallest <= floor * (1 + 1e-12)).any())

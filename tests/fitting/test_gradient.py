@@ -200,7 +200,7 @@ def test_climbs_under_a_binding_floor(learned_family: Family, kind: str):
     engine = LBFGS(Objective(family, floor)) if kind == "lbfgs" else Adam(Objective(family, floor), 0.05, 0.05, 40)
     run, seen = run_one(engine, data, family, start, 40)
     for p in seen:
-        assert float(family.eigenvalue_range(p.scale)[0].min()) >= floor * (1 - 1e-12)
+        assert float(family.eigenvalue_range(p.scale, p.dims)[0].min()) >= floor * (1 - 1e-12)
     assert run.history[0].log_likelihood < run.history[-1].log_likelihood
     assert run.state.log_likelihood <= best.log_likelihood + ABOVE
 
@@ -239,7 +239,7 @@ def test_floor_is_held_after_every_step_even_from_a_start_below_it(learned_famil
     data = prepare_rows(clusters(), family)
     floor, batches = 0.5, 4 if kind == "batches" else 1
     start = start_of(family, data, variance=0.05)
-    assert float(family.eigenvalue_range(start.scale)[0].min()) < floor
+    assert float(family.eigenvalue_range(start.scale, start.dims)[0].min()) < floor
     engine = (
         LBFGS(Objective(family, floor))
         if kind == "lbfgs"
@@ -247,7 +247,7 @@ def test_floor_is_held_after_every_step_even_from_a_start_below_it(learned_famil
     )
     run, seen = run_one(engine, data, family, start, 60, batches)
     for p in (*seen, run.state.parameters):
-        assert float(family.eigenvalue_range(p.scale)[0].min()) >= floor * (1 - 1e-12)
+        assert float(family.eigenvalue_range(p.scale, p.dims)[0].min()) >= floor * (1 - 1e-12)
 
 
 def test_given_variance_is_left_alone():

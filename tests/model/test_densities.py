@@ -152,7 +152,7 @@ def test_the_compiled_loop_gives_the_same_bits(family: Family, monkeypatch: pyte
     for a, b in zip(fast(model, x), plain, strict=True):
         assert torch.equal(a, b)
     for reduction in (SHARES, MOST_PROBABLE, LOG_SUM, LOG_SUM_AND_ENTROPY):
-        loop = loop_of(family.distances, reduction.in_place)
+        loop = loop_of(family.form.distances, reduction.in_place)
         if os.environ.get("PYTORCH_JIT") != "0":
             assert compiled(loop) is not loop, "TorchScript does not know a part of it"
 

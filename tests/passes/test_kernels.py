@@ -15,7 +15,7 @@ from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.kernels import choice
-from gmmcli.passes.kernels.base import CHUNK_BYTES, Kernel
+from gmmcli.passes.kernels.base import CHUNK_BYTES, Kernel, KernelWorker
 from gmmcli.passes.kernels.centred import CentredKernel
 from gmmcli.passes.kernels.chunk import Loop, Unit, loop_of
 from gmmcli.passes.kernels.features import FeatureKernel
@@ -45,7 +45,7 @@ def run_kernel(
 ) -> Tensor:
     """The sums (M, S) of a kernel over rows cut into chunks."""
     total = torch.zeros(len(kernel.mixtures), kernel.sums_size, dtype=torch.float64)
-    add = kernel.worker(total, loop or loop_of(kernel.chunk_sums))
+    add = KernelWorker(kernel, total, loop or loop_of(kernel.chunk_sums))
     z = z.to(kernel.dtype)
     for first in range(0, z.shape[1], chunk or z.shape[1]):
         part = slice(first, first + (chunk or z.shape[1]))
@@ -155,8 +155,8 @@ def test_rows_with_missing_cells_take_the_marginal_mixture(kind: type[Kernel], f
     p = mixtures_of(family, 1, 3, 3)[0]
     z = rows_of(3, 80)
     observed = torch.tensor(columns)
-    marginal = family.marginal(p, observed)
-    kernel = kind(family, [marginal], dtype=torch.float64, device=torch.device("cpu"), entropy=False)
+    own, marginal = family.marginal(p, observed)
+    kernel = kind(own, [marginal], dtype=torch.float64, device=torch.device("cpu"), entropy=False)
     total = run_kernel(kernel, torch.cat([z[:1], z[1:][observed]]))
     full = to_moments(family, p)
     sub = reference.Moments(full.weights, full.means[:, columns], full.covariances[:, columns][:, :, columns])

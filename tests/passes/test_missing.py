@@ -85,7 +85,7 @@ def test_a_pass_gives_what_is_expected_row_by_row(family: Family, weighted: bool
     z = data.affine.inner(x)[there].numpy()
     unit = np.ones(int(there.sum())) if w is None else w[there].numpy()
     counts, sums, products, total = row_by_row(family, p, z, unit)
-    quads = family.quad_of_products(torch.from_numpy(products)).numpy()
+    quads = family.form.of_products(torch.from_numpy(products)).numpy()
     quads = quads.sum(0, keepdims=True) if family.shared else quads
     close: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
     np.testing.assert_allclose(found.counts, counts, **close)

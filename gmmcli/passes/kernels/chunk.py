@@ -1,12 +1,14 @@
-"""What is done with a chunk of rows: the parts that kernels share, and the loop over chunks.
+"""The loop over chunks of rows, and the parts that kernels share: softmax and products.
 
-All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.passes.compiled). Where they read
-and write is laid out once for all chunks of so many rows: at few columns, making the views anew for each chunk takes
-as long as the arithmetic.
+- `loop_of`: the loop for a kernel. `soften`, `add_product`: steps within a chunk.
 
-The last bits of a matrix product depend on its shape, on the place of a column in it and on the alignment of its
-operands. So every product of a pass is that of one mixture and one chunk, and reads and writes buffers of the chunk's
-own: what a row gets depends neither on where it was before nor on the mixtures that share the reading.
+All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.passes.compiled). The views that
+they read and write are made once for all chunks of so many rows: at few columns, making them for each chunk takes as
+long as the arithmetic.
+
+The last bits of a matrix product depend on its shape, on the index of a column in it and on the alignment of its
+operands. So every product of a pass is that of one mixture and one chunk, and reads and writes the chunk's own
+buffers. The result for a row depends neither on where the row was before nor on the mixtures that share the reading.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
@@ -18,16 +20,15 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import SMALLEST_LOGIT
 from gmmcli.passes.laying import Laying, lay_out, put
 
 
 class Softmax(NamedTuple):
-    """Where the softmax of B rows over the K components of a mixture is made, and the sums that it adds to.
+    """Memory for the softmax of B rows over the K components of a mixture, and the sums that it adds to.
 
-    logits: (K, B); highest, total, scale: (1, B) to write in; log_likelihood: () float64; entropy: the same, or None
-    where it is not asked for; background: () logit of a component that is the same for every row, or None, and
+    logits: (K, B). highest, total, scale: (1, B) to write in. log_likelihood: () float64. entropy: () float64, or
+    None if it is not asked for. background: () logit of a component that is the same for every row, or None.
     backgrounds: () its responsibilities.
     """
 
@@ -42,8 +43,10 @@ class Softmax(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Where a product over the rows of a chunk is added: total, float64; narrow: its shape, to write in, in the
-    precision of the chunk; wide: the same in float64."""
+    """Memory for a product over the rows of a chunk. total: float64, to which it is added.
+
+    narrow: to write it in, in the precision of the chunk. wide: to write it in, float64.
+    """
 
     total: Tensor
     narrow: Tensor
@@ -51,36 +54,33 @@ class Product(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """Rows to add to the sums. numbers: z (1 + D, B) or, with `affine`, the cells (D, B), which are laid out in its
-    coordinates on the way; observed: which of these are, (D, B), or None. weights: (B,) or None."""
+    """Rows to add to the sums. numbers: z (1 + D, B), or cells (D, B) that the loop lays out. weights: (B,) or None.
+
+    observed: mask (D, B) of cells that are not missing; None if none is missing.
+    """
 
     numbers: Tensor
     weights: Tensor | None = None
     observed: Tensor | None = None
-    affine: Affine | None = None
 
     @property
     def rows(self) -> int:
-        """Their number."""
+        """Number of rows."""
         return self.numbers.shape[1]
 
     def part(self, rows: slice) -> Self:
         """Some of the rows."""
-        weights, observed = self.weights, self.observed
-        return self._replace(
-            numbers=self.numbers[:, rows],
-            weights=None if weights is None else weights[rows],
-            observed=None if observed is None else observed[:, rows],
-        )
+        weights = None if self.weights is None else self.weights[rows]
+        observed = None if self.observed is None else self.observed[:, rows]
+        return self._replace(numbers=self.numbers[:, rows], weights=weights, observed=observed)
 
 
-# Adds the sums of the rows in a chunk's own buffer, with weights (B,) or None, given what the kernel has laid out for
-# chunks of so many rows: a NamedTuple of the kernel's own with the buffer `z`, which the annotation of the argument
-# `chunk` names.
+# A function that adds the sums of the rows in a chunk's buffer `z`. Its arguments: weights (B,) or None; the kernel's
+# NamedTuple of views for chunks of so many rows, whose type the annotation of the argument `chunk` names.
 ChunkSums = Callable[[Tensor | None, Any], None]
-# Adds the sums of a unit's rows, chunk by chunk. Its arguments: the unit's numbers, weights and observed; what the
-# kernel has laid out for a whole chunk and for the rest at the end; the rows of a whole chunk; where cells are laid
-# out, None for z.
+# A function that adds the sums of a unit's rows, chunk by chunk. Its arguments: the unit's numbers, weights and
+# observed; views for a whole chunk, and for the rest at the end; rows of a whole chunk; the slab in which cells are
+# laid out, None for z.
 Loop = Callable[[Tensor, Tensor | None, Tensor | None, Any, Any, int, Laying | None], None]
 
 
@@ -100,7 +100,7 @@ def loop_of(work: ChunkSums) -> Loop:
     ) -> None:
         assert isinstance(whole, kind)  # TorchScript finds the annotation only by a name that the body uses
         count = numbers.shape[1]
-        z, start, end = numbers, 0, count if laying is None else 0  # rows that are laid out: all, or of a slab
+        z, start, end = numbers, 0, count if laying is None else 0  # z is that of rows from start to end
         for first in range(0, count, rows):
             last = min(first + rows, count)
             chunk = whole if last - first == rows else rest
@@ -122,9 +122,9 @@ def loop_of(work: ChunkSums) -> Loop:
 
 
 def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT) -> Tensor:
-    """The softmax over K, in place: leaves exp(logit − highest), returns what turns that into w r, (1, B).
+    """Takes the softmax over K in place: leaves exp(logit − highest) and returns the factor (1, B) from that to w r.
 
-    Adds to the sums Σ w log Σ exp(logit) and, where they are asked for, −Σ w r log r and Σ w r of the background.
+    It adds Σ w log Σ exp(logit) to the sums and, if they are asked for, −Σ w r log r and Σ w r of the background.
     """
     logits, highest, total, scale = at.logits, at.highest, at.total, at.scale
     entropy, background, backgrounds = at.entropy, at.background, at.backgrounds
@@ -151,7 +151,7 @@ def soften(weights: Tensor | None, at: Softmax, smallest: float = SMALLEST_LOGIT
 
 
 def add_product(left: Tensor, right: Tensor, to: Product) -> None:
-    """total += left @ right, of matrices or of a batch of them, by one call where the precisions are the same."""
+    """Adds left @ right to the total, for matrices or batches, in one call if the precisions are the same."""
     if left.dtype != to.total.dtype:
         torch.matmul(left, right, out=to.narrow)
         to.total.add_(to.wide.copy_(to.narrow))
@@ -161,11 +161,8 @@ def add_product(left: Tensor, right: Tensor, to: Product) -> None:
         torch.baddbmm(to.total, left, right, out=to.total)
 
 
-def _add(
-    sum: Tensor,  # ()
-    values: Tensor,  # (1, B)
-    weights: Tensor | None,
-) -> None:
+def _add(sum: Tensor, values: Tensor, weights: Tensor | None) -> None:
+    """Adds the weighted sum of values (1, B) to a sum ()."""
     if weights is not None:
         values = values * weights
     sum.add_(values.sum().to(sum))  # within a chunk torch sums pairwise

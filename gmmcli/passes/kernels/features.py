@@ -3,28 +3,26 @@
 Φ = [1, z, quad(z)], or [1, z] alone where the quadratic term is the same for every component of every row and so
 drops out of r. The features of a chunk are shared by all mixtures. T is kept as (P, K): with the many features as
 its rows, the product that sums over the chunk runs up to twice as fast as the other way round. Where K is at most
-NARROW it is the other way round, by up to five times.
+NARROW the other way round is the faster one, by up to five times.
 """
 
 # No annotations from __future__ here: TorchScript wants those of a NamedTuple as types.
 
-from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Coefficients, QuadFiller
-from gmmcli.passes.kernels.base import Kernel, Moments
+from gmmcli.families.quadratic import QuadFiller
+from gmmcli.passes.kernels.base import Buffers, Kernel, Moments
 from gmmcli.passes.kernels.chunk import ChunkSums, Product, Softmax, add_product, soften
-from gmmcli.passes.kernels.room import Room
 
 NARROW = 3
 
 
 class FeatureMixture(NamedTuple):
-    """eta: (K, P); scaled: (P, B) or None; product: of the sums."""
+    """eta: (K, P). scaled: (P, B) or None. product: of the sums."""
 
     eta: Tensor
     scaled: Tensor | None
@@ -33,7 +31,7 @@ class FeatureMixture(NamedTuple):
 
 
 class FeatureChunk(NamedTuple):
-    """z: the first of the features, (P, B); fill: views to fill the quadratic ones with, none where z is all."""
+    """z: linear features, (1 + D or 1 + 2 D, B). features: all, (P, B). fill: views to fill the quadratic ones."""
 
     z: Tensor
     features: Tensor
@@ -42,45 +40,27 @@ class FeatureChunk(NamedTuple):
 
 
 class FeatureKernel(Kernel):
-    """constant_quads: leave out the quadratic term. It serves families with a shared covariance, over all the data.
+    """Serves any family; with constant_quads those with a shared covariance, over all the data.
 
-    etas: the coefficients of the mixtures, where they are known already. Linear features may go on after z: with
-    missing cells [1, m z, m] takes the place of [1, z] (VarianceFamily.masked_coefficients).
+    More linear features may follow z: with missing cells [1, m z, m] replaces [1, z]
+    (DiagonalFamily.masked_coefficients).
     """
 
-    def __init__(
-        self, *args: Any, constant_quads: bool = False, etas: Sequence[Coefficients] | None = None, **options: Any
-    ):
-        super().__init__(*args, **options)
-        self.constant_quads = constant_quads
-        etas = [self.family.coefficients(p) for p in self.mixtures] if etas is None else etas
-        whole = [
-            eta.linear if constant_quads else torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1)
-            for eta in etas
-        ]
-        self._inner = etas[0].linear.shape[1]
-        self._width = whole[0].shape[1]  # P
+    def prepare(self) -> None:
+        etas = [self.family.coefficients(p) for p in self.mixtures] if self.etas is None else self.etas
+        linear, whole = self.constant_quads, [eta.linear for eta in etas]
+        if not linear:
+            whole = [torch.cat([eta.linear, eta.quad.expand(self.components, -1)], 1) for eta in etas]
         self._etas = [self.here(eta) for eta in whole]  # (K, P) each
-
-    @property
-    def numbers_a_row(self) -> int:
-        spare = 0 if self.constant_quads else self.family.spare_size(self.dims)
-        rest = self.components + (self._width if self._scales_features else 0) + 3
-        return self._width + max(spare, rest)
-
-    @property
-    def _scales_features(self) -> bool:
-        """Whether w r goes to the features in place of the exponentials: the cheaper side takes the scale."""
-        return self._width < self.components
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        """Of T."""
-        return (self.components, self._width) if self.components <= NARROW else (self._width, self.components)
-
-    @property
-    def statistics_size(self) -> int:
-        return self.components * self._width
+        self._inner, self._width = etas[0].linear.shape[1], whole[0].shape[1]  # width: P
+        width = self._width
+        self._shape = (self.components, width) if self.components <= NARROW else (width, self.components)  # of T
+        self._spare = 0 if linear else self.family.form.spare_size(self.dims)
+        self._scaled = width if width < self.components else 0  # w r scales features or exponentials, what is cheaper
+        self._work = max(self._spare, self.components + self._scaled + 3)
+        self.numbers_a_row = width + self._work
+        self.statistics_size = self.components * width
+        self.chunk_sums = _linear_sums if linear else _sums_with(self.family.form.fill)
 
     def statistics_bound(self, bound: Tensor) -> Tensor:
         quads = self.family.quad_bound(bound[: 1 + self.dims])
@@ -89,25 +69,20 @@ class FeatureKernel(Kernel):
         one = (by_component if self.components <= NARROW else by_component.mT).flatten()
         return one.expand(len(self.mixtures), -1)
 
-    @property
-    def chunk_sums(self) -> ChunkSums:
-        return _linear_sums if self.constant_quads else _sums_with(self.family.quad_filler)
-
-    def chunk(self, room: Room, rows: int) -> FeatureChunk:
-        views, inner = room.rows(rows), self._inner
+    def chunk(self, buffers: Buffers, rows: int) -> FeatureChunk:
+        views, inner = buffers.rows(rows), self._inner
         features = views.take(self._width)
         features[0] = 1
+        work = views.take(self._work)  # for the features first, then for the logits
         fill: list[Tensor] = []
         if not self.constant_quads:
-            spare = views.take(self.family.spare_size(self.dims))
-            views.give_back(spare)  # the logits come after it
-            fill = self.family.quad_places(features[1 : 1 + self.dims], features[inner:], spare)
-        r = views.take(self.components)
-        scaled = views.take(self._width) if self._scales_features else None
-        softmax = self.softmaxes(room, r, views.take(3))
+            fill = self.family.form.views(features[1 : 1 + self.dims], features[inner:], work[: self._spare])
+        ends = self.components, self.components + self._scaled, self.components + self._scaled + 3
+        r, scaled, scratch, _ = work.tensor_split(ends)
+        softmaxes = self.softmaxes(buffers, r, scratch)
         mixtures = [
-            FeatureMixture(eta, scaled, own, room.product(m, 0, self._shape))
-            for m, (eta, own) in enumerate(zip(self._etas, softmax, strict=True))
+            FeatureMixture(eta, scaled if self._scaled else None, softmax, buffers.product(m, 0, self._shape))
+            for m, (eta, softmax) in enumerate(zip(self._etas, softmaxes, strict=True))
         ]
         return FeatureChunk(features[:inner], features, fill, mixtures)
 
@@ -128,7 +103,7 @@ def _sums_with(fill: QuadFiller) -> ChunkSums:
 
 
 def _linear_sums(weights: Tensor | None, chunk: FeatureChunk, narrow: int = NARROW) -> None:
-    """The sums where the features are there."""
+    """Adds the sums of rows whose features are filled in."""
     for at in chunk.mixtures:
         features, r, scaled = chunk.features, at.softmax.logits, at.scaled
         torch.mm(at.eta, features, out=r)
