@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.model import incomplete
+from gmmcli.model.prepared_densities import log_joint_of_rows
 from gmmcli.passes.draws import row_uniforms
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.prepared import PreparedData
@@ -59,19 +60,14 @@ def worst_explained(
 
     Of a row with missing cells the density of those that are there; where a cell is missing it has the mean of all.
     """
-    log_joint = family.log_joint_by_row(p)
+    log_joint = log_joint_of_rows(data, family, replace(p, background=None), exact=True)
 
     def worst(found: _Explained, block: PreparedBlock) -> _Explained:
         return _least([found, *(explained(part) for part in block.split(1 << 15))], count)
 
     def explained(block: PreparedBlock) -> _Explained:
         z = block.z[1 : 1 + data.dims].to("cpu", torch.float64)
-        if data.incomplete:
-            there = block.z[1 + data.dims :].cpu() > 0
-            joint = incomplete.log_joint(family, p, torch.where(there, z, math.nan).mT)
-        else:
-            joint = log_joint(z)
-        densities = joint.logsumexp(0)
+        densities = log_joint(block.z).logsumexp(0).cpu()
         if block.weights is not None:
             densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
         return densities, z.mT, block.rows.cpu()

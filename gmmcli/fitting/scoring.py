@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
+from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows, log_volumes
 from gmmcli.model.reductions import LOG_SUM
 from gmmcli.model.scores import ScoreCounter, Scores
 from gmmcli.passes.layout import PreparedBlock

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli import densities, mixture
+from gmmcli.model import densities, mixture
 from gmmcli.families.base import Family
 from gmmcli.model.densities import LEAST_ROWS, loop_of
 from gmmcli.model.mixture import GaussianMixture
