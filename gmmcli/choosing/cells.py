@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gmmcli.choosing.options import CRITERIA
 from gmmcli.errors import GmmError, InputError
 from gmmcli.fitting.result import FitResult, describe
+from gmmcli.model.criteria import CRITERIA, CriterionName
 from gmmcli.model.mixture import GaussianMixture
 
-NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "passes", "seconds")
+NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class Cell:
         }  # fmt: skip
 
 
-def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
+def best(cells: Iterable[Cell], criterion: CriterionName) -> Cell | None:
     """The best by a criterion of those that are sound, or of the others where none is; None where all failed.
 
     Of equal ones the one with the fewest parameters.
     """
-    less = CRITERIA[criterion][1]
+    less = CRITERIA[criterion].less_is_better
 
     def key(cell: Cell) -> tuple[bool, float, float]:
         value = cell.number(criterion)

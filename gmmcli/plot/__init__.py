@@ -21,12 +21,11 @@ from gmmcli.plot.files import check_picture, write_figure
 from gmmcli.plot.history import plot_history
 from gmmcli.plot.room import crowded, roomy_size
 from gmmcli.plot.rows import RowSample, RowSampler, sample_rows
-from gmmcli.plot.selection import CRITERIA, plot_selection
+from gmmcli.plot.selection import plot_selection
 from gmmcli.plot.style import figure_of
 from gmmcli.plot.text import undrawable
 
 __all__ = [
-    "CRITERIA",
     "PROJECTIONS",
     "RowSample",
     "RowSampler",

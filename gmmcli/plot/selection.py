@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import FAMILIES
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.plot.axes import describe, widened
 from gmmcli.plot.beside import write_beside
 from gmmcli.plot.lines import BEYOND, Chart, Family, draw_family, legend_entries, set_vertical
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import Locator
 
-CRITERIA = ("bic", "icl", "aic", "holdout")
-RISING = ("holdout",)  # the higher the better
+RISING = [name for name, criterion in CRITERIA.items() if not criterion.less_is_better]
 # Differences up to which all are shown: in nats per row, and on the scale of −2 log L, where 10 is strong evidence
 # by Kass & Raftery, "Bayes factors" (JASA 1995).
 LEAST_SPAN = {"holdout": 1e-3, "bic": 10.0, "icl": 10.0, "aic": 10.0}
@@ -41,7 +41,7 @@ def default_criterion(rows: Sequence[Mapping[str, Any]]) -> str:
         best = best_row(rows, name)
         if best is not None and best.get("chosen"):
             return name
-    return CRITERIA[0]
+    return "bic"
 
 
 def best_row(rows: Sequence[Mapping[str, Any]], criterion: str) -> Mapping[str, Any] | None:
