@@ -100,7 +100,7 @@ def _usable(
     return x[keep], None if weights is None else weights[keep]
 
 
-def _start(init: Any) -> Start | None:
+def _start(init: Rows | str | GaussianMixture) -> Start | None:
     """A given start; None for the name of a random one."""
     if isinstance(init, str):
         return None

@@ -6,7 +6,7 @@ import torch
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows, log_volumes
-from gmmcli.model.reductions import LOG_SUM
+from gmmcli.model.reductions import log_sum
 from gmmcli.model.scores import ScoreCounter, Scores
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.prepared import PreparedData
@@ -22,7 +22,7 @@ def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float,
 
     def count(counter: ScoreCounter, block: PreparedBlock) -> ScoreCounter:
         scores = torch.cat(
-            [LOG_SUM.in_place(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]
+            [log_sum(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]
         ).cpu()
         weights = None if block.weights is None else block.weights.double().cpu() * unit
         counter.add(*counter.count(scores, weights))

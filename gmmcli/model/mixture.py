@@ -18,7 +18,7 @@ from gmmcli.model import criteria
 from gmmcli.model.densities import COMPILED_ROWS, Box, Densities
 from gmmcli.model.frames import Rows, Wrap, read_table
 from gmmcli.model.imputation import Draws, filled
-from gmmcli.model.reductions import LOG_SUM, LOG_SUM_AND_ENTROPY, MOST_PROBABLE, SHARES, Reduction
+from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 
 
 class GaussianMixture(nn.Module):
@@ -192,12 +192,12 @@ class GaussianMixture(nn.Module):
 
     def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
         """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
-        (log_prob,), wrap = self._reduced(data, LOG_SUM, marginal)
+        (log_prob,), wrap = self._reduced(data, log_sum, marginal)
         return wrap.vector(log_prob, "log_likelihood")
 
     def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
-        (log_prob, entropy), wrap = self._reduced(data, LOG_SUM_AND_ENTROPY, marginal)
+        (log_prob, entropy), wrap = self._reduced(data, log_sum_and_entropy, marginal)
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
     def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
@@ -205,8 +205,8 @@ class GaussianMixture(nn.Module):
 
         That of a background is one more column, the last.
         """
-        (shares,), wrap = self._reduced(data, SHARES, marginal)
-        return wrap.matrix(shares.mT, [f"probability_{name}" for name in self.component_names])
+        (r,), wrap = self._reduced(data, shares, marginal)
+        return wrap.matrix(r.mT, [f"probability_{name}" for name in self.component_names])
 
     def assign(self, data: Rows, *, marginal: bool = False) -> Any:
         """The most probable component of each row, (N,) int64; see most_probable."""
@@ -217,7 +217,7 @@ class GaussianMixture(nn.Module):
 
         Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
         """
-        (probability, component), wrap = self._reduced(data, MOST_PROBABLE, marginal)
+        (probability, component), wrap = self._reduced(data, most_probable, marginal)
         bad = int(probability.isnan().sum())
         if bad:
             raise InputError(
@@ -251,9 +251,9 @@ class GaussianMixture(nn.Module):
         draws: Draws | None,
     ) -> Tensor:
         """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
-        (shares,), _ = self._reduced(x, SHARES, marginal=True)
+        (r,), _ = self._reduced(x, shares, marginal=True)
         box = None if self.box is None else (self.box - self.shift) / self.std
-        z = filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, shares, box, draws)
+        z = filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, r, box, draws)
         return torch.where(x.isnan(), self.shift + self.std * z, x)
 
     # scikit-learn's and torch's names
@@ -341,18 +341,18 @@ class GaussianMixture(nn.Module):
     def _read_log_prob(self, data: Rows) -> Tensor:
         return self.log_prob(self._read(data)[0])
 
-    def _reduced(self, data: Rows, reduction: Reduction, marginal: bool) -> tuple[Sequence[Tensor], Wrap]:
-        """The tensors (..., N) that the reduction makes of the log joint densities (K, B) of all rows, and the way
-        back. Results that will leave torch need no gradients."""
+    def _reduced(self, data: Rows, reduce: Reduce, marginal: bool) -> tuple[list[Tensor], Wrap]:
+        """The tensors (..., N) that `reduce` makes of the log joint densities (K, B) of all rows, and the way back.
+
+        Results that will leave torch need no gradients.
+        """
         x, wrap = self._table(data)
         box = None if self.box is None else Box(self.box, (self.box[1] - self.box[0]).log())
         densities = Densities(self.kind, self.parameters_inner, self.shift, self.std, box)
-        if torch.is_inference_mode_enabled():
-            self._rows_seen += len(x)
-            compile = self._rows_seen >= COMPILED_ROWS
-            return densities.reduced(x.mT, reduction.in_place, marginal=marginal, compile=compile), wrap
+        self._rows_seen += len(x) if torch.is_inference_mode_enabled() else 0
+        compile = torch.is_inference_mode_enabled() and self._rows_seen >= COMPILED_ROWS
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
-            return densities.reduced(x.mT, reduction.differentiable, marginal=marginal), wrap
+            return densities.reduced(x.mT, reduce, marginal=marginal, compile=compile), wrap
 
 
 def _float64(values: Any) -> Tensor:
