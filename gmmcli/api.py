@@ -67,12 +67,12 @@ def fit(
         weights = read_table(data, [weights])[0][:, 0]
     x, names, _ = read_table(data, columns, exclude)
     x, w = _usable(x, row_weights(weights, len(x)), names, missing)
-    chosen: dict[str, Any] = dict(options, components=components, family=family)
+    chosen: dict[str, Any] = dict(options, components=components, family=family, init=init)
     given = {name: value for name, value in chosen.items() if value is not None}
     start = _start(init)
     return fit_blocks(
         TableBlocks(x.to("cpu", torch.float64), w, incomplete=missing == "em"),
-        FitOptions(**(given | {"init": init} if start is None else start.complete(given))),
+        FitOptions(**(given if start is None else start.complete(given))),
         columns=names,
         start=None if start is None else start.at(names),
         listener=listener,

@@ -12,6 +12,8 @@ from gmmcli.errors import InputError, Option, Remedy
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.storage.names import listing
 
+OPTION = Option("init")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -23,7 +25,7 @@ class Start:
     model: GaussianMixture | None = None
     means: Tensor | None = None
     names: Sequence[str] | None = None
-    option: Option = Option("init")
+    option: Option = OPTION
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given fields of FitOptions, and those that follow from the start and were left open.

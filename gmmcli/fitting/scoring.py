@@ -21,9 +21,7 @@ def score_rows(data: PreparedData, family: Family, p: Parameters, centre: float,
         return ScoreCounter(centre, data.summary.weight)
 
     def count(counter: ScoreCounter, block: PreparedBlock) -> ScoreCounter:
-        scores = torch.cat(
-            [log_sum(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]
-        ).cpu()
+        scores = torch.cat([log_sum(log_joint(part.z))[0] - volumes(part.z) for part in block.split(rows)]).cpu()
         weights = None if block.weights is None else block.weights.double().cpu() * unit
         counter.add(*counter.count(scores, weights))
         return counter

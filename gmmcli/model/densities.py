@@ -1,7 +1,7 @@
 """Log joint densities log p(k, x) of components and rows, and what is made of them, chunk by chunk.
 
 - `Densities`: the one evaluator of a mixture's log p(k, x), of rows that are complete or have missing cells.
-- `Box`: the support of a background, which counts as one more component, the last.
+- `Background`: a component of uniform density, which counts as one more, the last.
 
 A row's numbers depend on that row alone, to the bit: not on the rows beside it, nor on chunks and threads. Densities
 are made of elementwise operations (gmmcli.families.base.Distances), and sums over components are taken one component
@@ -32,36 +32,33 @@ LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk
 COMPILED_ROWS = 1 << 18  # from which on compiling takes less time than it saves
 
 
-class Box(NamedTuple):
-    """Support of a uniform background: bounds (2, D), and log widths (D,) that add up to its log volume."""
+class Background(NamedTuple):
+    """A component of uniform density over a box. Its log widths add up to the log volume of the box.
 
-    bounds: Tensor  # (2, D)
-    log_widths: Tensor  # (D,)
-
-
-class Uniform(NamedTuple):
-    """A background as the loop over chunks has it: log density within the bounds, both (D, 1)."""
+    The rows' units may be others than those of the box: the log widths are in the units of the density.
+    """
 
     low: Tensor  # (D, 1)
     high: Tensor  # (D, 1)
-    log_density: Tensor  # ()
+    log_widths: Tensor  # (D, 1)
+    log_weight: Tensor  # ()
 
 
-Loop = Callable[[Tensor, Tensor, Tensor, JointTerms, Uniform | None, int, int], list[list[Tensor]]]
+Loop = Callable[[Tensor, Tensor, Tensor, JointTerms, Background | None, int, int], list[list[Tensor]]]
 
 
 @dataclass(frozen=True)
 class Densities:
     """Log joint densities of rows x under a mixture, in nats and in the units of x.
 
-    p: the mixture of z = (x − shift) / std. box: of its background, in the units of x; None without one.
+    p: the mixture of z = (x − shift) / std, and its background, over a box in the units of x, None without one.
     """
 
     family: Family
     p: Parameters
     shift: Tensor  # (D,)
     std: Tensor  # (D,)
-    box: Box | None = None
+    background: Background | None = None
 
     def reduced(
         self,
@@ -97,7 +94,7 @@ class Densities:
         size = components_at_once(x.device, min(rows, x.shape[1]) * family.distance_numbers(p.dims))
         terms = family.joint_terms(p)
         terms = terms._replace(constants=terms.constants - self.std.log().sum())
-        chunks = loop(x, self.shift[:, None], self.std[:, None], terms, self._uniform, rows, size)
+        chunks = loop(x, self.shift[:, None], self.std[:, None], terms, self.background, rows, size)
         return _joined(_first(answers, min(rows, x.shape[1] - i * rows)) for i, answers in enumerate(chunks))
 
     def _marginal(
@@ -107,22 +104,16 @@ class Densities:
         """The densities of these columns alone."""
         if len(columns) == self.p.dims:
             return self  # to the bit, as without missing cells
-        box = None if self.box is None else Box(self.box.bounds[:, columns], self.box.log_widths[columns])
-        p = self.family.marginal(self.p, columns)
-        return replace(self, p=p, shift=self.shift[columns], std=self.std[columns], box=box)
-
-    @property
-    def _uniform(self) -> Uniform | None:
-        if self.box is None or self.p.background is None:
-            return None
-        low, high = self.box.bounds[:, :, None]
-        return Uniform(low, high, self.p.background.log() - self.box.log_widths.sum())
+        p, b = self.family.marginal(self.p, columns), self.background
+        if b is not None:
+            b = Background(b.low[columns], b.high[columns], b.log_widths[columns], b.log_weight)
+        return replace(self, p=p, shift=self.shift[columns], std=self.std[columns], background=b)
 
     @property
     def _log_weights(self) -> Tensor:
         """log p(k), (K, 1)."""
-        weights, background = self.p.weights, self.p.background
-        return (weights if background is None else torch.cat([weights, background[None]])).log()[:, None]
+        of_background = [] if self.background is None else [self.background.log_weight[None]]
+        return torch.cat([self.p.weights.log(), *of_background])[:, None]
 
 
 @cache
@@ -135,7 +126,7 @@ def loop_of(distances: Distances, reduce: Reduce) -> Loop:
         shift: Tensor,  # (D, 1)
         std: Tensor,  # (D, 1)
         terms: JointTerms,
-        uniform: Uniform | None,
+        background: Background | None,
         rows: int,
         size: int,
     ) -> list[list[Tensor]]:
@@ -143,11 +134,10 @@ def loop_of(distances: Distances, reduce: Reduce) -> Loop:
         for first in range(0, max(1, cells.shape[1]), rows):
             x = cells[:, first : first + rows].to(shift.dtype).contiguous()
             joint = log_joint((x - shift) / std, terms, size)
-            if uniform is not None:
-                outside = ((x < uniform.low) | (x > uniform.high)).any(0)
-                joint = torch.cat(
-                    [joint, uniform.log_density.expand(x.shape[1]).masked_fill(outside, -math.inf)[None]]
-                )
+            if background is not None:
+                outside = ((x < background.low) | (x > background.high)).any(0)
+                level = (background.log_weight - background.log_widths.sum()).expand(x.shape[1])
+                joint = torch.cat([joint, level.masked_fill(outside, -math.inf)[None]])
             answers.append(list(reduce(padded(joint))))
         return answers
 

@@ -37,22 +37,21 @@ class Wrap:
 
     def vector(self, values: Tensor, name: str) -> Any:
         """One value a row: Tensor, ndarray or Series called `name`."""
-        if self.kind != "pandas":
-            return self._plain(values)
-        import pandas as pd
-
-        return pd.Series(_array(values), index=self.index, name=name)
+        return self._wrapped(values, "Series", name=name)
 
     def matrix(self, values: Tensor, names: Sequence[Any]) -> Any:
         """Several values a row: Tensor, ndarray or DataFrame with these column names."""
-        if self.kind != "pandas":
-            return self._plain(values)
+        return self._wrapped(values, "DataFrame", columns=list(names))
+
+    def _wrapped(self, values: Tensor, pandas_type: str, **labels: Any) -> Any:
+        if self.kind == "tensor":
+            return values
+        array = values.detach().cpu().numpy()
+        if self.kind == "numpy":
+            return array
         import pandas as pd
 
-        return pd.DataFrame(_array(values), index=self.index, columns=pd.Index(list(names)))
-
-    def _plain(self, values: Tensor) -> Any:
-        return values if self.kind == "tensor" else _array(values)
+        return getattr(pd, pandas_type)(array, index=self.index, **labels)
 
 
 def read_table(
@@ -68,25 +67,22 @@ def read_table(
     if pandas is not None and isinstance(data, pandas.DataFrame):
         is_real = pandas.api.types.is_any_real_numeric_dtype  # no booleans, no complex numbers
         labels = list(data.columns)
-        names = _chosen(labels, lambda name: is_real(data[name]), columns, exclude)
+        names = _chosen(labels, lambda: [name for name in labels if is_real(data[name])], columns, exclude)
         array = data[names].to_numpy(dtype=np.float64, na_value=np.nan)
         return torch.from_numpy(np.array(array, order="C")), tuple(map(str, names)), Wrap("pandas", data.index)
     if pyarrow is not None and isinstance(data, pyarrow.Table | pyarrow.RecordBatch):
         of = pyarrow.types
-        real = (of.is_integer, of.is_floating, of.is_decimal)
-        names = _chosen(
-            data.schema.names,
-            lambda name: any(check(data.schema.field(name).type) for check in real),
-            columns,
-            exclude,
-        )
+        real = [
+            f.name for f in data.schema if of.is_integer(f.type) or of.is_floating(f.type) or of.is_decimal(f.type)
+        ]
+        names = _chosen(data.schema.names, lambda: real, columns, exclude)
         floats = [data.column(name).cast(pyarrow.float64(), safe=False) for name in names]
         arrays = [column.to_numpy(zero_copy_only=False) for column in floats]
         return torch.from_numpy(np.column_stack(arrays)), tuple(names), Wrap("numpy")
     x = _matrix(data)
     if exclude:
         labels = [f"x{d + 1}" for d in range(x.shape[1])]
-        x = x[:, [labels.index(name) for name in _chosen(labels, lambda _: True, None, exclude)]]
+        x = x[:, [labels.index(name) for name in _chosen(labels, lambda: labels, None, exclude)]]
     return x, None, Wrap("tensor" if isinstance(data, Tensor) else "numpy")
 
 
@@ -113,30 +109,22 @@ def row_weights(weights: Any, rows: int) -> Tensor | None:
 
 
 def _chosen(
-    labels: Sequence[Any],
-    is_numeric: Callable[[Any], bool],
-    wanted: Sequence[str] | None,
-    exclude: Sequence[str],
+    labels: list[Any], numeric: Callable[[], list[Any]], wanted: Sequence[str] | None, exclude: Sequence[str]
 ) -> list[Any]:
     """The labels of the wanted columns, or of the numeric ones, without the excluded ones."""
-    twice = [name for name, count in Counter(labels).items() if count > 1]
-    if twice:
-        raise InputError(
-            "occurs more than once", subject=_columns(twice), remedy="give each column a name of its own"
-        )
     by_text = {str(label): label for label in labels}  # a DataFrame's labels may be numbers
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise InputError("more than one of that name", subject=_columns(twice), remedy="give each a name of its own")
     label_of = {name: name if name in labels else by_text.get(name) for name in (*(wanted or ()), *exclude)}
     absent = [name for name, label in label_of.items() if label is None]
     if absent:
         raise InputError(f"not among {listing([*by_text])}", subject=_columns(absent))
-    excluded = {label_of[name] for name in exclude}
-    if wanted is not None:
-        chosen = [label_of[name] for name in wanted if label_of[name] not in excluded]
-        text = [label for label in chosen if not is_numeric(label)]
-        if text:
-            raise InputError("not numeric", subject=_columns(text))
-    else:
-        chosen = [label for label in labels if label not in excluded and is_numeric(label)]
+    excluded, real = {label_of[name] for name in exclude}, numeric()
+    chosen = [label for label in (real if wanted is None else map(label_of.get, wanted)) if label not in excluded]
+    text = [label for label in chosen if label not in real]
+    if text:
+        raise InputError("not numeric", subject=_columns(text))
     if not chosen:
         raise InputError(f"no numeric column among {listing([*by_text])}")
     return chosen
@@ -144,10 +132,6 @@ def _chosen(
 
 def _columns(names: Sequence[Any]) -> str:
     return f"column {listing([str(name) for name in names])}"
-
-
-def _array(values: Tensor) -> np.ndarray[Any, Any]:
-    return values.detach().cpu().numpy()
 
 
 def _matrix(data: Any) -> Tensor:
@@ -165,9 +149,7 @@ def _matrix(data: Any) -> Tensor:
                 remedy="give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers",
             ) from None
     if x.ndim != 2 or x.shape[1] == 0:
-        raise InputError(
-            f"shape {tuple(x.shape)} is not rows × columns, (N, D), with a column or more", subject="data"
-        )
+        raise InputError(f"shape {tuple(x.shape)} is not rows × columns, (N, D), with a column", subject="data")
     if x.is_complex():
         raise InputError("complex numbers", subject="data", remedy="give real ones")
     return x

@@ -15,7 +15,7 @@ from gmmcli.errors import InputError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.model import criteria
-from gmmcli.model.densities import COMPILED_ROWS, Box, Densities
+from gmmcli.model.densities import COMPILED_ROWS, Background, Densities
 from gmmcli.model.frames import Rows, Wrap, read_table
 from gmmcli.model.imputation import Draws, filled
 from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
@@ -347,8 +347,11 @@ class GaussianMixture(nn.Module):
         Results that will leave torch need no gradients.
         """
         x, wrap = self._table(data)
-        box = None if self.box is None else Box(self.box, (self.box[1] - self.box[0]).log())
-        densities = Densities(self.kind, self.parameters_inner, self.shift, self.std, box)
+        background = None
+        if self.box is not None and self.background is not None:
+            low, high = self.box[:, :, None]
+            background = Background(low, high, (high - low).log(), self.background.log())
+        densities = Densities(self.kind, self.parameters_inner, self.shift, self.std, background)
         self._rows_seen += len(x) if torch.is_inference_mode_enabled() else 0
         compile = torch.is_inference_mode_enabled() and self._rows_seen >= COMPILED_ROWS
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import ByRow, Family, Parameters
-from gmmcli.model.densities import Box, Densities
+from gmmcli.model.densities import Background, Densities
 from gmmcli.model.reductions import unreduced
 from gmmcli.passes.kernels.choice import ROUNDING_LIMIT, Reach
 from gmmcli.passes.prepared import PreparedData
@@ -31,10 +31,12 @@ def log_joint_of_rows(
     product = None if exact or data.incomplete else _product(data, family, p)
     p = p.to(data.device)
     log_widths = data.log_ranges.to(data.device)
-    zeros = torch.zeros_like(log_widths)
-    everywhere = torch.stack([zeros - math.inf, zeros + math.inf])  # all rows of a fit lie in the box
-    box = None if p.background is None else Box(everywhere, log_widths)
-    densities = Densities(family, p, zeros, torch.ones_like(zeros), box)
+    shift, std = torch.zeros_like(log_widths), torch.ones_like(log_widths)
+    background = None
+    if p.background is not None:
+        infinite = torch.full_like(log_widths, math.inf)[:, None]  # all rows of a fit lie in the box
+        background = Background(-infinite, infinite, log_widths[:, None], p.background.log())
+    densities = Densities(family, p, shift, std, background)
 
     def log_joint(z: Tensor) -> Tensor:
         columns = z[1 : 1 + data.dims].double()

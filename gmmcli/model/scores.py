@@ -52,16 +52,14 @@ class Scores:
         """From what `to_json` gave. Raises InputError where it is not that."""
         try:
             bins, counts = value["bins"], value["counts"]
-            sound = len(bins) == len(counts) > 0 and math.isfinite(sum(counts)) and sum(counts) > 0
-            sound = sound and all(type(n) is int for n in bins)
-            sound = sound and all(type(c) in (int, float) and math.isfinite(c) and c >= 0 for c in counts)
-            found = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
-            sound = sound and all(math.isfinite(found._edge(n)) for n in (min(bins), max(bins) + 1))
+            scores = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
+            ends = scores._edge(min(bins)), scores._edge(max(bins) + 1)
+            sound = all(type(n) is int for n in bins) and all(type(c) in (int, float) and c >= 0 for c in counts)
+            if sound and 0 < sum(counts) < math.inf and all(map(math.isfinite, ends)):
+                return scores
         except (TypeError, KeyError, ValueError, OverflowError):
-            sound, found = False, cls(0.0, {})
-        if not sound:
-            raise InputError("its metadata have no sound counts of the scores of the rows that were fitted")
-        return found
+            pass
+        raise InputError("its metadata have no sound counts of the scores of the rows that were fitted")
 
 
 class ScoreCounter:

@@ -240,7 +240,7 @@ def test_listener_hears_every_step():
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 3, "full", "3 components for 2 distinct rows"),
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 2, "full", "column x1 is constant.*--exclude"),
         (torch.ones(5, 2), 1, "isotropic", "all rows are identical"),
-        (torch.tensor([[1.0, math.nan], [1, 3]]), 1, "full", "1 in column 1.*missing='drop'"),
+        (torch.tensor([[1.0, math.nan], [1, 3]]), 1, "full", "1 in x2.*missing='drop'"),
     ],
 )
 def test_refuses_data_that_cannot_be_fitted(x, components, family, message):
