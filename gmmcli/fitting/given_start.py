@@ -83,6 +83,4 @@ def _reordered(model: GaussianMixture, order: list[int], columns: Sequence[str] 
     if model.background is not None:
         p = p.beside(model.background.detach())
     box = None if model.box is None else model.box[:, order]
-    return GaussianMixture(
-        p.weights, p.means, p.scale, model.family, columns=columns, background=p.background, box=box
-    )
+    return GaussianMixture.of(p, model.family, columns=columns, box=box)

@@ -49,14 +49,11 @@ def filled(
     return complete
 
 
-def _conditional_means(
-    means: Tensor,  # (K, D)
-    slope: Tensor,  # (K, M, D')
-    x: Tensor,  # (D', B)
-    observed: Tensor,  # (D',) int64
-    missing: Tensor,  # (M,) int64
-) -> Tensor:
-    """E[x_m | x_o, k], (K, M, B)."""
+def _conditional_means(means: Tensor, slope: Tensor, x: Tensor, observed: Tensor, missing: Tensor) -> Tensor:
+    """E[x_m | x_o, k], (K, M, B), of means (K, D), slopes (K, M, D') and the observed cells x (D', B).
+
+    observed, missing: the columns of either, int64.
+    """
     centred = x - means[:, observed, None]
     expected = means[:, missing, None].expand(-1, -1, x.shape[1])
     for d in range(len(observed)):
@@ -64,11 +61,8 @@ def _conditional_means(
     return expected
 
 
-def _averaged(
-    means: Tensor,  # (K, M, B)
-    shares: Tensor,  # (K, B)
-) -> Tensor:
-    """Σ_k p(k | x_o) E[x_m | x_o, k], (B, M)."""
+def _averaged(means: Tensor, shares: Tensor) -> Tensor:
+    """Σ_k p(k | x_o) E[x_m | x_o, k], (B, M), of means (K, M, B) and shares (K, B)."""
     total = torch.zeros_like(means[0])
     for share, mean in zip(shares, means, strict=True):
         total = torch.addcmul(total, share, mean)

@@ -26,7 +26,7 @@ class GaussianMixture(nn.Module):
 
     Data may be a tensor, a numpy array, a pandas DataFrame or a pyarrow Table; results come back in kind, pandas
     objects on the DataFrame's index, and frames are matched to `columns` by name. With tensors everything is
-    differentiable in the data and in the parameters; torch.inference_mode() saves time. What a row gets depends on
+    differentiable in the data and in the parameters; torch.inference_mode() saves time. A row's results depend on
     that row alone, to the bit.
 
     Args:
@@ -63,11 +63,11 @@ class GaussianMixture(nn.Module):
     ):
         super().__init__()
         self.kind: Family = get_family(family)
-        given = (weights, means, scale) if background is None else (weights, means, scale, background)
-        p = Parameters(*(_float64(t) for t in given))
+        noise = None if background is None else _float64(background)
+        p = Parameters(_float64(weights), _float64(means), _float64(scale), noise)
         self.kind.validate(p)
-        total = p.weights.sum() if p.background is None else p.weights.sum() + p.background
-        if abs(float(total) - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
+        total = float(p.weights.sum()) + (0.0 if p.background is None else float(p.background))
+        if abs(total - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
             p = p.beside(p.background)
         if columns is not None and len(columns) != p.dims:
             raise InputError(f"{len(columns)} names for {p.dims} columns", subject="column names")
@@ -97,7 +97,12 @@ class GaussianMixture(nn.Module):
     ) -> GaussianMixture:
         """A mixture from (K, D, D) covariances; where the family shares them, their weighted mean is taken."""
         p = get_family(family).from_moments(*map(_float64, (weights, means, covariances)))
-        return cls(p.weights, p.means, p.scale, family, columns=columns)
+        return cls.of(p, family, columns=columns)
+
+    @classmethod
+    def of(cls, p: Parameters, family: str, **others: Any) -> GaussianMixture:
+        """A mixture with these parameters. others: columns, shift, std and box, as for the constructor."""
+        return cls(p.weights, p.means, p.scale, family, background=p.background, **others)
 
     def _check_units(self) -> None:
         if self.shift.shape != (self.dims,) or self.std.shape != (self.dims,):
@@ -117,17 +122,7 @@ class GaussianMixture(nn.Module):
     def ordered(self, order: Sequence[int]) -> GaussianMixture:
         """The same mixture, its components in this order."""
         p = self.parameters_inner.order(torch.as_tensor(order))
-        return GaussianMixture(
-            p.weights,
-            p.means,
-            p.scale,
-            self.family,
-            columns=self.columns,
-            shift=self.shift,
-            std=self.std,
-            background=p.background,
-            box=self.box,
-        )
+        return self.of(p, self.family, columns=self.columns, shift=self.shift, std=self.std, box=self.box)
 
     # ---- properties ---------------------------------------------------------------------------------------
 
@@ -148,7 +143,7 @@ class GaussianMixture(nn.Module):
 
     @property
     def standardised(self) -> bool:
-        """Whether its parameters are those of z-scores of the columns."""
+        """Whether the parameters are in units of z-scores of the columns."""
         return bool((self.shift != 0).any() or (self.std != 1).any())
 
     @property
@@ -203,7 +198,7 @@ class GaussianMixture(nn.Module):
     def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
         """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K); with `marginal`, p(k | x_o).
 
-        That of a background is one more column, the last.
+        A background has one more column, the last.
         """
         (r,), wrap = self._reduced(data, shares, marginal)
         return wrap.matrix(r.mT, [f"probability_{name}" for name in self.component_names])
@@ -230,7 +225,7 @@ class GaussianMixture(nn.Module):
     def impute(self, data: Rows, *, draw: bool = False, generator: torch.Generator | None = None) -> Any:
         """The rows with their missing cells (NaN) filled, (N, D): observed cells keep their bits.
 
-        They get the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
+        Missing cells get the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
         `draw`, cells drawn, together for each row, from p(x_m | x_o).
         """
         x, wrap = self._read(data)

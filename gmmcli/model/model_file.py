@@ -214,13 +214,13 @@ def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
 
 def _mixture(state: dict[str, Any], tensors: list[Tensor], metadata: dict[str, Any]) -> GaussianMixture:
     """The mixture of checked tensors, when they are one and the metadata agrees."""
-    weights, means, scale, shift, std, background, box = [*tensors, None, None][:7]
+    weights, means, scale, shift, std, *uniform = tensors
+    background, box = uniform or (None, None)
     columns = state["columns"]
     if columns is not None and not (isinstance(columns, list) and all(type(name) is str for name in columns)):
         refuse("columns is no list of names")
-    model = GaussianMixture(
-        weights, means, scale, state["family"], columns=columns, shift=shift, std=std, background=background, box=box
-    )
+    p = Parameters(weights, means, scale, background)
+    model = GaussianMixture.of(p, state["family"], columns=columns, shift=shift, std=std, box=box)
     if model.dims < 1:
         refuse("its means have no columns")
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
 
-- `random_mixture`: a mixture of given family and size, its components apart by a given separation if wanted.
+- `random_mixture`: a mixture of given family and size, with a given separation of its components if wanted.
 - `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
 
-Both depend on their arguments alone, and not on the number of threads.
+Results depend on the arguments alone, not on the number of threads.
 """
 
 from __future__ import annotations
@@ -96,17 +96,17 @@ def random_mixture(
 def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Rows drawn from a mixture on the CPU, as blocks (first row, x (B, D), components (B,) int64).
 
-    x is float64 in the units of the data. Exactly `samples` rows in all, in random order, as the component of
-    each is drawn anew. Every block but the last has `block_rows(D)` rows, and each a generator of its own for
-    (seed, "generate", block number): memory is bounded, and the first n rows are the same however many are
-    asked for. Raises UsageError at once for fewer samples than 1.
+    x is float64 in the units of the data. There are exactly `samples` rows, in random order, since each row's
+    component is drawn anew. All blocks have `block_rows(D)` rows, except the last. Each has a generator of its own,
+    for (seed, "generate", block number): memory is bounded, and the first n rows do not depend on `samples`.
+    Raises UsageError at once for fewer samples than 1.
     """
     return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block to be drawn: its number, the number of its first row, and its rows."""
+    """A block to be drawn: its number, the number of its first row, and how many rows it has."""
 
     index: int
     first_row: int
@@ -123,7 +123,7 @@ def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
 
 def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
     """The rows of a block, as `generate` gives them."""
-    # The last block is drawn whole too, lest its rows depend on how many are wanted.
+    # The last block is drawn whole too: its rows must not depend on how many are wanted.
     with single_intra_op_thread():
         x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
     return block.first_row, x[: block.rows], labels[: block.rows]
@@ -170,7 +170,7 @@ def _random_scale(kind: Family, components: int, dims: int, seed: int) -> Tensor
             axes = torch.linalg.qr(torch.randn(number, dims, dims, dtype=torch.float64, generator=g)).Q
             root = axes * std[:, None, :]
             covariances = root @ root.mT
-        else:  # rotated and cut back to the family, the variances of many columns would be nearly equal
+        else:  # no rotation: the variances of many columns would become nearly equal
             covariances = std.square().diag_embed()
         scales.append(kind.from_covariances(covariances))
     return torch.cat(scales)
@@ -213,7 +213,7 @@ def _place(
     budget: int,
     g: torch.Generator,
 ) -> tuple[Tensor | None, int]:
-    """One attempt at placing all means in turn, given up when a mean finds no room; and what it cost."""
+    """Means (K, D) of one attempt at placing them in turn, None when a mean found no room; and the attempt's cost."""
     means = torch.empty(len(reach), dims, dtype=torch.float64)
     cost = 0
     for k in range(len(reach)):

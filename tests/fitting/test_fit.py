@@ -420,3 +420,13 @@ def test_listener_hears_of_a_failure(monkeypatch):
             clusters(), 2, init="kmeans++", restarts=1, listener=lambda run, seconds: failures.append(run.failure)
         )
     assert [type(failure) for failure in failures] == [NumericalError]
+
+
+def test_columns_are_left_out_by_name():
+    frame = pd.DataFrame(clusters(200).numpy(), columns=["a", "b"]).assign(constant=1.0, note="x")
+    result = gmmcli.fit(frame, 2, exclude=["constant", "note"], restarts=1)
+    assert result.model.columns == ("a", "b")
+    by_position = gmmcli.fit(frame[["a", "b", "constant"]].to_numpy(), 2, exclude=["x3"], restarts=1)
+    assert by_position.log_likelihood == result.log_likelihood
+    with pytest.raises(InputError, match="column c: not among a, b, constant, note"):
+        gmmcli.fit(frame, 2, exclude=["c"])

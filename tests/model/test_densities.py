@@ -17,7 +17,7 @@ from gmmcli.families.base import Family
 from gmmcli.model import densities, mixture
 from gmmcli.model.densities import LEAST_ROWS, loop_of
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.reductions import log_sum, log_sum_and_entropy, most_probable, shares
+from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 from gmmcli.passes.compiled import compiled
 from tests import reference
 from tests.conftest import to_parameters
@@ -237,3 +237,13 @@ def test_rows_far_from_0_under_a_standardised_model(family: Family, shift: float
     inner = (x - model.shift) / std
     expected = fast(plain, inner)[0] - DIMS * math.log(0.37)
     np.testing.assert_allclose(fast(model, x)[0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduce", [shares, most_probable, log_sum, log_sum_and_entropy])
+def test_reductions_write_over_densities_and_have_gradients_all_the_same(reduce: Reduce):
+    joint = 5 * torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def values(joint: Tensor) -> tuple[Tensor, ...]:
+        return tuple(answer for answer in reduce(joint.clone()) if answer.is_floating_point())
+
+    assert torch.autograd.gradcheck(values, (joint.requires_grad_(),))
