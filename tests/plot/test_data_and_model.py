@@ -350,7 +350,7 @@ def test_too_many_columns_and_data_of_another_shape() -> None:
     model = mixture(20, components=2)
     with pytest.raises(UsageError, match="20 columns: a grid has at most 16"):
         plot_data_and_model(None, model, columns=list(model.columns or ()))
-    with pytest.raises(InputError, match="data: 3 columns, but the model has 20"):
+    with pytest.raises(InputError, match="data has 3 columns: the model has 20"):
         plot_data_and_model(torch.zeros(4, 3), model)
 
 
