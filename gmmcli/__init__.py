@@ -14,16 +14,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.families import FAMILIES
+from gmmcli.families import FAMILIES as FAMILIES
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gmmcli.api import fit, load, save
-    from gmmcli.fitting.result import FitResult
-    from gmmcli.model.agreement import adjusted_rand_index
-    from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.plot import plot_data_and_model
+    from gmmcli.api import fit as fit
+    from gmmcli.api import load as load
+    from gmmcli.api import save as save
+    from gmmcli.fitting.result import FitResult as FitResult
+    from gmmcli.model.agreement import adjusted_rand_index as adjusted_rand_index
+    from gmmcli.model.mixture import GaussianMixture as GaussianMixture
+    from gmmcli.plot import plot_data_and_model as plot_data_and_model
 
 _LAZY = {
     "fit": "gmmcli.api",
@@ -34,18 +36,7 @@ _LAZY = {
     "adjusted_rand_index": "gmmcli.model.agreement",
     "plot_data_and_model": "gmmcli.plot",
 }
-
-__all__ = [
-    "FAMILIES",
-    "FitResult",
-    "GaussianMixture",
-    "__version__",
-    "adjusted_rand_index",
-    "fit",
-    "load",
-    "plot_data_and_model",
-    "save",
-]
+__all__ = ["FAMILIES", "__version__", *_LAZY]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

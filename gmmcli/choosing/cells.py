@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gmmcli.choosing.options import CRITERIA
 from gmmcli.errors import GmmError, InputError, Word
 from gmmcli.fitting.result import FitResult, describe
+from gmmcli.model.criteria import CRITERIA, CriterionName
 from gmmcli.model.mixture import GaussianMixture
 
-NUMBERS = ("log_likelihood", "parameters", "bic", "icl", "aic", "holdout", "passes", "seconds")
+NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class Cell:
         }  # fmt: skip
 
 
-def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
+def best(cells: Iterable[Cell], criterion: CriterionName) -> Cell | None:
     """The best sound cell by a criterion, or the best of all if none is sound; None if all failed.
 
     Ties go to the cell with the fewest parameters.
     """
-    less = CRITERIA[criterion][1]
+    less = CRITERIA[criterion].less_is_better
 
     def key(cell: Cell) -> tuple[bool, float, float]:
         value = cell.number(criterion)

@@ -9,13 +9,8 @@ from dataclasses import dataclass, replace
 from gmmcli.errors import UsageError
 from gmmcli.families import FAMILIES, simplest_first
 from gmmcli.fitting.options import FitOptions
+from gmmcli.model.criteria import CRITERIA, CriterionName
 
-CRITERIA = {  # what is printed of each; whether less of it is better
-    "bic": ("BIC", True),
-    "icl": ("ICL", True),
-    "aic": ("AIC", True),
-    "holdout": ("held-out log-likelihood per row", False),
-}
 FOLDS = 5
 MOST_CELLS = 10_000
 
@@ -29,7 +24,7 @@ class GridOptions:
 
     components: Sequence[int]
     families: Sequence[str]
-    criterion: str = "bic"
+    criterion: CriterionName = "bic"
     folds: int | None = None
     variance: float | None = None
 

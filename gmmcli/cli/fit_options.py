@@ -17,6 +17,7 @@ from gmmcli.choosing.options import parse_components
 from gmmcli.cli.completion import complete, complete_list
 from gmmcli.cli.imports import library_imports
 from gmmcli.data.formats import format_of_path
+from gmmcli.errors import Option
 from gmmcli.families import FAMILIES
 from gmmcli.fitting.options import (
     ACCELERATIONS,
@@ -29,6 +30,7 @@ from gmmcli.fitting.options import (
     FitOptions,
 )
 from gmmcli.storage.addresses import is_address, suffix_of
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
@@ -243,12 +245,13 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     if init in INITS or not _names_file(init):
         return None
     with library_imports():
-        from gmmcli.fitting.given_start import means_start, model_start
+        from gmmcli.fitting.given_start import Start
 
+    option = Option("init", one_line(init))
     if _names_model(init, reading):
         from gmmcli.model.model_file import load_model
 
-        return model_start(load_model(init)[0], f"--init {init}")
+        return Start(load_model(init)[0], option=option)
     import torch
 
     from gmmcli.data import Source
@@ -256,7 +259,7 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
     source = Source([init], reading)
     names = source.select().used
     means = torch.cat([block.x for block in source.blocks(names)])
-    return means_start(means, None if source.by_position else names, f"--init {init}")
+    return Start(means=means, names=None if source.by_position else names, option=option)
 
 
 def _names_model(init: str, reading: ReadOptions) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from gmmcli.cli.fit_options import Fitting
 from gmmcli.errors import UsageError
 from gmmcli.families import given_variance
 from gmmcli.fitting.options import INITS, FitOptions
+from gmmcli.model.criteria import CriterionName
 from gmmcli.storage.files import STDOUT
 
 CHOOSING = "Choosing (several --components or --family)"
@@ -22,7 +23,7 @@ class Choosing:
     """How the best of several fits is chosen, and what is kept of the others."""
 
     criterion: Annotated[
-        Literal["bic", "icl", "aic", "holdout"] | None,
+        CriterionName | None,
         typer.Option(
             help="What the best of the sound fits has the least of. bic: −2 log L + parameters · log N. icl: bic + "
             "twice the entropy of the assignments. aic: −2 log L + 2 · parameters. holdout: it has the most "

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.choosing.options import CRITERIA
 from gmmcli.cli.console import Console, Table
 from gmmcli.cli.tables import count
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def grid_report(console: Console, grid: Grid) -> None:
     if len(grid.cells) == 1 and grid.options.criterion == "bic":
         return  # all of it stands in the report of the fit
     console.note(grid_table(grid))
-    name, winner = CRITERIA[grid.options.criterion][0], grid.best
+    name, winner = CRITERIA[grid.options.criterion].label, grid.best
     value = _shown(winner, grid.options.criterion)
     console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
     for line in _other_choices(grid):
@@ -107,7 +107,7 @@ def _other_choices(grid: Grid) -> list[str]:
 
 def _lead(grid: Grid) -> str:
     """By how much the best is ahead of the next sound cell, and which that is; empty where there is none."""
-    criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion][1]
+    criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion].less_is_better
     next_best = grid.next_best()
     if next_best is None:
         return ""

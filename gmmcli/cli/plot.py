@@ -16,6 +16,7 @@ from gmmcli.cli.targets import not_over
 from gmmcli.cli.told import brief, check_history, telling
 from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
 from gmmcli.errors import InputError, UsageError
+from gmmcli.model.criteria import CriterionName
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def plot(
         ),
     ] = None,
     criterion: Annotated[
-        Literal["bic", "icl", "aic", "holdout"] | None,
+        CriterionName | None,
         typer.Option(
             "--criterion",
             help="Of --selection. Default: the one by which the chosen fit is best, else bic.",

@@ -30,6 +30,7 @@ from gmmcli.cli.options import (
 from gmmcli.cli.processes import group_of, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.targets import rows_not_over
 from gmmcli.errors import InputError, UsageError
+from gmmcli.model import criteria
 from gmmcli.passes.distributed import place
 from gmmcli.passes.group import Group
 from gmmcli.storage.addresses import masked
@@ -178,8 +179,6 @@ def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
 
 def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> dict[str, Any]:
     """The sums over all rows: log-likelihoods in nats, N the total weight."""
-    import math
-
     import torch
 
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
@@ -198,7 +197,6 @@ def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> 
         weight, total, entropy = weight + part[0], total + part[1], entropy + part[2]
     blocks.check_rows(rows, rows - dropped, weight)
     count = mixture.parameter_count
-    bic = -2 * total + count * math.log(weight)
     return {
         "rows": rows - dropped,
         "rows_left_out": dropped,
@@ -206,7 +204,7 @@ def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> 
         "parameters": count,
         "log_likelihood": total,
         "mean_log_likelihood": total / weight,
-        "aic": -2 * total + 2 * count,
-        "bic": bic,
-        "icl": bic + 2 * entropy,
+        "aic": criteria.aic(total, count),
+        "bic": criteria.bic(total, count, weight),
+        "icl": criteria.icl(total, count, weight, entropy),
     }

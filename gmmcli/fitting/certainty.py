@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows
+from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Collected, Task, read

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.model import incomplete
+from gmmcli.model.prepared_densities import log_joint_of_rows
 from gmmcli.passes.draws import row_uniforms
 from gmmcli.passes.group import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
@@ -61,8 +62,8 @@ class WorstRows:
     """
 
     def __init__(self, data: PreparedData, family: Family, p: Parameters, count: int) -> None:
-        self._data, self._family, self._p, self._count = data, family, p, count
-        self._log_joint = family.log_joint_by_row(p)
+        self._log_joint = log_joint_of_rows(data, family, replace(p, background=None), exact=True)
+        self._dims, self._count = data.dims, count
         none = torch.empty(0, dtype=torch.float64)
         self._worst: _Explained = none, torch.empty(0, data.dims, dtype=torch.float64), none.long()
 
@@ -71,13 +72,8 @@ class WorstRows:
         self._worst = _least([self._worst, *map(self._explained, block.laid_out().split(1 << 15))], self._count)
 
     def _explained(self, block: PreparedBlock) -> _Explained:
-        z = block.z[1 : 1 + self._data.dims].to("cpu", torch.float64)
-        if self._data.incomplete:
-            there = block.z[1 + self._data.dims :].cpu() > 0
-            joint = incomplete.log_joint(self._family, self._p, torch.where(there, z, math.nan).mT)
-        else:
-            joint = self._log_joint(z)
-        densities = joint.logsumexp(0)
+        z = block.z[1 : 1 + self._dims].to("cpu", torch.float64)
+        densities = self._log_joint(block.z).logsumexp(0).cpu()
         if block.weights is not None:
             densities = densities.masked_fill(block.weights.to("cpu") <= 0, math.inf)
         return densities, z.mT, block.rows.cpu()

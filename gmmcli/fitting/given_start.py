@@ -1,4 +1,4 @@
-"""Where a fit starts when it does not start at random: a model to go on from, or given means."""
+"""`Start`: a given start of a fit, instead of random ones: a model to go on from, or means."""
 
 from __future__ import annotations
 
@@ -8,87 +8,79 @@ from typing import Any
 
 from torch import Tensor
 
-from gmmcli.errors import InputError
+from gmmcli.errors import InputError, Option, Remedy
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.storage.names import listing
+
+OPTION = Option("init")
 
 
 @dataclass(frozen=True)
 class Start:
-    """A model, or means (K, D) in data units; exactly one of the two is given.
+    """A model, or means (K, D) in data units: one of the two.
 
-    names: the columns of it, None where they have no names and are taken by position. label: for messages.
+    names: columns of the means; None where they have no names and are taken by position. option: for messages.
     """
 
-    label: str
     model: GaussianMixture | None = None
     means: Tensor | None = None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
+    option: Option = OPTION
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of FitOptions that were given, and those that follow from the start and were left open.
+        """The given fields of FitOptions, and those that follow from the start and were left open.
 
         K follows from means as from a model; family, standardisation and a given variance from a model whose
         family is kept.
         """
-        told: dict[str, Any] = {}
+        implied: dict[str, Any] = {}
         if self.means is not None:
-            told["components"] = len(self.means)
+            implied["components"] = len(self.means)
         if self.model is not None:
-            told["components"] = self.model.components
-            told["noise"] = self.model.background is not None
+            implied |= {"components": self.model.components, "noise": self.model.background is not None}
             if given.get("family", self.model.family) == self.model.family:
-                told["family"] = self.model.family
-                told["standardize"] = self.model.standardised
+                implied |= {"family": self.model.family, "standardize": self.model.standardised}
                 if not self.model.kind.learned:
-                    told["variance"] = float(self.model.inner_scale.detach().reshape(-1)[0])
-        return told | dict(given) | {"init": "given"}
+                    implied["variance"] = float(self.model.inner_scale.detach().reshape(-1)[0])
+        return implied | dict(given) | {"init": "given"}
 
     def at(self, columns: Sequence[str] | None) -> GaussianMixture | Tensor:
         """The start in these columns of the data, in their order; by position where either has no names.
 
-        Raises InputError when a column is lacking, or a mean is not finite.
+        Raises InputError when a column is absent, or a mean is not finite.
         """
         if self.means is not None and not bool(self.means.isfinite().all()):
-            raise InputError(f"{self.label}: the starting means are not all finite")
+            raise InputError("the starting means are not all finite", subject=self.option)
         order = self._order(columns)
         if self.means is not None:
-            return self.means if order is None else self.means[:, order]
+            means = self.means.double()
+            return means if order is None else means[:, order]
         assert self.model is not None
         if order is None or order == list(range(self.model.dims)):
             return self.model
-        weights, means, covariances = (
-            t.detach() for t in (self.model.weights, self.model.means, self.model.covariances)
-        )
-        weights, box = weights / weights.sum(), self.model.box
-        plain = GaussianMixture.from_covariances(
-            weights, means[:, order], covariances[:, order][:, :, order], self.model.family, columns=columns
-        )
-        if box is None or self.model.background is None:
-            return plain
-        p = plain.parameters_inner.beside(self.model.background)
-        return GaussianMixture(
-            p.weights, p.means, p.scale, plain.family, columns=columns,
-            background=self.model.background.detach(), box=box[:, order],
-        )  # fmt: skip
+        return _reordered(self.model, order, columns)
 
     def _order(self, columns: Sequence[str] | None) -> list[int] | None:
-        if self.names is None or columns is None:
+        """The start's column for each column of the data, by index; None for the same ones."""
+        names = self.names if self.model is None else self.model.columns
+        if names is None or columns is None:
             return None
-        lacking = [name for name in columns if name not in self.names]
-        if lacking or (self.model is not None and len(self.names) != len(columns)):
+        absent = [name for name in columns if name not in names]
+        if absent or (self.model is not None and len(names) != len(columns)):
             raise InputError(
-                f"{self.label}: has the columns {listing(self.names)}, the fit uses {listing(columns)}: "
-                "give the columns to use"
+                f"has the columns {listing(names)}, the fit uses {listing(columns)}",
+                subject=self.option,
+                remedy=Remedy("give the columns to use with", "columns"),
             )
-        return [self.names.index(name) for name in columns]
+        return [names.index(name) for name in columns]
 
 
-def means_start(means: Tensor, names: Sequence[str] | None, label: str) -> Start:
-    """A start from means (K, D)."""
-    return Start(label, means=means.double(), names=None if names is None else tuple(names))
-
-
-def model_start(model: GaussianMixture, label: str) -> Start:
-    """A start from a model, by its column names where it has them."""
-    return Start(label, model=model, names=model.columns)
+def _reordered(model: GaussianMixture, order: list[int], columns: Sequence[str] | None) -> GaussianMixture:
+    """The mixture in plain data units, its columns in this order."""
+    weights, means, covariances = (t.detach() for t in (model.weights, model.means, model.covariances))
+    covariances = covariances[:, order][:, :, order]
+    p = model.kind.from_moments(weights / weights.sum(), means[:, order], covariances)
+    if model.background is not None:
+        p = p.beside(model.background.detach())
+    box = None if model.box is None else model.box[:, order]
+    return GaussianMixture.of(p, model.family, columns=columns, box=box)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from gmmcli.fitting.loop import PassRecord, Reset
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.soundness import Flaw
 from gmmcli.fitting.stopping import StopReason
+from gmmcli.model import criteria
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.model.scores import Scores
 from gmmcli.passes.survey import Survey
@@ -95,17 +95,17 @@ class FitResult:
     @property
     def bic(self) -> float:
         """−2 log L + df log N."""
-        return -2 * self.log_likelihood + self.parameter_count * math.log(self.weight)
+        return criteria.bic(self.log_likelihood, self.parameter_count, self.weight)
 
     @property
     def aic(self) -> float:
         """−2 log L + 2 df."""
-        return -2 * self.log_likelihood + 2 * self.parameter_count
+        return criteria.aic(self.log_likelihood, self.parameter_count)
 
     @property
     def icl(self) -> float:
         """BIC + 2 Σ entropy of the responsibilities."""
-        return self.bic + 2 * self.entropy
+        return criteria.icl(self.log_likelihood, self.parameter_count, self.weight, self.entropy)
 
     def require_converged(self) -> None:
         """Raises NotConvergedError if the fit stopped early."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.joint import chunk_rows, log_joint_of_rows, log_volumes
-from gmmcli.model.reductions import LOG_SUM
+from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows, log_volumes
+from gmmcli.model.reductions import log_sum
 from gmmcli.model.scores import ScoreCounter, Scores
 from gmmcli.passes.group import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
@@ -28,7 +28,7 @@ class ScoreHistogram:
         if not len(rows):
             return
         chunks = (chunk.z for chunk in rows.split(self._chunk_rows))
-        scores = torch.cat([LOG_SUM.in_place(self._log_joint(z))[0] - self._volumes(z) for z in chunks]).cpu()
+        scores = torch.cat([log_sum(self._log_joint(z))[0] - self._volumes(z) for z in chunks]).cpu()
         weights = None if rows.weights is None else rows.weights.double().cpu() * self._unit
         self._counter.add(*self._counter.count(scores, weights))
 

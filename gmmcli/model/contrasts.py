@@ -1,4 +1,4 @@
-"""By which columns a component differs from the rest of its mixture, and from another component."""
+"""Contrasts: the columns by which a component differs from the rest of its mixture, and from another component."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gmmcli.model.mixture import GaussianMixture
 
 @torch.no_grad()
 def contrasts(model: GaussianMixture) -> Tensor:
-    """(K, D): (μ_k − μ_r) / √(Σ_j π_j v_j) by column, μ_r the mean of the other components; 0 where K = 1.
+    """Differences of the means in standard deviations within components, (K, D), by column; 0 where K = 1.
 
-    The difference of the means in standard deviations within components.
+    (μ_k − μ_r) / √(Σ_j π_j v_j), μ_r the mean of the other components.
     """
     weights, means = model.weights / model.weights.sum(), model.means
     if model.components == 1:
@@ -25,20 +25,20 @@ def contrasts(model: GaussianMixture) -> Tensor:
 
 @torch.no_grad()
 def nearest(model: GaussianMixture) -> list[int]:
-    """Of every component the one that is nearest to it: δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ is least for the difference δ of
-    the means. Of two or more components."""
-    found = []
+    """The component that is nearest to each of two or more: δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ is least for it, with δ the
+    difference of the means."""
+    indices = []
     for k in range(model.components):
         middle = (model.covariances + model.covariances[k]) / 2
         apart = (model.means - model.means[k])[:, :, None]
         distance = (apart * torch.linalg.solve(middle, apart)).sum((1, 2))
         distance[k] = torch.inf
-        found.append(int(distance.argmin()))
-    return found
+        indices.append(int(distance.argmin()))
+    return indices
 
 
 @torch.no_grad()
 def contrast(model: GaussianMixture, one: int, other: int) -> Tensor:
-    """(D,): (μ_i − μ_j) / √((v_i + v_j) / 2) by column, of two components."""
+    """Differences of two means in standard deviations, (D,), by column: (μ_i − μ_j) / √((v_i + v_j) / 2)."""
     variances = model.covariances.diagonal(dim1=1, dim2=2)
     return (model.means[one] - model.means[other]) / ((variances[one] + variances[other]) / 2).sqrt()

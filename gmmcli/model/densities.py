@@ -1,30 +1,148 @@
-"""Reduces the log joint densities of rows under a mixture, chunk by chunk.
+"""Log joint densities log p(k, x) of components and rows, and what is made of them, chunk by chunk.
+
+- `Densities`: the one evaluator of a mixture's log p(k, x), of rows that are complete or have missing cells.
+- `Background`: a component of uniform density, which counts as one more, the last.
 
 A row's numbers depend on that row alone, to the bit: not on the rows beside it, nor on chunks and threads. Densities
 are made of elementwise operations (gmmcli.families.quadratic.Distances), and sums over components are taken one
-component after another (gmmcli.model.reductions).
+component after another (gmmcli.model.reductions). Rows that lack the same columns are evaluated together, under the
+marginal mixture of the columns that they have.
 
-The loop over chunks is a function that TorchScript can compile, with what a chunk is reduced by (passes/compiled.py).
+The loop over chunks is a function that TorchScript can compile, together with the reduction (passes/compiled.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, JointTerms, Parameters, components_at_once, log_joint_of
 from gmmcli.families.quadratic import Distances
-from gmmcli.model.reductions import Reduce, joined, own, padded
+from gmmcli.model.reductions import Reduce
 from gmmcli.passes.compiled import compiled
+from gmmcli.passes.patterns import patterns
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk
 COMPILED_ROWS = 1 << 18  # from which on compiling takes less time than it saves
 
-Loop = Callable[[Tensor, Tensor, Tensor, JointTerms, int, int], list[list[Tensor]]]
+
+class Background(NamedTuple):
+    """A component of uniform density over a box. Its log widths add up to the log volume of the box.
+
+    The rows' units may be others than those of the box: the log widths are in the units of the density.
+    """
+
+    low: Tensor  # (D, 1)
+    high: Tensor  # (D, 1)
+    log_widths: Tensor  # (D, 1)
+    log_weight: Tensor  # ()
+
+
+Loop = Callable[[Tensor, Tensor, Tensor, JointTerms, Background | None, int, int], list[list[Tensor]]]
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Log joint densities of rows x under a mixture, in nats and in the units of x.
+
+    p: the mixture of z = (x − shift) / std, and its background, over a box in the units of x, None without one.
+    """
+
+    family: Family
+    p: Parameters
+    shift: Tensor  # (D,)
+    std: Tensor  # (D,)
+    background: Background | None = None
+
+    def reduced(
+        self,
+        x: Tensor,  # (D, N)
+        reduce: Reduce,
+        *,
+        marginal: bool = False,
+        compile: bool = False,
+    ) -> list[Tensor]:
+        """The tensors (..., N) that `reduce` makes of log p(k, x), (K, B), of all rows.
+
+        marginal: integrates missing cells (NaN) out; else a row with one has NaN. compile: compiles the loop over
+        chunks on a CPU; TorchScript must know `reduce`.
+        """
+        lacking = x.isnan() if marginal else None
+        if lacking is None or not bool(lacking.any()):
+            return self._complete(x, reduce, compile)
+        parts, rows_of_parts = [], []
+        for rows, columns, _ in patterns(lacking.mT):
+            rows_of_parts.append(rows)
+            if len(columns):
+                parts.append(self._marginal(columns)._complete(x[columns[:, None], rows], reduce, compile))
+            else:
+                parts.append(_first(reduce(padded(self._log_weights.expand(-1, len(rows)))), len(rows)))
+        back = torch.cat(rows_of_parts).argsort()
+        return [answer.index_select(-1, back) for answer in _joined(parts)]
+
+    def _complete(self, x: Tensor, reduce: Reduce, compile: bool) -> list[Tensor]:
+        p, family = self.p, self.family
+        loop = loop_of(family.form.differentiable if torch.is_grad_enabled() else family.form.distances, reduce)
+        loop = compiled(loop) if compile and x.device.type == "cpu" else loop
+        rows = chunk_rows(x.device, max(p.components, p.dims))
+        size = components_at_once(x.device, min(rows, x.shape[1]) * family.form.distance_numbers(p.dims))
+        terms = family.joint_terms(p)
+        terms = terms._replace(constants=terms.constants - self.std.log().sum())
+        chunks = loop(x, self.shift[:, None], self.std[:, None], terms, self.background, rows, size)
+        return _joined(_first(answers, min(rows, x.shape[1] - i * rows)) for i, answers in enumerate(chunks))
+
+    def _marginal(
+        self,
+        columns: Tensor,  # (D',) int64
+    ) -> Densities:
+        """The densities of these columns alone."""
+        if len(columns) == self.p.dims:
+            return self  # to the bit, as without missing cells
+        (family, p), b = self.family.marginal(self.p, columns), self.background
+        if b is not None:
+            b = Background(b.low[columns], b.high[columns], b.log_widths[columns], b.log_weight)
+        return replace(self, family=family, p=p, shift=self.shift[columns], std=self.std[columns], background=b)
+
+    @property
+    def _log_weights(self) -> Tensor:
+        """log p(k), (K, 1)."""
+        of_background = [] if self.background is None else [self.background.log_weight[None]]
+        return torch.cat([self.p.weights.log(), *of_background])[:, None]
+
+
+@cache
+def loop_of(distances: Distances, reduce: Reduce) -> Loop:
+    """The loop of a family and a reduction over chunks of complete rows."""
+    log_joint = log_joint_of(distances)
+
+    def loop(
+        cells: Tensor,  # (D, N)
+        shift: Tensor,  # (D, 1)
+        std: Tensor,  # (D, 1)
+        terms: JointTerms,
+        background: Background | None,
+        rows: int,
+        size: int,
+    ) -> list[list[Tensor]]:
+        answers: list[list[Tensor]] = []
+        for first in range(0, max(1, cells.shape[1]), rows):
+            x = cells[:, first : first + rows].to(shift.dtype).contiguous()
+            joint = log_joint((x - shift) / std, terms, size)
+            if background is not None:
+                outside = ((x < background.low) | (x > background.high)).any(0)
+                level = (background.log_weight - background.log_widths.sum()).expand(x.shape[1])
+                joint = torch.cat([joint, level.masked_fill(outside, -math.inf)[None]])
+            answers.append(list(reduce(padded(joint))))
+        return answers
+
+    return loop
 
 
 def chunk_rows(device: torch.device, numbers: int) -> int:
@@ -33,47 +151,22 @@ def chunk_rows(device: torch.device, numbers: int) -> int:
     return min(MOST_ROWS, max(LEAST_ROWS, 1 << rows.bit_length() >> 1))
 
 
-@cache
-def loop_of(distances: Distances, reduce: Reduce) -> Loop:
-    """The loop of a family and a reduction over the chunks of many rows, each of so many."""
-    log_joint = log_joint_of(distances)
+def padded(
+    columns: Tensor,  # (., B)
+) -> Tensor:
+    """The columns, contiguous, with columns of zeros up to a multiple of 64.
 
-    def loop(
-        cells: Tensor,  # (D, N)
-        shift: Tensor,  # (D, 1)
-        std: Tensor,  # (D, 1)
-        terms: JointTerms,
-        rows: int,
-        size: int,
-    ) -> list[list[Tensor]]:
-        found: list[list[Tensor]] = []
-        for first in range(0, max(1, cells.shape[1]), rows):
-            part = padded(cells[:, first : first + rows].to(shift.dtype))
-            found.append(list(reduce(log_joint((part - shift) / std, terms, size))))
-        return found
-
-    return loop
-
-
-def reduced(
-    family: Family,
-    p: Parameters,
-    shift: Tensor,  # (D,)
-    std: Tensor,  # (D,)
-    x: Tensor,  # (N, D)
-    reduce: Reduce,
-    *,
-    compile: bool = False,
-) -> list[Tensor]:
-    """What `reduce` makes of log p(k, z) of all rows z = (x − shift) / std, p being the mixture of z: its tensors
-    (..., N).
-
-    compile: compile the loop, on a CPU; TorchScript must know `reduce`.
+    So exponentials and logarithms of all columns are those of whole vectors of the processor, never of a remainder.
     """
-    distances = family.form.differentiable if torch.is_grad_enabled() else family.form.distances
-    loop = loop_of(distances, reduce)
-    loop = compiled(loop) if compile and x.device.type == "cpu" else loop
-    rows = chunk_rows(x.device, max(p.components, p.dims))
-    size = components_at_once(x.device, rows * family.form.distance_numbers(p.dims))
-    found = loop(x.mT, shift[:, None], std[:, None], family.joint_terms(p), rows, size)
-    return joined(own(answers, min(rows, len(x) - i * rows)) for i, answers in enumerate(found))
+    rest = -columns.shape[1] % 64
+    return torch.nn.functional.pad(columns, (0, rest)) if rest else columns.contiguous()
+
+
+def _first(answers: Sequence[Tensor], rows: int) -> list[Tensor]:
+    """The answers to the first rows, without those to padding."""
+    return [answer[..., :rows] for answer in answers]
+
+
+def _joined(parts: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    """The answers to part after part as one."""
+    return [torch.cat(part, -1) for part in zip(*parts, strict=True)]

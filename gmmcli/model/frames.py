@@ -1,14 +1,15 @@
-"""The kinds of table a Python user holds, as tensors and back: tensor, numpy array, pandas DataFrame, arrow Table.
+"""Tables that a Python user holds, as tensors and back: tensor, numpy array, pandas DataFrame, arrow Table.
 
-`read_table` gives the numbers and a `Wrap` that returns results in the caller's own kind, a DataFrame's on its
-index. Columns of frames are matched by name. `row_weights` reads the weights that the rows have.
+- `read_table`: the numbers, the names of the columns, and a `Wrap` that returns results in the caller's own kind, a
+  DataFrame's on its index. Columns of frames are matched by name.
+- `row_weights`: the weights of the rows.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import InputError
+from gmmcli.storage.names import listing
 
 Rows = Any  # Tensor | np.ndarray | pandas.DataFrame | pyarrow.Table: the kinds `read_table` takes
 
 
 @dataclass(frozen=True)
 class Wrap:
-    """Turns result tensors into the kind of table that the data came in; `index` is a DataFrame's."""
+    """The way back from result tensors to the kind of table that the data came in; `index` is a DataFrame's."""
 
     kind: str  # "tensor", "numpy" or "pandas"
     index: Any = None
@@ -35,17 +37,13 @@ class Wrap:
 
     def vector(self, values: Tensor, name: str) -> Any:
         """One value a row: Tensor, ndarray or Series called `name`."""
-        if self.kind == "tensor":
-            return values
-        array = values.detach().cpu().numpy()
-        if self.kind == "numpy":
-            return array
-        import pandas as pd
-
-        return pd.Series(array, index=self.index, name=name)
+        return self._wrapped(values, "Series", name=name)
 
     def matrix(self, values: Tensor, names: Sequence[Any]) -> Any:
         """Several values a row: Tensor, ndarray or DataFrame with these column names."""
+        return self._wrapped(values, "DataFrame", columns=list(names))
+
+    def _wrapped(self, values: Tensor, pandas_type: str, **labels: Any) -> Any:
         if self.kind == "tensor":
             return values
         array = values.detach().cpu().numpy()
@@ -53,58 +51,45 @@ class Wrap:
             return array
         import pandas as pd
 
-        return pd.DataFrame(array, index=self.index, columns=pd.Index(list(names)))
+        return getattr(pd, pandas_type)(array, index=self.index, **labels)
 
 
-def read_table(data: Rows, columns: Sequence[str] | None = None) -> tuple[Tensor, tuple[str, ...] | None, Wrap]:
+def read_table(
+    data: Rows, columns: Sequence[str] | None = None, exclude: Sequence[str] = ()
+) -> tuple[Tensor, tuple[str, ...] | None, Wrap]:
     """Rows (N, D) as a tensor, the names of its columns where the data has names, and the way back.
 
-    columns: the columns to take, by name, in this order; None takes the numeric ones of a frame, and all of a
-    tensor or array. Raises InputError when a column is absent or is not numeric, or the data is not a table.
+    columns: the columns to take of a frame, by name, in this order; None takes the numeric ones. exclude: names of
+    columns to leave out. A tensor or array has all its columns, but those that `exclude` names among x1 to xD.
+    Raises InputError when a column is absent or is not numeric, or the data is not a table.
     """
-    if isinstance(data, Tensor):
-        return _matrix(data), None, Wrap("tensor")
-    pandas = sys.modules.get("pandas")  # nobody holds a DataFrame without having imported pandas
+    pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")  # imported by whoever holds their tables
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        _unique(list(data.columns))
         is_real = pandas.api.types.is_any_real_numeric_dtype  # no booleans, no complex numbers
-        numeric = [name for name in data.columns if is_real(data[name])]
-        names = _names(columns, list(data.columns), numeric)
-        array = data[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
-        return (
-            torch.from_numpy(np.array(array, order="C")),
-            tuple(map(str, names)),
-            Wrap("pandas", data.index),
-        )
-    pyarrow = sys.modules.get("pyarrow")
+        labels = list(data.columns)
+        names = _chosen(labels, lambda: [name for name in labels if is_real(data[name])], columns, exclude)
+        array = data[names].to_numpy(dtype=np.float64, na_value=np.nan)
+        return torch.from_numpy(np.array(array, order="C")), tuple(map(str, names)), Wrap("pandas", data.index)
     if pyarrow is not None and isinstance(data, pyarrow.Table | pyarrow.RecordBatch):
-        _unique(data.schema.names)
-        types = pyarrow.types
-        numeric = [
-            f.name for f in data.schema
-            if types.is_integer(f.type) or types.is_floating(f.type) or types.is_decimal(f.type)
-        ]  # fmt: skip
-        names = _names(columns, data.schema.names, numeric)
-        columns_as_floats = [data.column(name).cast(pyarrow.float64(), safe=False) for name in names]
-        arrays = [column.to_numpy(zero_copy_only=False) for column in columns_as_floats]
+        of = pyarrow.types
+        real = [
+            f.name for f in data.schema if of.is_integer(f.type) or of.is_floating(f.type) or of.is_decimal(f.type)
+        ]
+        names = _chosen(data.schema.names, lambda: real, columns, exclude)
+        floats = [data.column(name).cast(pyarrow.float64(), safe=False) for name in names]
+        arrays = [column.to_numpy(zero_copy_only=False) for column in floats]
         return torch.from_numpy(np.column_stack(arrays)), tuple(names), Wrap("numpy")
-    try:
-        plain = np.asarray(data)
-        if plain.dtype.kind not in "iufb":
-            raise TypeError(plain.dtype)
-        array = plain.astype(np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"cannot read a table from {type(data).__name__}: "
-            "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers"
-        ) from None
-    return _matrix(torch.tensor(array)), None, Wrap("numpy")
+    x = _matrix(data)
+    if exclude:
+        labels = [f"x{d + 1}" for d in range(x.shape[1])]
+        x = x[:, [labels.index(name) for name in _chosen(labels, lambda: labels, None, exclude)]]
+    return x, None, Wrap("tensor" if isinstance(data, Tensor) else "numpy")
 
 
 def row_weights(weights: Any, rows: int) -> Tensor | None:
     """The weights of so many rows, (N,) float64, from a tensor, array, Series or list; None stays None.
 
-    Raises InputError for another number of them, for negative ones and for what is no finite number.
+    Raises InputError for another number of them, for negative ones and for values that are no finite numbers.
     """
     if weights is None:
         return None
@@ -114,40 +99,57 @@ def row_weights(weights: Any, rows: int) -> Tensor | None:
         w = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError):
         raise InputError(
-            f"cannot read row weights from {type(weights).__name__}: give a number for each row"
+            f"cannot read row weights from {type(weights).__name__}", remedy="give a number for each row"
         ) from None
     if w.shape != (rows,):
-        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows")
+        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows", remedy="give a number for each row")
     if not bool((w.isfinite() & (w >= 0)).all()):
-        raise InputError("weights must be finite and not negative")
+        raise InputError("must be finite and not negative", subject="weights")
     return w
 
 
-def _unique(names: Sequence[Any]) -> None:
-    twice = [str(name) for name, count in Counter(names).items() if count > 1]
+def _chosen(
+    labels: list[Any], numeric: Callable[[], list[Any]], wanted: Sequence[str] | None, exclude: Sequence[str]
+) -> list[Any]:
+    """The labels of the wanted columns, or of the numeric ones, without the excluded ones."""
+    by_text = {str(label): label for label in labels}  # a DataFrame's labels may be numbers
+    twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise InputError(f"column {', '.join(twice)} occurs more than once: give each column a name of its own")
-
-
-def _names(wanted: Sequence[str] | None, available: list[str], numeric: list[str]) -> list[str]:
-    if wanted is None:
-        if not numeric:
-            raise InputError(f"no numeric column among {', '.join(map(str, available))}")
-        return numeric
-    labels = {str(name): name for name in available}  # a DataFrame's labels may be numbers
-    wanted = [name if name in available else labels.get(name, name) for name in wanted]
-    missing = [name for name in wanted if name not in available]
-    if missing:
-        raise InputError(f"no column {', '.join(map(str, missing))}: there are {', '.join(map(str, available))}")
-    text = [name for name in wanted if name not in numeric]
+        raise InputError("more than one of that name", subject=_columns(twice), remedy="give each a name of its own")
+    label_of = {name: name if name in labels else by_text.get(name) for name in (*(wanted or ()), *exclude)}
+    absent = [name for name, label in label_of.items() if label is None]
+    if absent:
+        raise InputError(f"not among {listing([*by_text])}", subject=_columns(absent))
+    excluded, real = {label_of[name] for name in exclude}, numeric()
+    chosen = [label for label in (real if wanted is None else map(label_of.get, wanted)) if label not in excluded]
+    text = [label for label in chosen if label not in real]
     if text:
-        raise InputError(f"column {', '.join(map(str, text))} is not numeric")
-    return list(wanted)
+        raise InputError("not numeric", subject=_columns(text))
+    if not chosen:
+        raise InputError(f"no numeric column among {listing([*by_text])}")
+    return chosen
 
 
-def _matrix(x: Tensor) -> Tensor:
+def _columns(names: Sequence[Any]) -> str:
+    return f"column {listing([str(name) for name in names])}"
+
+
+def _matrix(data: Any) -> Tensor:
+    """The numbers of a tensor or array (N, D), or of lists."""
+    x = data
+    if not isinstance(data, Tensor):
+        try:
+            array = np.asarray(data)
+            if array.dtype.kind not in "iufb":
+                raise TypeError(array.dtype)
+            x = torch.tensor(array.astype(np.float64))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"cannot read a table from {type(data).__name__}",
+                remedy="give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers",
+            ) from None
     if x.ndim != 2 or x.shape[1] == 0:
-        raise InputError(f"data of shape {tuple(x.shape)}: expected rows × columns, (N, D), at least one column")
+        raise InputError(f"shape {tuple(x.shape)} is not rows × columns, (N, D), with a column", subject="data")
     if x.is_complex():
-        raise InputError("data are complex numbers: give real ones")
+        raise InputError("complex numbers", subject="data", remedy="give real ones")
     return x

@@ -1,4 +1,4 @@
-"""What a foreign model file must pass before torch may load it, and its tensors before they become a mixture.
+"""Checks of a foreign model file before torch may load it, and of its tensors before they become a mixture.
 
 A file is foreign until proven ours: nothing in it is run, its pickle may name no class but those of a plain
 tensor, and no size that it declares is believed.
@@ -17,22 +17,25 @@ import torch
 from torch import Tensor
 
 from gmmcli import __version__
+from gmmcli.errors import InputError
 from gmmcli.storage.names import one_line
 
 FORMAT_VERSION = 1
 METADATA = "metadata.json"
+REMEDY = "give one that gmm fit wrote"
 
 _PLAIN_TENSOR = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 _OTHER_LOOKUPS = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}  # opcodes that torch.save never writes
 _BRIEF = 100  # characters of a name from the file that a message repeats
 
 
-class Refusal(Exception):
-    """Why a file is not one of ours."""
+class Refusal(InputError):
+    """A file is not one of ours, or of a newer format; its path is not known here."""
 
 
-class Newer(Refusal):
-    """The file is ours, of a format that this version does not know."""
+def refuse(why: str) -> NoReturn:
+    """Raises Refusal."""
+    raise Refusal(f"not a gmm model file: {why}", remedy=REMEDY)
 
 
 def inspect(file: IO[bytes]) -> tuple[dict[str, Any], list[int]]:
@@ -71,7 +74,9 @@ def _check_version(metadata: Any) -> None:
     if type(version) is not int or version < 1:
         refuse(f"its {METADATA} has no format_version")
     if version > FORMAT_VERSION:
-        raise Newer(f"of a newer format ({version}) than gmm {__version__} reads ({FORMAT_VERSION})")
+        raise Refusal(
+            f"of a newer format ({version}) than gmm {__version__} reads ({FORMAT_VERSION})", remedy="upgrade gmmcli"
+        )
 
 
 def _check_pickle(data: bytes) -> None:
@@ -91,11 +96,6 @@ def check_tensor(name: str, tensor: Any) -> None:
         refuse(f"{name} is of {tensor.dtype}, not torch.float64")
     if tensor.numel() * 8 != tensor.untyped_storage().nbytes() or not tensor.is_contiguous():
         refuse(f"{name} of shape {tuple(tensor.shape)} is not of the size of its record")
-
-
-def refuse(why: str) -> NoReturn:
-    """Raises Refusal."""
-    raise Refusal(why)
 
 
 def brief(name: str) -> str:

@@ -5,29 +5,20 @@ p(x) = Σ_k π_k N(x | μ_k, Σ_k). Densities are evaluated in log space through
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gmmcli.errors import InputError
+from gmmcli.errors import InputError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.model import incomplete
-from gmmcli.model.densities import COMPILED_ROWS, chunk_rows, reduced
+from gmmcli.model import criteria
+from gmmcli.model.densities import COMPILED_ROWS, Background, Densities
 from gmmcli.model.frames import Rows, Wrap, read_table
-from gmmcli.model.reductions import (
-    LOG_SUM,
-    LOG_SUM_AND_ENTROPY,
-    MOST_PROBABLE,
-    SHARES,
-    Reduce,
-    Reduction,
-    by_chunks,
-    padded,
-)
+from gmmcli.model.imputation import Draws, filled
+from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 
 
 class GaussianMixture(nn.Module):
@@ -35,7 +26,7 @@ class GaussianMixture(nn.Module):
 
     Data may be a tensor, a numpy array, a pandas DataFrame or a pyarrow Table; results come back in kind, pandas
     objects on the DataFrame's index, and frames are matched to `columns` by name. With tensors everything is
-    differentiable in the data and in the parameters; torch.inference_mode() saves time. What a row gets depends on
+    differentiable in the data and in the parameters; torch.inference_mode() saves time. A row's results depend on
     that row alone, to the bit.
 
     Args:
@@ -72,31 +63,26 @@ class GaussianMixture(nn.Module):
     ):
         super().__init__()
         self.kind: Family = get_family(family)
-        given = (weights, means, scale) if background is None else (weights, means, scale, background)
-        p = Parameters(*(torch.as_tensor(t, dtype=torch.float64).detach().clone() for t in given))
+        noise = None if background is None else _float64(background)
+        p = Parameters(_float64(weights), _float64(means), _float64(scale), noise)
         self.kind.validate(p)
-        total = p.weights.sum() if p.background is None else p.weights.sum() + p.background
-        if abs(float(total) - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
+        total = float(p.weights.sum()) + (0.0 if p.background is None else float(p.background))
+        if abs(total - 1) > 1e-12:  # weights given in float32, say; stored ones keep their bits
             p = p.beside(p.background)
         if columns is not None and len(columns) != p.dims:
-            raise InputError(f"{len(columns)} column names for {p.dims} columns")
+            raise InputError(f"{len(columns)} names for {p.dims} columns", subject="column names")
         self.columns = None if columns is None else tuple(columns)
         self.weights = nn.Parameter(p.weights)
         self.inner_means = nn.Parameter(p.means)
         self.inner_scale = nn.Parameter(p.scale)
+        self.background = None if p.background is None else nn.Parameter(p.background)
         self.shift: Tensor
         self.std: Tensor
-        plain = torch.zeros(p.dims, dtype=torch.float64), torch.ones(p.dims, dtype=torch.float64)
-        self.register_buffer("shift", plain[0] if shift is None else torch.as_tensor(shift).double().clone())
-        self.register_buffer("std", plain[1] if std is None else torch.as_tensor(std).double().clone())
-        if self.shift.shape != (p.dims,) or self.std.shape != (p.dims,):
-            raise InputError(f"shift and std must have shape ({p.dims},)")
-        if not bool((self.shift.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
-            raise InputError("shift and std must be finite, and std positive")
-        self.background = None if p.background is None else nn.Parameter(p.background)
         self.box: Tensor | None
-        self.register_buffer("box", None if box is None else torch.as_tensor(box).double().clone())
-        self._check_box(p.dims)
+        self.register_buffer("shift", torch.zeros(p.dims).double() if shift is None else _float64(shift))
+        self.register_buffer("std", torch.ones(p.dims).double() if std is None else _float64(std))
+        self.register_buffer("box", None if box is None else _float64(box))
+        self._check_units()
         self._rows_seen = 0  # in inference mode: of many rows the loop over chunks is compiled
 
     @classmethod
@@ -110,39 +96,35 @@ class GaussianMixture(nn.Module):
         columns: Sequence[str] | None = None,
     ) -> GaussianMixture:
         """A mixture from (K, D, D) covariances; where the family shares them, their weighted mean is taken."""
-        kind = get_family(family)
-        tensors = (torch.as_tensor(t, dtype=torch.float64) for t in (weights, means, covariances))
-        p = kind.from_moments(*tensors)
-        return cls(p.weights, p.means, p.scale, family, columns=columns)
+        p = get_family(family).from_moments(*map(_float64, (weights, means, covariances)))
+        return cls.of(p, family, columns=columns)
 
-    def _check_box(self, dims: int) -> None:
+    @classmethod
+    def of(cls, p: Parameters, family: str, **others: Any) -> GaussianMixture:
+        """A mixture with these parameters. others: columns, shift, std and box, as for the constructor."""
+        return cls(p.weights, p.means, p.scale, family, background=p.background, **others)
+
+    def _check_units(self) -> None:
+        if self.shift.shape != (self.dims,) or self.std.shape != (self.dims,):
+            raise InputError(f"must have shape ({self.dims},)", subject="shift and std")
+        if not bool((self.shift.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
+            raise InputError("must be finite, and std positive", subject="shift and std")
         if (self.box is None) != (self.background is None):
             raise InputError("a background needs a box, and a box a background")
         if self.box is None:
             return
-        if self.box.shape != (2, dims):
-            raise InputError(f"the box of the background has shape {tuple(self.box.shape)}: it must be (2, {dims})")
+        if self.box.shape != (2, self.dims):
+            raise InputError(f"has shape {tuple(self.box.shape)}, not (2, {self.dims})", subject="box")
         if not bool((self.box.isfinite().all(0) & (self.box[0] < self.box[1])).all()):
-            raise InputError("the box of the background must be finite, and of positive width in every column")
+            raise InputError("must be finite, and of positive width in every column", subject="box")
 
     @torch.no_grad()
     def ordered(self, order: Sequence[int]) -> GaussianMixture:
         """The same mixture, its components in this order."""
-        places = torch.as_tensor(order)
-        scale = self.inner_scale if self.kind.shared else self.inner_scale[places]
-        return GaussianMixture(
-            self.weights[places],
-            self.inner_means[places],
-            scale,
-            self.family,
-            columns=self.columns,
-            shift=self.shift,
-            std=self.std,
-            background=self.background,
-            box=self.box,
-        )
+        p = self.parameters_inner.order(torch.as_tensor(order))
+        return self.of(p, self.family, columns=self.columns, shift=self.shift, std=self.std, box=self.box)
 
-    # ---- what it is ---------------------------------------------------------------------------------------
+    # ---- properties ---------------------------------------------------------------------------------------
 
     @property
     def family(self) -> str:
@@ -161,7 +143,7 @@ class GaussianMixture(nn.Module):
 
     @property
     def standardised(self) -> bool:
-        """Whether its parameters are those of z-scores of the columns."""
+        """Whether the parameters are in units of z-scores of the columns."""
         return bool((self.shift != 0).any() or (self.std != 1).any())
 
     @property
@@ -182,12 +164,12 @@ class GaussianMixture(nn.Module):
 
     @property
     def component_names(self) -> list[str]:
-        """`0` to `K − 1`, then `noise` where there is a background: what the columns of `responsibilities` are of."""
+        """Names of the columns of `responsibilities`: `0` to `K − 1`, then `noise` for a background."""
         return [*(str(k) for k in range(self.components)), *(["noise"] if self.background is not None else [])]
 
-    def numbered(self, places: Tensor) -> Tensor:
-        """Components by their places among the columns of `responsibilities`, int64: −1 is the background."""
-        return places if self.background is None else torch.where(places == self.components, -1, places)
+    def numbered(self, columns: Tensor) -> Tensor:
+        """Numbers of components, int64, from their columns in `responsibilities`: −1 is the background."""
+        return columns if self.background is None else torch.where(columns == self.components, -1, columns)
 
     @property
     def parameters_inner(self) -> Parameters:
@@ -201,26 +183,25 @@ class GaussianMixture(nn.Module):
 
     # ---- densities ----------------------------------------------------------------------------------------
 
-    # marginal: a row with missing cells (NaN) is taken by those that it has, the others integrated out.
+    # marginal: rows with missing cells (NaN) count by their observed cells x_o; the others are integrated out.
 
     def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
         """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
-        (log_prob,), wrap = self._map(data, LOG_SUM, marginal)
-        return wrap.vector(log_prob - self.std.log().sum(), "log_likelihood")
+        (log_prob,), wrap = self._reduced(data, log_sum, marginal)
+        return wrap.vector(log_prob, "log_likelihood")
 
     def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
-        (log_prob, entropy), wrap = self._map(data, LOG_SUM_AND_ENTROPY, marginal)
-        log_prob = log_prob - self.std.log().sum()
+        (log_prob, entropy), wrap = self._reduced(data, log_sum_and_entropy, marginal)
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
     def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
         """p(k | x) = π_k N(x | μ_k, Σ_k) / p(x) of each row and component, (N, K); with `marginal`, p(k | x_o).
 
-        That of a background is one more column, the last.
+        A background has one more column, the last.
         """
-        (shares,), wrap = self._map(data, SHARES, marginal)
-        return wrap.matrix(shares.mT, [f"probability_{name}" for name in self.component_names])
+        (r,), wrap = self._reduced(data, shares, marginal)
+        return wrap.matrix(r.mT, [f"probability_{name}" for name in self.component_names])
 
     def assign(self, data: Rows, *, marginal: bool = False) -> Any:
         """The most probable component of each row, (N,) int64; see most_probable."""
@@ -231,86 +212,73 @@ class GaussianMixture(nn.Module):
 
         Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
         """
-        (probability, component), wrap = self._map(data, MOST_PROBABLE, marginal)
-        component = self.numbered(component)
+        (probability, component), wrap = self._reduced(data, most_probable, marginal)
         bad = int(probability.isnan().sum())
         if bad:
-            raise InputError(f"{bad} rows have missing cells: no component can be assigned to them")
-        return wrap.vector(component, "component"), wrap.vector(probability, "probability")
+            raise InputError(
+                f"{bad} rows have missing cells: no component can be assigned to them",
+                remedy=Remedy("give", "marginal", True, "to assign rows by the cells that they have"),
+            )
+        return wrap.vector(self.numbered(component), "component"), wrap.vector(probability, "probability")
 
     @torch.no_grad()
     def impute(self, data: Rows, *, draw: bool = False, generator: torch.Generator | None = None) -> Any:
         """The rows with their missing cells (NaN) filled, (N, D): observed cells keep their bits.
 
-        Filled with the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
-        `draw`, with cells drawn, together for each row, from p(x_m | x_o).
+        Missing cells get the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
+        `draw`, cells drawn, together for each row, from p(x_m | x_o).
         """
         x, wrap = self._read(data)
-        lacks = x.isnan()
-        rows = lacks.any(1)
+        rows = x.isnan().any(1)
         draws = None
         if draw:
             like: dict[str, Any] = {"generator": generator, "dtype": x.dtype, "device": x.device}
             count = int(rows.sum())
             draws = torch.rand(count, **like), torch.randn(count, self.dims, **like)
-        found = x.clone()
-        found[rows] = self.impute_rows(x[rows], draws)
-        return wrap.matrix(found, self.columns or [f"x{d + 1}" for d in range(self.dims)])
+        complete = x.clone()
+        complete[rows] = self.impute_rows(x[rows], draws)
+        return wrap.matrix(complete, self.columns or [f"x{d + 1}" for d in range(self.dims)])
 
     @torch.no_grad()
     def impute_rows(
         self,
         x: Tensor,  # (B, D)
-        draws: tuple[Tensor, Tensor] | None,
+        draws: Draws | None,
     ) -> Tensor:
         """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
-        (shares,), _ = self._map(x, SHARES, marginal=True)
+        (r,), _ = self._reduced(x, shares, marginal=True)
         box = None if self.box is None else (self.box - self.shift) / self.std
-        z = incomplete.filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, shares, box, draws)
+        z = filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, r, box, draws)
         return torch.where(x.isnan(), self.shift + self.std * z, x)
 
-    def forward(self, data: Rows) -> Any:
-        """Same as `log_prob`."""
-        return self.log_prob(data)
-
-    def predict(self, data: Rows) -> Any:
-        """Alias of `assign`, scikit-learn's name."""
-        return self.assign(data)
-
-    def predict_proba(self, data: Rows) -> Any:
-        """Alias of `responsibilities`, scikit-learn's name."""
-        return self.responsibilities(data)
-
-    def score_samples(self, data: Rows) -> Any:
-        """Alias of `log_prob`, scikit-learn's name."""
-        return self.log_prob(data)
+    # scikit-learn's and torch's names
+    predict = assign
+    predict_proba = responsibilities
+    score_samples = forward = log_prob
 
     @torch.no_grad()
     def score(self, data: Rows) -> float:
         """Mean log-likelihood in nats per row, as scikit-learn's `score`."""
-        x, _ = self._read(data)
-        return float(self.log_prob(x).mean())
+        return float(self._read_log_prob(data).mean())
 
-    # ---- information criteria -----------------------------------------------------------------------------
+    # ---- information criteria: the lower the better -------------------------------------------------------
 
     @torch.no_grad()
     def bic(self, data: Rows) -> float:
-        """Bayesian information criterion −2 log L + df log N; the lower the better."""
-        x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).sum()) + self.parameter_count * math.log(len(x))
+        """Bayesian information criterion −2 log L + df log N."""
+        log_prob = self._read_log_prob(data)
+        return criteria.bic(float(log_prob.sum()), self.parameter_count, len(log_prob))
 
     @torch.no_grad()
     def aic(self, data: Rows) -> float:
-        """Akaike information criterion −2 log L + 2 df; the lower the better."""
-        x, _ = self._read(data)
-        return float(-2 * self.log_prob(x).sum()) + 2 * self.parameter_count
+        """Akaike information criterion −2 log L + 2 df."""
+        return criteria.aic(float(self._read_log_prob(data).sum()), self.parameter_count)
 
     @torch.no_grad()
     def icl(self, data: Rows) -> float:
         """Integrated completed likelihood, BIC + 2 Σ_n entropy(r_n): BIC that charges for overlap."""
-        x, _ = self._read(data)
-        log_prob, entropy = self.log_prob_and_entropy(x)
-        return float(2 * (entropy.sum() - log_prob.sum())) + self.parameter_count * math.log(len(x))
+        log_prob, entropy = self.log_prob_and_entropy(self._read(data)[0])
+        return criteria.icl(float(log_prob.sum()), self.parameter_count, len(log_prob), float(entropy.sum()))
 
     # ---- samples and other views --------------------------------------------------------------------------
 
@@ -358,73 +326,33 @@ class GaussianMixture(nn.Module):
         return x.to(self.weights.dtype), wrap
 
     def _table(self, data: Rows) -> tuple[Tensor, Wrap]:
+        """Rows (N, D) on the model's device, in the precision that they have, and the way back."""
         named = not isinstance(data, Tensor) and self.columns is not None
         x, _, wrap = read_table(data, self.columns if named else None)
         if x.shape[1] != self.dims:
-            raise InputError(f"data has {x.shape[1]} columns: the model has {self.dims}")
+            raise InputError(f"{x.shape[1]} columns, but the model has {self.dims}", subject="data")
         return x.to(self.weights.device), wrap
 
-    def _map(self, data: Rows, reduction: Reduction, marginal: bool = False) -> tuple[Sequence[Tensor], Wrap]:
-        """What the reduction makes of the log joint densities (K, B), its tensors (..., B), for all rows (..., N).
+    def _read_log_prob(self, data: Rows) -> Tensor:
+        return self.log_prob(self._read(data)[0])
 
-        The densities are in the model's inner units. What will leave torch needs no gradients.
+    def _reduced(self, data: Rows, reduce: Reduce, marginal: bool) -> tuple[list[Tensor], Wrap]:
+        """The tensors (..., N) that `reduce` makes of the log joint densities (K, B) of all rows, and the way back.
+
+        Results that will leave torch need no gradients.
         """
         x, wrap = self._table(data)
-        inference = torch.is_inference_mode_enabled()
-        reduce = reduction.in_place if inference else reduction.differentiable
+        background = None
+        if self.box is not None and self.background is not None:
+            low, high = self.box[:, :, None]
+            background = Background(low, high, (high - low).log(), self.background.log())
+        densities = Densities(self.kind, self.parameters_inner, self.shift, self.std, background)
+        self._rows_seen += len(x) if torch.is_inference_mode_enabled() else 0
+        compile = torch.is_inference_mode_enabled() and self._rows_seen >= COMPILED_ROWS
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
-            if self.background is not None:
-                return self._map_by_chunks(x, reduce, marginal), wrap
-            lacking = x.isnan().any(1) if marginal else None
-            if lacking is None or not bool(lacking.any()):
-                return self._map_complete(x, reduce, inference), wrap
-            some = self._map_by_chunks(x[lacking], reduce, marginal)
-            others = self._map_complete(x[~lacking], reduce, inference)
-        answers = [answer.new_empty(*answer.shape[:-1], len(x)) for answer in some]
-        for rows, parts in ((lacking, some), (~lacking, others)):
-            places = rows.nonzero()[:, 0]
-            answers = [answer.index_copy(-1, places, part) for answer, part in zip(answers, parts, strict=True)]
-        return answers, wrap
+            return densities.reduced(x.mT, reduce, marginal=marginal, compile=compile), wrap
 
-    def _map_complete(self, x: Tensor, reduce: Reduce, inference: bool) -> Sequence[Tensor]:
-        self._rows_seen += len(x) if inference else 0
-        compile = inference and self._rows_seen >= COMPILED_ROWS
-        return reduced(self.kind, self.parameters_inner, self.shift, self.std, x, reduce, compile=compile)
 
-    def _map_by_chunks(self, x: Tensor, reduce: Reduce, marginal: bool) -> Sequence[Tensor]:
-        """Of rows that may lack cells, or beside a background."""
-        log_joint = self.kind.log_joint_by_row(self.parameters_inner)
-
-        def joint_of(rows: Tensor) -> Tensor:
-            rows = rows.to(self.weights.dtype).contiguous()  # sums along a row are those of the row alone
-            if marginal and bool(rows.isnan().any()):
-                return padded(self._log_joint_of_cells(rows))
-            joint = log_joint(((rows - self.shift) / self.std).mT.contiguous())
-            return padded(joint if self.background is None else self._beside_background(joint, rows))
-
-        return by_chunks(x, self._chunk_rows, joint_of, reduce)
-
-    @property
-    def _chunk_rows(self) -> int:
-        return chunk_rows(self.weights.device, max(self.components, self.dims))
-
-    def _log_joint_of_cells(self, rows: Tensor) -> Tensor:
-        """The log joint densities (K, B) of the cells that are there, in units such as all cells have."""
-        joint = incomplete.log_joint(self.kind, self.parameters_inner, (rows - self.shift) / self.std)
-        if self.background is not None:
-            joint = self._beside_background(joint, rows)
-        return joint + torch.where(rows.isnan(), self.std.log(), 0).sum(1)
-
-    def _beside_background(
-        self,
-        joint: Tensor,  # (K, B)
-        rows: Tensor,  # (B, D)
-    ) -> Tensor:
-        """The log joint densities with that of the background, (K + 1, B): over the cells that are there."""
-        assert self.box is not None
-        assert self.background is not None
-        low, high = self.box
-        missing = rows.isnan()
-        widths = torch.where(missing, 0, ((high - low) / self.std).log()).sum(1)
-        inside = (((rows >= low) & (rows <= high)) | missing).all(1)
-        return torch.cat([joint, torch.where(inside, self.background.log() - widths, -math.inf)[None]])
+def _float64(values: Any) -> Tensor:
+    """A copy of the values as float64, detached."""
+    return torch.as_tensor(values, dtype=torch.float64).detach().clone()

@@ -1,12 +1,12 @@
 """The model file: a torch.save zip of plain tensors, with the fit's metadata as JSON in the same zip.
 
-- `save_model` writes one, whole or not at all; `check_model_target` says beforehand whether it could.
+- `save_model` writes one, whole or not at all; `check_model_target` checks beforehand whether it could.
 - `load_model` reads one and validates it before use; `read_metadata` reads the JSON alone.
 
 In the zip, `data.pkl` is a dict of the format version, family, column names and float64 tensors: weights (K,), means
 (K, D), the family's scale under its own name, shift (D,) and std (D,) and, where there is a background, its weight ()
-and its box (2, D), bit for bit those of the model; `metadata.json` describes them and the fit. What a foreign file
-must pass is in model_inspection.py.
+and its box (2, D), bit for bit those of the model; `metadata.json` describes them and the fit. The checks that a
+foreign file must pass are in inspection.py.
 """
 
 from __future__ import annotations
@@ -16,25 +16,17 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import IO, Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from gmmcli import __version__
 from gmmcli.errors import GmmError, InputError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Parameters
-from gmmcli.model.inspection import (
-    FORMAT_VERSION,
-    METADATA,
-    Newer,
-    Refusal,
-    brief,
-    check_tensor,
-    inspect,
-    refuse,
-)
+from gmmcli.model.inspection import FORMAT_VERSION, METADATA, REMEDY, Refusal, brief, check_tensor, inspect, refuse
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.storage.files import check_writable, replace
 from gmmcli.storage.filesystem import locate
@@ -50,25 +42,26 @@ T = TypeVar("T")
 def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any]) -> None:
     """Writes a model file, under a temporary name in the same folder that is then renamed; uploads a remote one.
 
-    metadata: what is known of the fit, as JSON values; tensors, arrays and tuples become lists, paths text,
-    and numbers that are not finite null. format_version, program_version, family, components, dims, columns,
-    standardisation (null, or the lists shift and std) and parameters (how many are free) are the model's own,
-    whatever the caller says. A pipe or device is written to directly.
+    metadata: facts about the fit, as JSON values; tensors, arrays and tuples become lists, paths text, and numbers
+    that are not finite null. format_version, program_version, family, components, dims, columns, standardisation
+    (null, or the lists shift and std) and parameters (how many are free) are always the model's own. A pipe or device
+    is written to directly.
 
     Raises UsageError where `check_model_target` does, InputError for parameters that are not a mixture's,
     GmmError where the disk or the network refuses; an older file is then still there, and nothing else.
     """
     target = os.fspath(path)
     check_model_target(target)
+    shown = one_line(target)
     try:
-        replace(target, _serialise(model, metadata))
+        replace(target, _serialised(model, metadata))
     except BrokenPipeError:
         raise  # its reader has gone: not a failure of ours
     except InputError as error:
-        raise InputError(f"{one_line(target)}: not written: {error}") from error
+        raise InputError(f"not written: {error}", subject=shown) from error
     except OSError as error:
-        why = error.strerror or error
-        raise GmmError(f"{one_line(target)}: cannot be written ({why}): name another file") from error
+        problem = f"cannot be written ({error.strerror or error})"
+        raise GmmError(problem, subject=shown, remedy="name another file") from error
 
 
 def check_model_target(path: AnyPath) -> None:
@@ -76,24 +69,32 @@ def check_model_target(path: AnyPath) -> None:
     check_writable(os.fspath(path), "model.pt")
 
 
-def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:
-    kind = model.kind
-    named = {
-        "weights": model.weights,
-        "means": model.inner_means,
-        kind.scale_name: model.inner_scale,
-        "shift": model.shift,
-        "std": model.std,
-    }
-    if model.background is not None and model.box is not None:
-        named |= {"background": model.background, "box": model.box}
+def _tensor_names(family: str, background: bool) -> list[str]:
+    """Names of the tensors in a file, in order."""
+    names = ["weights", "means", get_family(family).scale_name, "shift", "std"]
+    return names + ["background", "box"] * background
+
+
+def _serialised(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:
+    """The content of the file."""
+    values = (
+        model.weights,
+        model.inner_means,
+        model.inner_scale,
+        model.shift,
+        model.std,
+        model.background,
+        model.box,
+    )
     # Cloned, since torch.save writes the whole storage that a view looks into.
-    tensors = {
-        name: t.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
-        for name, t in named.items()
-    }
-    p = (tensors[name] for name in ("weights", "means", kind.scale_name))
-    kind.validate(Parameters(*p, background=tensors.get("background")))
+    stored = [
+        t.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
+        for t in values
+        if t is not None
+    ]
+    names = _tensor_names(model.family, model.background is not None)
+    tensors: dict[str, Tensor] = dict(zip(names, stored, strict=True))
+    model.kind.validate(Parameters(*stored[:3], background=tensors.get("background")))
     facts = _facts(model)
     heading = {name: facts[name] for name in ("format_version", "family", "columns")}
     text = json.dumps(facts | _plain(metadata) | facts, ensure_ascii=False, indent=1, allow_nan=False)
@@ -109,9 +110,8 @@ def _serialise(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryvie
 
 
 def _facts(model: GaussianMixture) -> dict[str, Any]:
-    """What the metadata says of the model itself, and loading compares with the tensors."""
-    shift, std = model.shift.double().tolist(), model.std.double().tolist()
-    plain = all(s == 0 for s in shift) and all(s == 1 for s in std)
+    """Metadata about the model itself, which loading compares with the tensors."""
+    units = {"shift": model.shift.double().tolist(), "std": model.std.double().tolist()}
     return {
         "format_version": FORMAT_VERSION,
         "program_version": __version__,
@@ -119,14 +119,14 @@ def _facts(model: GaussianMixture) -> dict[str, Any]:
         "components": model.components,
         "dims": model.dims,
         "columns": None if model.columns is None else [str(name) for name in model.columns],
-        "standardisation": None if plain else {"shift": shift, "std": std},
+        "standardisation": units if model.standardised else None,
         "background": None if model.background is None else float(model.background.detach()),
         "parameters": model.parameter_count,
     }
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it; what JSON cannot hold is left for json.dumps to refuse."""
+    """The value as JSON has it; json.dumps refuses all others."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, float):
@@ -161,18 +161,20 @@ def _read(path: AnyPath, parse: Callable[[IO[bytes]], T]) -> T:
         opened = locate(os.fspath(path)).read()
     except OSError as error:
         why = error.strerror or error
-        raise InputError(f"{shown}: cannot be read ({why}): give a model file that gmm fit wrote") from error
+        raise InputError(
+            f"cannot be read ({why})", subject=shown, remedy="give a model file that gmm fit wrote"
+        ) from error
     with opened as file:
         try:
             return parse(file if file.seekable() else io.BytesIO(file.read()))
         except MemoryError:
             raise
-        except Newer as error:
-            raise InputError(f"{shown}: {error}: upgrade gmmcli") from error
-        except Exception as error:  # zipfile, json and torch raise some twenty kinds on what is not theirs
-            known = isinstance(error, Refusal | GmmError)
+        except Refusal as error:
+            raise InputError(error.notice.problem, subject=shown, remedy=error.notice.remedies) from error
+        except Exception as error:  # zipfile, json and torch raise some twenty kinds on foreign files
+            known = isinstance(error, GmmError)
             why = str(error) if known else f"it is damaged or cut short ({type(error).__name__})"
-            raise InputError(f"{shown}: not a gmm model file: {why}: give one that gmm fit wrote") from error
+            raise InputError(f"not a gmm model file: {why}", subject=shown, remedy=REMEDY) from error
 
 
 def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
@@ -185,10 +187,7 @@ def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
     if type(family) is not str or family not in FAMILIES:
         name = brief(family) if type(family) is str else "without a name"
         refuse(f"gmm {__version__} knows no family {name}")
-    kind = get_family(family)
-    tensors = ["weights", "means", kind.scale_name, "shift", "std"]
-    if metadata.get("background") is not None:
-        tensors += ["background", "box"]
+    tensors = _tensor_names(family, metadata.get("background") is not None)
     expected = {"format_version", "family", "columns", *tensors}
     for wrong, names in (("lacks", expected - set(state)), ("should not hold", set(state) - expected)):
         if names:
@@ -197,26 +196,23 @@ def _parse_model(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
         check_tensor(name, state[name])
     if sorted(state[name].untyped_storage().nbytes() for name in tensors) != records:
         refuse("its tensors are not of the sizes of their records")
-    return _build(state, tensors, metadata), metadata
+    return _mixture(state, [state[name] for name in tensors], metadata), metadata
 
 
-def _build(state: dict[str, Any], tensors: Sequence[str], metadata: dict[str, Any]) -> GaussianMixture:
-    """The model of checked tensors, when they are a mixture's and the metadata says the same."""
-    weights, means, scale, shift, std, *uniform = (state[name] for name in tensors)
+def _mixture(state: dict[str, Any], tensors: list[Tensor], metadata: dict[str, Any]) -> GaussianMixture:
+    """The mixture of checked tensors, when they are one and the metadata agrees."""
+    weights, means, scale, shift, std, *uniform = tensors
     background, box = uniform or (None, None)
     columns = state["columns"]
     if columns is not None and not (isinstance(columns, list) and all(type(name) is str for name in columns)):
         refuse("columns is no list of names")
-    model = GaussianMixture(
-        weights, means, scale, state["family"], columns=columns, shift=shift, std=std, background=background, box=box
-    )
+    p = Parameters(weights, means, scale, background)
+    model = GaussianMixture.of(p, state["family"], columns=columns, shift=shift, std=std, box=box)
     if model.dims < 1:
         refuse("its means have no columns")
     with torch.no_grad():
         model.weights.copy_(weights)  # weights that sum to 1 within rounding only keep their bits
-    facts = _facts(model)
-    if state["format_version"] != metadata["format_version"]:
-        refuse("its metadata and its tensors disagree on format_version")
+    facts = _facts(model) | {"format_version": state["format_version"]}
     for name, value in facts.items():
         if name != "program_version" and metadata.get(name) != value:
             refuse(f"its metadata and its tensors disagree on {name}")

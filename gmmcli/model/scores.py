@@ -1,6 +1,6 @@
-"""How the scores of the rows of a fit are distributed: counts in fixed bins, which add up over blocks of rows.
+"""Histogram of the scores of a fit's rows: counts in fixed bins, which add up over blocks of rows.
 
-A score is log p(x) in nats. Its bins are known before any row is: of width 1/32 nat near a centre, the mean score,
+A score is log p(x) in nats. The bins do not depend on the rows. They are 1/32 nat wide near a centre, the mean score,
 and wider with the distance u from it, by asinh(u / 8): some thousand bins hold any data.
 """
 
@@ -28,7 +28,7 @@ class Scores:
     counts: Mapping[int, float]
 
     def quantile(self, share: float) -> float:
-        """The score that this share of the rows lies below, nats, as if rows lay evenly within a bin."""
+        """The score, nats, below which this share of the rows lies, with rows spread evenly within a bin."""
         target, below = share * sum(self.counts.values()), 0.0
         last = 0
         for number, count in sorted(self.counts.items()):
@@ -42,33 +42,31 @@ class Scores:
         return self.centre + LINEAR * math.sinh(number / BINS)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values: the centre, and the bins that have rows with their counts."""
+        """JSON values: the centre, and the bins that have rows with their counts."""
         numbers = sorted(self.counts)
         counts = [int(count) if count.is_integer() else count for count in (float(self.counts[n]) for n in numbers)]
         return {"centre": self.centre, "bins": numbers, "counts": counts}
 
     @classmethod
     def from_json(cls, value: Any) -> Scores:
-        """From what `to_json` gave. Raises InputError where it is not that."""
+        """The scores that `to_json` gave. Raises InputError for any other value."""
         try:
             bins, counts = value["bins"], value["counts"]
-            sound = len(bins) == len(counts) > 0 and math.isfinite(sum(counts)) and sum(counts) > 0
-            sound = sound and all(type(n) is int for n in bins)
-            sound = sound and all(type(c) in (int, float) and math.isfinite(c) and c >= 0 for c in counts)
-            found = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
-            sound = sound and all(math.isfinite(found._edge(n)) for n in (min(bins), max(bins) + 1))
+            scores = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
+            ends = scores._edge(min(bins)), scores._edge(max(bins) + 1)
+            sound = all(type(n) is int for n in bins) and all(type(c) in (int, float) and c >= 0 for c in counts)
+            if sound and 0 < sum(counts) < math.inf and all(map(math.isfinite, ends)):
+                return scores
         except (TypeError, KeyError, ValueError, OverflowError):
-            sound, found = False, cls(0.0, {})
-        if not sound:
-            raise InputError("its metadata have no sound counts of the scores of the rows that were fitted")
-        return found
+            pass
+        raise InputError("the metadata have no sound counts of the scores of the rows that were fitted")
 
 
 class ScoreCounter:
     """Counts scores (B,) of one block after another.
 
-    weight: of all rows. The counts of a block are rounded to 2^-52 of it, so that their sums are exact and the same
-    in whatever order blocks are added.
+    weight: the total weight of all rows. A block's counts are rounded to 2^-52 of it, so that their sums are exact
+    and equal in whatever order blocks are added.
     """
 
     def __init__(self, centre: float, weight: float):
@@ -77,14 +75,14 @@ class ScoreCounter:
         self._counts: dict[int, float] = {}
 
     def add(self, numbers: Tensor, counts: Tensor) -> None:
-        """Adds what `count` gave of a block."""
+        """Adds the bins and counts that `count` gave."""
         for number, count in zip(numbers.long().tolist(), counts.tolist(), strict=True):
             self._counts[number] = self._counts.get(number, 0.0) + count
 
     def count(self, scores: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """The bins of a block's scores (B,) and their counts, or weights."""
         bins = ((scores - self._centre) / LINEAR).asinh().mul(BINS).floor().long()
-        lowest = int(bins.min())  # bins are a few hundred thousand at most: to count takes less time than to sort
+        lowest = int(bins.min())  # bins are a few hundred thousand at most: counting takes less time than sorting
         rows = (bins - lowest).bincount()
         numbers = rows.nonzero()[:, 0]
         counts = rows if weights is None else (bins - lowest).bincount(weights)
@@ -95,5 +93,5 @@ class ScoreCounter:
         return torch.tensor(sorted(self._counts.items()), dtype=torch.float64).reshape(-1, 2)
 
     def scores(self) -> Scores:
-        """All that was added."""
+        """The histogram of everything that was added."""
         return Scores(self._centre, dict(sorted(self._counts.items())))

@@ -1,9 +1,9 @@
 """Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
 
-- `random_mixture`: a mixture of given family and size, its components apart by a given separation if wanted.
+- `random_mixture`: a mixture of given family and size, with a given separation of its components if wanted.
 - `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
 
-Both depend on their arguments alone, and not on the number of threads.
+Results depend on the arguments alone, not on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmmcli.errors import UsageError
+from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family
 from gmmcli.model.mixture import GaussianMixture
@@ -27,13 +27,13 @@ BLOCK_NUMBERS = 1 << 21
 CHUNK_NUMBERS = 1 << 22  # in a chunk of covariances, and in the differences of a batch of means
 MOST_NUMBERS = 1 << 29  # in all covariances, or all means: 4 GiB
 
-UNIFORM_SHARE = 0.25  # of every weight: what keeps it from 0
+UNIFORM_SHARE = 0.25  # of every weight, which keeps it from 0
 SIZES = (0.45, 1.0)  # range of a component's overall standard deviation,
-STRETCHES = (2 / 3, 1.5)  # and of what multiplies it along each principal axis
+STRETCHES = (2 / 3, 1.5)  # and of its multiple along each principal axis
 
 RESTARTS = 100  # attempts at placing all means
 BATCHES = (1, 8, 64, 512, 4096)  # candidates for a mean, tried together, before an attempt is given up
-# Costs are in differences of two coordinates, not in seconds: what is refused must not depend on the machine.
+# Costs count differences of two coordinates, not seconds: what is refused must not depend on the machine.
 DRAW_COST = 4  # of drawing a coordinate
 BATCH_COST = 100_000  # of trying a batch, however small
 SPARE_COST = 1 << 27  # allowed beyond twice the cost of placing all at the first try: about half a second
@@ -52,9 +52,9 @@ def random_mixture(
     """A random mixture of K components in columns x1..xD, heaviest first.
 
     Weights π = ¼/K + ¾ Dirichlet(1, ..., 1), so that each is at least 1/(4K): 0.05 for K = 5. Means are
-    uniform in [−radius, radius]^D. A covariance is Q diag(s² t²) Qᵀ, its s log-uniform in [0.45, 1], each t
-    in [2/3, 1.5], so that standard deviations lie between 0.3 and 1.5, and Q a random orientation, or I where
-    the family has none; then the nearest that the family has. Where the family's variance is not learned, it
+    uniform in [−radius, radius]^D. A covariance is Q diag(s² t²) Qᵀ with s log-uniform in [0.45, 1] and each t
+    in [2/3, 1.5], so that standard deviations lie between 0.3 and 1.5. Q is a random orientation, or I where
+    the family has none. The family's nearest covariance is taken. Where the family's variance is not learned, it
     is `variance` (default 1). A seed gives the same weights for every family and, without a separation, the
     same means.
 
@@ -62,19 +62,20 @@ def random_mixture(
     a Σ. Means are then drawn one at a time, the widest component's first, and drawn again until far enough
     from those before.
 
-    Raises UsageError that names the option: for values out of range, an unknown family, a variance for a
-    family that has its own, or where no room was found for the separation in a bounded number of draws.
+    Raises UsageError for values out of range, an unknown family, a variance for a family that has its own, or
+    where no room was found for the separation in a bounded number of draws.
     """
     kind = get_family(family)
     _check_sizes(kind, components, dims)
-    _check_number("--radius", radius, positive=True)
+    _check_number("radius", radius, positive=True)
     if variance is not None:
-        _check_number("--variance", variance, positive=True)
+        _check_number("variance", variance, positive=True)
         if kind.learned:
             given = ", ".join(name for name in FAMILIES if not get_family(name).learned)
-            raise UsageError(f"--variance {variance:g}: it is only for family {given}: leave it out")
+            problem = f"it is only for family {given}"
+            raise UsageError(problem, subject=Option("variance", variance), remedy="leave it out")
     if separation is not None:
-        _check_number("--separation", separation, positive=False)
+        _check_number("separation", separation, positive=False)
     with single_intra_op_thread():
         weights = _random_weights(components, seed)
         if kind.learned:
@@ -86,8 +87,9 @@ def random_mixture(
         means = _random_means(reach, dims, radius, seed)
     if means is None:
         raise UsageError(
-            f"--separation {separation:g}: no room found for --components {components} with "
-            f"--dims {dims} within --radius {radius:g}: raise --radius, or lower --separation or --components"
+            f"no room found for {components} components in {dims} columns within a radius of {radius:g}",
+            subject=Option("separation", separation),
+            remedy=(Remedy("raise", "radius"), Remedy("lower", "separation"), Remedy("lower", "components")),
         )
     return GaussianMixture(weights, means, scale, family, columns=[f"x{d + 1}" for d in range(dims)])
 
@@ -95,17 +97,17 @@ def random_mixture(
 def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Rows drawn from a mixture on the CPU, as blocks (first row, x (B, D), components (B,) int64).
 
-    x is float64 in the units of the data. Exactly `samples` rows in all, in random order, as the component of
-    each is drawn anew. Every block but the last has `block_rows(D)` rows, and each a generator of its own for
-    (seed, "generate", block number): memory is bounded, and the first n rows are the same however many are
-    asked for. Raises UsageError at once for fewer samples than 1.
+    x is float64 in the units of the data. There are exactly `samples` rows, in random order, since each row's
+    component is drawn anew. All blocks have `block_rows(D)` rows, except the last. Each has a generator of its own,
+    for (seed, "generate", block number): memory is bounded, and the first n rows do not depend on `samples`.
+    Raises UsageError at once for fewer samples than 1.
     """
     return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block to be drawn: its number, the number of its first row, and its rows."""
+    """A block to be drawn: its number, the number of its first row, and how many rows it has."""
 
     index: int
     first_row: int
@@ -115,14 +117,14 @@ class DrawnBlock:
 def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
     """The blocks of `generate`, which any thread may draw. Raises UsageError at once for fewer samples than 1."""
     if samples < 1:
-        raise UsageError(f"--samples {samples}: give at least 1")
+        raise UsageError("must be at least 1", subject=Option("samples", samples))
     size = block_rows(dims)
     return (DrawnBlock(i, first, min(size, samples - first)) for i, first in enumerate(range(0, samples, size)))
 
 
 def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
     """The rows of a block, as `generate` gives them."""
-    # The last block is drawn whole too, lest its rows depend on how many are wanted.
+    # The last block is drawn whole too: its rows must not depend on how many are wanted.
     with single_intra_op_thread():
         x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
     return block.first_row, x[: block.rows], labels[: block.rows]
@@ -134,21 +136,21 @@ def block_rows(dims: int) -> int:
 
 
 def _check_sizes(kind: Family, components: int, dims: int) -> None:
-    for option, value in (("--components", components), ("--dims", dims)):
+    for name, value in (("components", components), ("dims", dims)):
         if value < 1:
-            raise UsageError(f"{option} {value}: give at least 1")
+            raise UsageError("must be at least 1", subject=Option(name, value))
     numbers = max(math.prod(kind.scale_shape(components, dims)), components * dims, dims * dims)
     if numbers > MOST_NUMBERS:
         raise UsageError(
-            f"--components {components} and --dims {dims} need {8 * numbers / 2**30:.3g} GiB "
-            "for the parameters: lower one of them"
+            f"the parameters of {components} components in {dims} columns need {8 * numbers / 2**30:.3g} GiB",
+            remedy=(Remedy("lower", "components"), Remedy("lower", "dims")),
         )
 
 
-def _check_number(option: str, value: float, *, positive: bool) -> None:
+def _check_number(name: str, value: float, *, positive: bool) -> None:
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
         least = "above 0" if positive else "of at least 0"
-        raise UsageError(f"{option} {value:g}: give a finite number {least}")
+        raise UsageError(f"must be a finite number {least}", subject=Option(name, value))
 
 
 def _random_weights(components: int, seed: int) -> Tensor:
@@ -169,7 +171,7 @@ def _random_scale(kind: Family, components: int, dims: int, seed: int) -> Tensor
             axes = torch.linalg.qr(torch.randn(number, dims, dims, dtype=torch.float64, generator=g)).Q
             root = axes * std[:, None, :]
             covariances = root @ root.mT
-        else:  # rotated and cut back to the family, the variances of many columns would be nearly equal
+        else:  # no rotation: the variances of many columns would become nearly equal
             covariances = std.square().diag_embed()
         quads.append(kind.form.of_products(covariances))
     return kind.scale_from_scatter(torch.cat(quads), torch.ones(count, dtype=torch.float64), dims, 0.0, None)
@@ -212,7 +214,7 @@ def _place(
     budget: int,
     g: torch.Generator,
 ) -> tuple[Tensor | None, int]:
-    """One attempt at placing all means in turn, given up when a mean finds no room; and what it cost."""
+    """Means (K, D) of one attempt at placing them in turn, None when a mean found no room; and the attempt's cost."""
     means = torch.empty(len(reach), dims, dtype=torch.float64)
     cost = 0
     for k in range(len(reach)):

@@ -1,4 +1,4 @@
-"""Random draws that depend on a seed and a row number only, whoever reads the row and in whatever order.
+"""Random draws that depend on a seed and a row number alone, not on the reader of the row or the order of reading.
 
 A row's draw is a hash of (seed, purpose, row number): splitmix64, after Steele, Lea & Flood, "Fast splittable
 pseudorandom number generators" (OOPSLA 2014), in wrapping int64 arithmetic.

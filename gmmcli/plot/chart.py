@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gmmcli.families import FAMILIES
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import one_line
 
-RISING = ("holdout",)  # criteria of which the highest is the best
+RISING = [name for name, criterion in CRITERIA.items() if not criterion.less_is_better]
 # Differences up to which all are shown: in nats per row, and on the scale of −2 log L, where 10 is strong evidence
 # by Kass & Raftery, "Bayes factors" (JASA 1995).
 LEAST_SPAN = {"holdout": 1e-3, "bic": 10.0, "icl": 10.0, "aic": 10.0}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError, Option, UsageError
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.plot.axes import Names, lay_out, points_of, set_axis, widened, write_words
 from gmmcli.plot.chart import RISING, Chart, Family, Row, Side, best_row, chart_of, value_of
 from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, house_style, legend, new_figure, tidy, width_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-CRITERIA = ("bic", "icl", "aic", "holdout")
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
 RING = 13.0  # points across
@@ -41,7 +41,7 @@ def default_criterion(rows: Sequence[Row]) -> str:
         best = best_row(rows, name)
         if best is not None and best.get("chosen"):
             return name
-    return CRITERIA[0]
+    return "bic"
 
 
 def plot_selection(

@@ -240,7 +240,7 @@ def test_listener_hears_every_step():
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 3, "full", "3 components for 2 distinct rows"),
         (torch.tensor([[1.0, 2], [1, 3], [1, 2]]), 2, "full", "column x1: all values are equal.*exclude"),
         (torch.ones(5, 2), 1, "isotropic", "all rows are identical"),
-        (torch.tensor([[1.0, math.nan], [1, 3]]), 1, "full", "1 in column 1.*missing='drop'"),
+        (torch.tensor([[1.0, math.nan], [1, 3]]), 1, "full", "1 in x2.*missing='drop'"),
     ],
 )
 def test_refuses_data_that_cannot_be_fitted(x, components, family, message):
@@ -420,3 +420,13 @@ def test_listener_hears_of_a_failure(monkeypatch):
             clusters(), 2, init="kmeans++", restarts=1, listener=lambda run, seconds: failures.append(run.failure)
         )
     assert [type(failure) for failure in failures] == [NumericalError]
+
+
+def test_columns_are_left_out_by_name():
+    frame = pd.DataFrame(clusters(200).numpy(), columns=["a", "b"]).assign(constant=1.0, note="x")
+    result = gmmcli.fit(frame, 2, exclude=["constant", "note"], restarts=1)
+    assert result.model.columns == ("a", "b")
+    by_position = gmmcli.fit(frame[["a", "b", "constant"]].to_numpy(), 2, exclude=["x3"], restarts=1)
+    assert by_position.log_likelihood == result.log_likelihood
+    with pytest.raises(InputError, match="column c: not among a, b, constant, note"):
+        gmmcli.fit(frame, 2, exclude=["c"])

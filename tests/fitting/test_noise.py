@@ -166,7 +166,7 @@ def test_a_file_keeps_it_and_a_fit_goes_on_from_it(tmp_path):
     [
         (0.1, None, "needs a box"),
         (None, [[0.0], [1.0]], "a box a background"),
-        (0.1, [[0.0, 1.0]], "must be"),
+        (0.1, [[0.0, 1.0]], "has shape"),
         (0.1, [[0.0], [0.0]], "positive width"),
         (1.5, [[0.0], [1.0]], "from 0 to 1"),
     ],

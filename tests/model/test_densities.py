@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli import densities, mixture
 from gmmcli.families.base import Family
+from gmmcli.model import densities, mixture
 from gmmcli.model.densities import LEAST_ROWS, loop_of
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.reductions import LOG_SUM, LOG_SUM_AND_ENTROPY, MOST_PROBABLE, SHARES
+from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 from gmmcli.passes.compiled import compiled
 from tests import reference
 from tests.conftest import to_parameters
@@ -151,8 +151,8 @@ def test_the_compiled_loop_gives_the_same_bits(family: Family, monkeypatch: pyte
     monkeypatch.setattr(mixture, "COMPILED_ROWS", 0)
     for a, b in zip(fast(model, x), plain, strict=True):
         assert torch.equal(a, b)
-    for reduction in (SHARES, MOST_PROBABLE, LOG_SUM, LOG_SUM_AND_ENTROPY):
-        loop = loop_of(family.form.distances, reduction.in_place)
+    for reduce in (shares, most_probable, log_sum, log_sum_and_entropy):
+        loop = loop_of(family.form.distances, reduce)
         if os.environ.get("PYTORCH_JIT") != "0":
             assert compiled(loop) is not loop, "TorchScript does not know a part of it"
 
@@ -174,7 +174,7 @@ def test_what_is_had_together_is_what_is_had_one_by_one(family: Family):
 def test_of_equals_the_first_is_the_most_probable(dtype: torch.dtype):
     least = torch.finfo(dtype).eps * 1e3
     joint = torch.tensor([[-3.0, 0.0, -1e3], [-1.0, 0.0, -1e3], [-1.0, 0.0, -1e3 + least]], dtype=dtype)
-    probability, component = MOST_PROBABLE.in_place(joint.clone())
+    probability, component = most_probable(joint.clone())
     assert component.tolist() == [1, 0, 2]
     np.testing.assert_allclose(probability, joint.softmax(0).amax(0), rtol=1e-6 if dtype == torch.float32 else 1e-15)
 
@@ -237,3 +237,13 @@ def test_rows_far_from_0_under_a_standardised_model(family: Family, shift: float
     inner = (x - model.shift) / std
     expected = fast(plain, inner)[0] - DIMS * math.log(0.37)
     np.testing.assert_allclose(fast(model, x)[0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduce", [shares, most_probable, log_sum, log_sum_and_entropy])
+def test_reductions_write_over_densities_and_have_gradients_all_the_same(reduce: Reduce):
+    joint = 5 * torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def values(joint: Tensor) -> tuple[Tensor, ...]:
+        return tuple(answer for answer in reduce(joint.clone()) if answer.is_floating_point())
+
+    assert torch.autograd.gradcheck(values, (joint.requires_grad_(),))

@@ -105,7 +105,7 @@ def test_a_seed_gives_one_mixture_whose_weights_and_means_do_not_depend_on_the_f
 
 def test_the_variance_is_for_families_that_do_not_learn_it(family: Family):
     if family.learned:
-        with pytest.raises(UsageError, match=r"--variance 2.5: it is only for family constant: leave it out"):
+        with pytest.raises(UsageError, match=r"variance=2.5: it is only for family constant: leave it out"):
             random_mixture(family=family.name, variance=2.5)
         return
     for variance, expected in ((2.5, 2.5), (None, 1.0)):
@@ -189,8 +189,8 @@ def test_a_separation_without_room_is_refused_soon(arguments: dict[str, Any], se
         random_mixture(**arguments, separation=separation)
     assert time.process_time() - started < 5  # about 0.5 on an idle machine
     line = str(caught.value)
-    assert line.startswith(f"--separation {separation:g}: no room found")
-    assert line.endswith("raise --radius, or lower --separation or --components")
+    assert line.startswith(f"separation={separation}: no room found for {arguments['components']} components")
+    assert line.endswith(": raise radius, lower separation or lower components")
     assert line.isprintable()
 
 
@@ -218,18 +218,21 @@ def test_placing_starts_again_where_an_attempt_fails(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"components": 0}, "--components 0: give at least 1"),
-        ({"dims": -1}, "--dims -1: give at least 1"),
-        ({"radius": 0.0}, "--radius 0: give a finite number above 0"),
-        ({"radius": math.nan}, "--radius nan"),
-        ({"radius": math.inf}, "--radius inf"),
-        ({"family": "constant", "variance": 0.0}, "--variance 0: give a finite number above 0"),
-        ({"family": "constant", "variance": math.inf}, "--variance inf"),
-        ({"separation": -0.5}, "--separation -0.5: give a finite number of at least 0"),
-        ({"separation": math.nan}, "--separation nan"),
+        ({"components": 0}, "components=0: must be at least 1"),
+        ({"dims": -1}, "dims=-1: must be at least 1"),
+        ({"radius": 0.0}, "radius=0.0: must be a finite number above 0"),
+        ({"radius": math.nan}, "radius=nan"),
+        ({"radius": math.inf}, "radius=inf"),
+        ({"family": "constant", "variance": 0.0}, "variance=0.0: must be a finite number above 0"),
+        ({"family": "constant", "variance": math.inf}, "variance=inf"),
+        ({"separation": -0.5}, "separation=-0.5: must be a finite number of at least 0"),
+        ({"separation": math.nan}, "separation=nan"),
         ({"family": "round"}, "unknown family 'round'"),
-        ({"dims": 10**6}, "--components 5 and --dims 1000000 need 3.73e+04 GiB"),
-        ({"components": 10**12, "family": "isotropic"}, "--components 1000000000000 and --dims 2 need"),
+        ({"dims": 10**6}, "the parameters of 5 components in 1000000 columns need 3.73e+04 GiB"),
+        (
+            {"components": 10**12, "family": "isotropic"},
+            "the parameters of 1000000000000 components in 2 columns need",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_usage_errors_that_name_the_option(arguments: dict[str, Any], named: str):
@@ -240,7 +243,7 @@ def test_arguments_out_of_range_are_usage_errors_that_name_the_option(arguments:
 
 @pytest.mark.parametrize("samples", [0, -1])
 def test_fewer_samples_than_one_are_refused_before_the_first_block(samples: int):
-    with pytest.raises(UsageError, match=f"--samples {samples}: give at least 1"):
+    with pytest.raises(UsageError, match=f"samples={samples}: must be at least 1"):
         generate(random_mixture(), samples, 1)
 
 
