@@ -7,7 +7,7 @@ import os
 
 import pyarrow as pa
 
-from gmmcli.data.csv_header import read_head
+from gmmcli.data.csv_text import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import Input, files_of, input_of
 from gmmcli.data.partitions import partition_of

@@ -32,15 +32,33 @@ Encoder = Callable[[pa.Table], Encoded]
 
 
 class Writer(Protocol):
-    """What writes tables of one schema to a stream."""
+    """Writer of tables of one schema to a stream."""
 
     def write(self, piece: Encoded) -> None:
         """Write the rows, now or at the latest in close."""
         ...
 
     def close(self) -> None:
-        """Write what is still to be written, then close the stream."""
+        """Write the rest, then close the stream."""
         ...
+
+
+def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
+    """Function that encodes tables for the writer of a format of FORMATS; several threads may call it at a time."""
+    if name == "json":
+        return lambda table: Encoded(table, json_lines(table))
+    if name in TEXT:
+        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
+    return Encoded
+
+
+def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
+    """Writer of a format of FORMATS; the delimiter is for the header of delimited text."""
+    if name == "parquet":
+        return _ParquetWriter(stream, schema)
+    if name in ("arrow", "arrows"):
+        return _ArrowWriter(stream, schema, name)
+    return _TextWriter(stream, schema, name, delimiter)
 
 
 class _TextWriter:
@@ -57,8 +75,28 @@ class _TextWriter:
         self._stream.close()
 
 
+class _ArrowWriter:
+    """An IPC file allows a column one dictionary, tables have one each: there the values are written out."""
+
+    def __init__(self, stream: Any, schema: pa.Schema, name: str) -> None:
+        self._stream = stream
+        self._schema = schema
+        if name == "arrow":
+            for i, field in enumerate(schema):
+                if isinstance(field.type, pa.DictionaryType):
+                    self._schema = self._schema.set(i, field.with_type(field.type.value_type))
+        self._writer = (pa.ipc.new_file if name == "arrow" else pa.ipc.new_stream)(stream, self._schema)
+
+    def write(self, piece: Encoded) -> None:
+        self._writer.write_table(piece.table.cast(self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+        self._stream.close()
+
+
 class _ParquetWriter:
-    """Cuts the rows into row groups of one size, which is that of some full blocks of a reading or less.
+    """Cuts the rows into row groups of one size, which is that of some full blocks of a reader or less.
 
     A row group is encoded and written on a thread of its own while the next is gathered.
     """
@@ -89,7 +127,7 @@ class _ParquetWriter:
         try:
             if self._rows or self._writing is None:
                 self._flush()
-            self._written()
+            self._wait()
         finally:
             self._thread.shutdown()
             if self._writer is not None:
@@ -97,70 +135,48 @@ class _ParquetWriter:
         self._stream.close()
 
     def _flush(self) -> None:
-        table = pa.concat_tables([pa.Table.from_batches([], self._schema), *self._held])
+        table = pa.concat_tables([self._schema.empty_table(), *self._held])
         self._held, self._rows = [], 0
-        self._written()
+        self._wait()
         self._writing = self._thread.submit(self._write_group, table)
 
-    def _written(self) -> None:
-        """Waits for the row group that is being written; raises what has gone wrong with it."""
+    def _wait(self) -> None:
+        """Wait for the row group that is being written; raises its error."""
         if self._writing is not None:
             self._writing.result()
 
     def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
-            head = table.slice(0, SAMPLE_ROWS)
-            chosen: Any = _repetitive(head)  # names too, which pyarrow's annotation leaves out
-            codecs: Any = _codecs(head)
-            self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen, compression=codecs)
+            dictionaries, codecs = _encodings(table.slice(0, SAMPLE_ROWS))
+            self._writer = pq.ParquetWriter(
+                self._stream, self._schema, use_dictionary=dictionaries, compression=codecs
+            )
         if table.num_rows:
             self._writer.write_table(table, row_group_size=table.num_rows)
 
 
 def _group_rows(table: pa.Table) -> int:
-    """Rows of a group, by what those of a table take."""
+    """Rows of a group, by the size of the rows of a table."""
     rows = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
     return rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows
 
 
-def _repetitive(head: pa.Table) -> list[str] | bool:
-    """The columns that are worth a dictionary of their values: those whose first cells repeat, measures much so.
+def _encodings(head: pa.Table) -> tuple[Any, Any]:
+    """Columns that get a dictionary of their values, and the codec of each column, by the first rows.
 
-    To build a dictionary and then give it up takes ten times as long as writing the cells as they are.
+    To build a dictionary and then give it up takes ten times as long as writing the cells as they are. The digits of
+    measured numbers seldom become smaller by compression, and then every reading would copy them for nothing. In a
+    table with nested columns, whose parts have no names here, all columns get both.
     """
-    if _nested(head):
-        return True
-    return [name for name, column in zip(head.column_names, head.columns, strict=True) if _repeats(column)]
-
-
-def _codecs(head: pa.Table) -> dict[str, str] | str:
-    """How each column is compressed: not at all where the first cells do not become smaller.
-
-    The digits of measured numbers seldom do, and then every reading would copy them once more for nothing.
-    """
-    if _nested(head):
-        return CODEC
-    columns = zip(head.column_names, head.columns, strict=True)
-    return {name: CODEC if _shrinks(column) else "none" for name, column in columns}
-
-
-def _shrinks(column: pa.ChunkedArray) -> bool:
-    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    if isinstance(cells, pa.ExtensionArray | pa.DictionaryArray) or not pa.types.is_floating(cells.type):
-        return True
-    values, width = cells.buffers()[1], cells.type.bit_width // 8
-    if values is None:
-        return True
-    plain = values.slice(cells.offset * width, len(cells) * width)
-    return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size
-
-
-def _nested(table: pa.Table) -> bool:
-    """Whether names of columns do not tell all parts, as those of a nested one."""
-    return any(pa.types.is_nested(field.type) for field in table.schema)
+    if any(pa.types.is_nested(field.type) for field in head.schema):
+        return True, CODEC
+    columns = dict(zip(head.column_names, head.columns, strict=True))
+    dictionaries = [name for name, column in columns.items() if _repeats(column)]
+    return dictionaries, {name: CODEC if _shrinks(column) else "none" for name, column in columns.items()}
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether the cells repeat, measures much so."""
     try:
         least = 16 if pa.types.is_floating(column.type) else 2
         return least * pc.count_distinct(column).as_py() <= len(column)
@@ -168,39 +184,12 @@ def _repeats(column: pa.ChunkedArray) -> bool:
         return True
 
 
-class _ArrowWriter:
-    """An IPC file allows a column one dictionary, tables have one each: there the values are written out."""
-
-    def __init__(self, stream: Any, schema: pa.Schema, name: str) -> None:
-        self._stream = stream
-        self._schema = schema
-        if name == "arrow":
-            for i, field in enumerate(schema):
-                if isinstance(field.type, pa.DictionaryType):
-                    self._schema = self._schema.set(i, field.with_type(field.type.value_type))
-        self._writer = (pa.ipc.new_file if name == "arrow" else pa.ipc.new_stream)(stream, self._schema)
-
-    def write(self, piece: Encoded) -> None:
-        self._writer.write_table(piece.table.cast(self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
-        self._stream.close()
-
-
-def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
-    """What makes tables ready for the writer of a format of FORMATS; may be called from several threads at a time."""
-    if name == "json":
-        return lambda table: Encoded(table, json_lines(table))
-    if name in TEXT:
-        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
-    return Encoded
-
-
-def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
-    """The writer of a format of FORMATS; the delimiter is for the header of delimited text."""
-    if name == "parquet":
-        return _ParquetWriter(stream, schema)
-    if name in ("arrow", "arrows"):
-        return _ArrowWriter(stream, schema, name)
-    return _TextWriter(stream, schema, name, delimiter)
+def _shrinks(column: pa.ChunkedArray) -> bool:
+    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+    if isinstance(cells, pa.ExtensionArray | pa.DictionaryArray) or not pa.types.is_floating(cells.type):
+        return True
+    values, width = cells.buffers()[1], cells.type.bit_width // 8
+    if values is None:
+        return True
+    plain = values.slice(cells.offset * width, len(cells) * width)
+    return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size

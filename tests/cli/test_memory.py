@@ -29,7 +29,7 @@ READ = """
 import re, sys
 import pyarrow.parquet
 from gmmcli.data import Scratch, Source
-from gmmcli.data import columnar_readers, csv_reader
+from gmmcli.data import columnar, csv
 
 def largest():
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024 / 1e6

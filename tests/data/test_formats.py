@@ -74,11 +74,11 @@ def test_content_tells_the_compression():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"delimiter": "ab"}, "delimiter 'ab'"),
+        ({"delimiter": "ab"}, "delimiter: 'ab' makes no sense"),
         ({"delimiter": "\n"}, "delimiter"),
         ({"delimiter": "§"}, "ASCII"),
         ({"quote": "''"}, "quote"),
-        ({"decimal": ";"}, "decimal ';'"),
+        ({"decimal": ";"}, "decimal: ';'"),
         ({"decimal": ",", "delimiter": ","}, "both a comma"),
         ({"encoding": "klingon"}, "unknown encoding 'klingon'"),
         ({"encoding": "rot13"}, "unknown encoding 'rot13'"),
