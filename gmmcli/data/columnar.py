@@ -9,12 +9,11 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.columns import ColumnKind, check_unique
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.data.numbers import all_numbers, kind_of, parse
-from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, pieces_of, recut
-from gmmcli.passes.block import rows_of_block
+from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, recut
 
 _IpcReader: TypeAlias = "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader"
 _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
@@ -27,8 +26,12 @@ class ColumnarReader(Reader):
     delimited text.
     """
 
-    _schema: pa.Schema
-    _options: ReadOptions
+    def __init__(self, source: Input, options: ReadOptions, schema: pa.Schema, rows: int, most_rows: int) -> None:
+        super().__init__(source, schema.names, most_rows)
+        self._source = source
+        self._options = options
+        self._schema = schema
+        self.has_rows = rows > 0
 
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         """Kinds by the types of the columns."""
@@ -73,14 +76,6 @@ class ColumnarReader(Reader):
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Named columns, of these of the `pieces` or of all, one table for each block, none empty."""
 
-    def _settle(self, label: str, schema: pa.Schema, rows: int, most_rows: int) -> None:
-        self.label = label
-        self.names = tuple(schema.names)
-        self.block_rows = rows_of_block(len(self.names), most_rows)
-        check_unique(label, self.names)
-        self._schema = schema
-        self.has_rows = rows > 0
-
     def _schema_of(self, columns: Sequence[str]) -> pa.Schema:
         return pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
 
@@ -95,15 +90,12 @@ class ParquetReader(ColumnarReader):
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
-        self._source = source
-        self._options = options
         with reading(source.label, "parquet"), source.open() as stream:
             file = pq.ParquetFile(stream)
             self._metadata = file.metadata
-            self._settle(source.label, file.schema_arrow, file.metadata.num_rows, block_rows)
+            super().__init__(source, options, file.schema_arrow, file.metadata.num_rows, block_rows)
         self._groups = [self._metadata.row_group(i) for i in range(self._metadata.num_row_groups)]
         self.held = max((group.total_byte_size for group in self._groups), default=0)
-        self.remote = source.remote
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """Row groups, with the bytes of these columns as they are compressed."""
@@ -133,21 +125,19 @@ class ArrowReader(ColumnarReader):
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
-        self._source = source
-        self._options = options
-        with reading(source.label, "arrow"), self._mapped() as stream:
+        self._format = source.format
+        with reading(source.label, "arrow"), _mapped(source) as stream:
             schema = self._open(stream, None).schema
             stream.seek(0)
             self._batch_rows = _batch_rows(self._open(stream, [0]))
-            self._rows = sum(self._batch_rows)
-            self._settle(source.label, schema, self._rows, block_rows)
+        self._rows = sum(self._batch_rows)
+        super().__init__(source, options, schema, self._rows, block_rows)
         row_bytes = max(CELL_BYTES * len(schema), source.stored_bytes // max(1, self._rows))
         self.held = row_bytes * max(self._batch_rows, default=0)
-        self.remote = source.remote
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """Blocks."""
-        return pieces_of(self._rows, self.block_rows, len(columns))
+        return self._blocks_as_pieces(self._rows, columns)
 
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
@@ -162,13 +152,9 @@ class ArrowReader(ColumnarReader):
             batches = self._slices(self._open(stream, fields), first, last)
             yield from recut(batches, self._schema_of(columns), self.block_rows)
 
-    def _mapped(self) -> pa.NativeFile:
-        path = self._source.place
-        return pa.memory_map(path) if isinstance(path, str) else self._source.open()
-
     def _open(self, stream: pa.NativeFile, fields: list[int] | None) -> _IpcReader:
         options = pa.ipc.IpcReadOptions(included_fields=fields)
-        if self._source.format == "arrow":
+        if self._format == "arrow":
             return pa.ipc.open_file(stream, options=options)
         return pa.ipc.open_stream(stream, options=options)
 
@@ -184,6 +170,11 @@ class ArrowReader(ColumnarReader):
             start += rows
             if start >= last:
                 break
+
+
+def _mapped(source: Input) -> pa.NativeFile:
+    is_local = source.path is not None and source.content is None and not source.remote
+    return pa.memory_map(source.path) if is_local else source.open()
 
 
 def _batch_rows(reader: _IpcReader) -> list[int]:

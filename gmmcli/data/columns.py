@@ -13,12 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.storage.names import listing, printable
 
+Items: TypeAlias = "str | Sequence[str] | None"  # names, positions and ranges
 _OURS = re.compile(r"component|probability(_(\d+|noise))?|log_likelihood|true_component|outlier")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 _SHOWN_REASONS = 20
 
 
@@ -44,8 +47,8 @@ class Selection:
 
 def select_columns(
     available: Mapping[str, ColumnKind],
-    columns: str | Sequence[str] | None = None,
-    exclude: str | Sequence[str] | None = None,
+    columns: Items = None,
+    exclude: Items = None,
     weights: str | None = None,
     details: Mapping[str, str] | None = None,
     all_numbers: Callable[[str], bool] = lambda name: False,
@@ -82,9 +85,8 @@ def select_columns(
     else:
         chosen = _resolve(columns, names, "columns")
         if weights in chosen:
-            raise InputError(
-                f"column {printable(weights)} has the weights", remedy=Remedy("take it out of", "columns")
-            )
+            problem = f"column {printable(weights)} has the weights"
+            raise InputError(problem, remedy=Remedy("take it out of", "columns"))
         used = tuple(name for name in chosen if name not in excluded)
         for name in used:
             if not is_numeric(name):
@@ -150,21 +152,13 @@ def check_unique(label: str, names: Sequence[str]) -> None:
     if not twice:
         return
     remedies = [Remedy("rename them")]
-    if all(map(_is_number, names)):
+    if all(map(_NUMBER.fullmatch, names)):
         remedies.append(Remedy("use", "no_header", purpose="if the first line is data"))
     raise InputError(f"several columns are called {listing(twice)}", subject=label, remedy=remedies)
 
 
 def _columns(names: Sequence[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {listing(names)}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _reason(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
@@ -184,9 +178,7 @@ def _describe(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
     return f"{kind}: {details[name]}" if name in details else str(kind)
 
 
-def _resolve(
-    items: str | Sequence[str] | None, names: Sequence[str], option: str, whose: str = "the data have"
-) -> list[str]:
+def _resolve(items: Items, names: Sequence[str], option: str, whose: str = "the data have") -> list[str]:
     """Column names that a list of names, positions and ranges stands for, each once, in order."""
     if items is None:
         return []

@@ -64,9 +64,8 @@ def float_columns(table: pa.Table, names: Sequence[str]) -> np.ndarray:  # (D, N
     narrow = all(pa.types.is_float32(column.type) and not column.null_count for column in columns)
     cells = np.empty((len(columns), table.num_rows), np.float32 if narrow else np.float64)
     for values, column in zip(cells, columns, strict=True):
-        is_plain = pa.types.is_float32(column.type) and not column.null_count  # converted as it is copied
         first = 0
-        for chunk in (column if is_plain else values_as_floats(column)).chunks:
+        for chunk in (column if narrow else values_as_floats(column)).chunks:
             values[first : first + len(chunk)] = _values(chunk)
             first += len(chunk)
     return cells

@@ -12,10 +12,9 @@ from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, ahead, pieces_of, recut, slices
+from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, ahead, recut, slices
 from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.errors import InputError
-from gmmcli.passes.block import rows_of_block
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
 _RECORD_SHARE = 16  # of the free memory, the part that a record may have: about that many copies are made
@@ -36,11 +35,9 @@ class SettledTypes:
     def schema(self, names: Sequence[str], used: Sequence[str]) -> pa.Schema:
         """Types of the columns; those `used` as numbers have a type of numbers."""
         if not self.facts:
-            facts = dict.fromkeys(names, TextFacts())
             for file in self.files:
-                found = file.facts(names)
-                facts = {name: before.merge(found[name]) for name, before in facts.items()}
-            self.facts = facts
+                for name, facts in file.facts(names).items():
+                    self.facts[name] = facts.merge(self.facts.get(name, TextFacts()))
         return pa.schema([(name, self.facts[name].type(name in used)) for name in names])
 
 
@@ -60,15 +57,12 @@ class CsvReader(Reader):
         self._settled = settled
         self._scratch = scratch
         head = read_head(source, options, options.delimiter_of(source.format))
-        self.block_rows = rows_of_block(len(head.names), block_rows)
+        super().__init__(source, head.names, block_rows)
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
         self._stored: list[tuple[set[str], range, TableStore]] = []  # columns, blocks, and their numbers
         self._rows = 0
-        self.label = source.label
-        self.names = head.names
         self.has_rows = head.has_rows
-        self.remote = source.remote
         self._bytes = source.stored_bytes
         self.held = _STREAM_BYTES + _BLOCKS_HELD * self.block_rows * head.row_characters
         if source.size is not None:
@@ -102,7 +96,7 @@ class CsvReader(Reader):
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """Blocks, as many as the survey has found."""
         self._survey(columns)
-        return pieces_of(self._rows, self.block_rows, len(columns))
+        return self._blocks_as_pieces(self._rows, columns)
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Parsed columns, which are stored on their way if they are not yet."""
@@ -171,23 +165,19 @@ class CsvReader(Reader):
     def _storing(self, columns: Sequence[str], wanted: set[str], blocks: range) -> Iterator[pa.Table]:
         """These blocks of the columns, each stored as it is made. A reading that ends early stores nothing."""
         names = [name for name in self.names if name in wanted]
-        with TableStore(pa.schema([(name, pa.float64()) for name in names]), self._scratch) as store:
-            for table in self._parsed(names, blocks):
-                store.add(table)
-                yield table.select(list(columns))
-        self._stored.append((wanted, blocks, store))
-
-    def _parsed(self, columns: Sequence[str], blocks: range) -> Iterator[pa.Table]:
-        """These blocks of the columns as numbers, made of the text, which is read from its start."""
         rows = 0
-        for block, table in enumerate(self._blocks(columns, as_written=False)):
-            if block >= blocks.stop:
-                return
-            rows += table.num_rows
-            if block in blocks:
-                yield self._floats(table)
-        if rows != min(self._rows, blocks.stop * self.block_rows):
-            raise self._changed()
+        with TableStore(pa.schema([(name, pa.float64()) for name in names]), self._scratch) as store:
+            for block, table in enumerate(self._blocks(names, as_written=False)):
+                rows += table.num_rows
+                if block in blocks:
+                    numbers = self._floats(table)
+                    store.add(numbers)
+                    yield numbers.select(list(columns))
+                if block + 1 >= blocks.stop:
+                    break
+            if rows != min(self._rows, blocks.stop * self.block_rows):
+                raise self._changed()
+        self._stored.append((wanted, blocks, store))
 
     def _blocks(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.Table]:
         """Strings of columns in the order of the file, one table for each block, read ahead of their use."""

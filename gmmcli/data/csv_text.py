@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from gmmcli.data.columns import check_unique
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.errors import InputError, Remedy
@@ -42,7 +41,7 @@ class Head:
 def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
     """Head of a file, of which as much is read as its first two records need.
 
-    Raises InputError for text that does not decode and for names given twice.
+    Raises InputError for text that does not decode.
     """
     size = _FIRST_BYTES
     while True:
@@ -56,9 +55,8 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
             for name in head.names if head is not None else ():
                 name.encode()  # fails for a byte that was escaped
         except UnicodeError:
-            raise _bad_encoding(source.label, data, options.encoding) from None
+            raise _bad_encoding(source, options.encoding) from None
         if head is not None:
-            check_unique(source.label, head.names)
             return head
         if complete:
             raise InputError("no rows, nor a header", subject=source.label, remedy="give a table that has both")
@@ -68,40 +66,38 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
 def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, complete: bool) -> Head | None:
     """Head, or None while the text ends before a second record shows that the first is whole."""
     quoting = csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE
-    # newline="" keeps line ends inside quoted names as they are
-    records = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, quotechar=options.quote or None, quoting=quoting
-    )
-    first: list[str] = []
-    row: list[str] = []
+    lines = io.StringIO(text, newline="")  # which keeps line ends inside quoted names as they are
+    records = csv.reader(lines, delimiter=delimiter, quotechar=options.quote or None, quoting=quoting)
+    found: list[list[str]] = []
     blank_lines = 0
-    follows = False
     try:
         for record in records:
-            if not first:
-                first = record
-                blank_lines += not record
-            elif record or len(first) == 1:
-                row, follows = record, True
+            if record or (found and len(found[0]) == 1):  # of one column a blank line is a row
+                found.append(record)
+            blank_lines += not found
+            if len(found) == 2:
                 break
     except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
-        if not first:
+        if not found:
             problem = f"the header has a name of more than {csv.field_size_limit()} characters"
             raise InputError(problem, subject=label) from None
-        row, follows = [text], True
-    if not first or not (follows or complete):
+        found.append([text])
+    if not found or not (len(found) == 2 or complete):
         return None
-    if options.header:
-        return Head(tuple(first), blank_lines, follows, sum(map(len, row)) + len(row))
-    names = tuple(f"x{d}" for d in range(1, len(first) + 1))
-    return Head(names, blank_lines, True, sum(map(len, first)) + len(first))
+    names, rows = found[0], found[1:]
+    if not options.header:
+        names, rows = [f"x{d}" for d in range(1, len(names) + 1)], [names]
+    characters = sum(map(len, rows[0])) + len(rows[0]) if rows else 0
+    return Head(tuple(names), blank_lines, bool(rows), characters)
 
 
-def _bad_encoding(label: str, head: bytes, encoding: str, where: str = "") -> InputError:
+def _bad_encoding(source: Input, encoding: str, where: str = "") -> InputError:
     """Error for text that does not decode, with the encoding to try."""
+    with source.open(whole=False) as stream:
+        head = stream.read(2)
     other = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
     name = "UTF-8" if encoding.lower().replace("-", "").replace("_", "") == "utf8" else encoding
-    return InputError(f"not {name} text{where}", subject=label, remedy=Remedy("try", "encoding", other))
+    return InputError(f"not {name} text{where}", subject=source.label, remedy=Remedy("try", "encoding", other))
 
 
 class CsvText:
@@ -160,7 +156,7 @@ class CsvText:
                     raise InputError(problem, subject=self._source.label, remedy=remedies) from None
                 size = min(size * 16, self._longest)  # a record longer than a block
             except UnicodeError:
-                raise self._bad_encoding("") from None
+                raise _bad_encoding(self._source, self._options.encoding) from None
         if last is not None and chosen[-1] == len(names) - 1:
             self._refuse_open_quote(last.column(last.num_columns - 1), rows)
 
@@ -193,7 +189,8 @@ class CsvText:
         text = " ".join(text.splitlines()[:1])
         if "UTF8" in text:
             column = re.search(r"In CSV column #(\d+)", text)
-            return self._bad_encoding(f" in column {printable(self._head.names[int(column[1])])}" if column else "")
+            where = f" in column {printable(self._head.names[int(column[1])])}" if column else ""
+            return _bad_encoding(self._source, self._options.encoding, where)
         ragged = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text)
         label = self._source.label
         if ragged is None:
@@ -205,10 +202,6 @@ class CsvText:
         cells = "1 cell" if ragged[3] == "1" else f"{ragged[3]} cells"
         problem = f"{cells}{row} where {first} has {ragged[2]}"
         return InputError(problem, subject=label, remedy=Remedy("check", "delimiter"))
-
-    def _bad_encoding(self, where: str) -> InputError:
-        with self._source.open(whole=False) as stream:
-            return _bad_encoding(self._source.label, stream.read(2), self._options.encoding, where)
 
     def _refuse_open_quote(self, column: pa.Array, rows: int) -> None:
         """Refuse a file whose last cell opens a quote that never closes: it has swallowed rows."""

@@ -16,22 +16,17 @@ from dataclasses import dataclass
 from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.storage.addresses import name_of
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-    ".arrows": "arrows",
+_SUFFIXES = {
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "json": (".json", ".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+    "arrows": (".arrows",),
 }
+SUFFIXES = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))  # arrow is the IPC file, arrows the IPC stream
+FORMATS = tuple(_SUFFIXES)  # arrow is the IPC file, arrows the IPC stream
 DELIMITED = ("csv", "tsv")
 TEXT = ("csv", "tsv", "json")
 
@@ -76,22 +71,18 @@ def format_of_path(path: str) -> FileFormat | None:
 
 def sniff_compression(head: bytes) -> str | None:
     """Compression by the first bytes of a file."""
-    return _by_first_bytes(head, _COMPRESSED_BYTES)
+    return next((name for start, name in _COMPRESSED_BYTES.items() if head.startswith(start)), None)
 
 
 def sniff_binary(head: bytes) -> str | None:
     """Binary format by the first (decompressed) bytes, None for text."""
-    return _by_first_bytes(head, _BINARY_BYTES)
+    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), None)
 
 
 def sniff(head: bytes) -> str:
     """Format by the first (decompressed) bytes: a magic number, `{` for JSON lines, else CSV."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return sniff_binary(head) or ("json" if text.startswith(b"{") else "csv")
-
-
-def _by_first_bytes(head: bytes, names: dict[bytes, str]) -> str | None:
-    return next((name for start, name in names.items() if head.startswith(start)), None)
 
 
 @dataclass(frozen=True)
@@ -123,23 +114,19 @@ class ReadOptions:
             parse_format(self.format)
         if self.delimiter is not None and self.delimiter.lower() in ("tab", "\\t"):
             object.__setattr__(self, "delimiter", "\t")
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in "\r\n"):
-            raise _refusal("delimiter", self.delimiter, "give one character, or tab")
-        if len(self.quote) > 1 or self.quote in ("\r", "\n"):
-            raise _refusal("quote", self.quote, "give one character, or none")
-        if self.decimal not in (".", ","):
-            raise _refusal("decimal", self.decimal, "give . or ,")
-        for name in ("delimiter", "quote"):
-            character = getattr(self, name)
-            if character and ord(character) > 127:
-                raise _refusal(name, character, "give an ASCII character")
+        sound = {
+            "delimiter": (self.delimiter is None or _is_character(self.delimiter), "one ASCII character, or tab"),
+            "quote": (not self.quote or _is_character(self.quote), "one ASCII character, or none"),
+            "decimal": (self.decimal in (".", ","), ". or ,"),
+            "encoding": (_is_text_encoding(self.encoding), "one such as utf8, latin-1, cp1252 or utf-16"),
+        }
+        for name, (is_sound, examples) in sound.items():
+            if not is_sound:
+                problem = f"{getattr(self, name)!r} makes no sense"
+                raise UsageError(problem, subject=Option(name), remedy=f"give {examples}")
         if self.decimal == self.delimiter:
             remedy = Remedy("give another delimiter, as", "delimiter", "';'")
             raise UsageError("decimal and delimiter are both a comma", remedy=remedy)
-        if not _is_text_encoding(self.encoding):
-            raise UsageError(
-                f"unknown encoding {self.encoding!r}", remedy="use one such as utf8, latin-1, cp1252 or utf-16"
-            )
 
     def delimiter_of(self, format_name: str) -> str:
         """Delimiter of a file of this delimited format.
@@ -153,8 +140,8 @@ class ReadOptions:
         return ";" if self.decimal == "," else ","
 
 
-def _refusal(option: str, value: str, remedy: str) -> UsageError:
-    return UsageError(f"{value!r} makes no sense", subject=Option(option), remedy=remedy)
+def _is_character(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text not in "\r\n"
 
 
 def _is_text_encoding(name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from gmmcli.data.columnar import ColumnarReader
 from gmmcli.data.compute import pc
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.reader import Piece, ahead, pieces_of, recut
+from gmmcli.data.reader import Piece, ahead, recut
 from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import rows_of_block
@@ -40,7 +39,6 @@ class JsonReader(ColumnarReader):
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, scratch: Scratch) -> None:
         self._source = source
-        self._options = options
         self._scratch = scratch
         self._longest = max(_LEAST_LONGEST_BYTES, scratch.free // _LONGEST_SHARE)
         self._chunk_bytes = _CHUNK_BYTES
@@ -53,11 +51,12 @@ class JsonReader(ColumnarReader):
                 schema, self._store = self._stored(block_rows)
             except (pa.ArrowInvalid, UnicodeError):
                 raise self._error("not UTF-8 text", "convert it by iconv -f latin1") from None
-            self._settle(source.label, schema, self._store.rows, block_rows)
+        super().__init__(source, options, schema, self._store.rows, block_rows)
+        self.remote = False  # once its values are stored
 
     def pieces(self, columns: Sequence[str]) -> Sequence[Piece]:
         """Blocks."""
-        return pieces_of(self._store.rows, self.block_rows, len(columns))
+        return self._blocks_as_pieces(self._store.rows, columns)
 
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Stored blocks."""
@@ -114,9 +113,8 @@ class JsonReader(ColumnarReader):
                         row = rows + pc.indices_nonzero(pc.is_valid(column))[0].as_py() + 1
                         raise self._error(f"{printable(name)} changes from {change} in row {row}") from None
                     if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-                        found = [*bounds.get(name, []), *pc.min_max(column).as_py().values()]
-                        found = [bound for bound in found if bound is not None]
-                        bounds[name] = [min(found), max(found)] if found else []
+                        found = pc.min_max(column).as_py().values()
+                        bounds.setdefault(name, []).extend(bound for bound in found if bound is not None)
                 rows += table.num_rows
                 if kept is not None and self._scratch.take(table.nbytes):
                     kept.append(table)
@@ -129,9 +127,13 @@ class JsonReader(ColumnarReader):
             raise self._error("no rows", "give data with rows")
         schema = pa.schema(list(types.items()))
         wide = {name for name, dtype in types.items() if pa.types.is_float64(dtype) and _is_wide(bounds[name])}
-        if wide or kept is None or not all(table.schema == schema and _is_valid(table) for table in kept):
+        try:
+            for table in kept or ():
+                table.validate(full=True)
+        except pa.ArrowInvalid:  # a list that begins with a null may have a wrong length
             kept = None
-        return schema, wide, kept
+        same = not wide and kept is not None and all(table.schema == schema for table in kept)
+        return schema, wide, kept if same else None
 
     # ---- text
 
@@ -151,7 +153,7 @@ class JsonReader(ColumnarReader):
                     table = _parse(chunk, len(chunk) + 1, schema)
             except pa.ArrowInvalid as error:
                 raise self._explained(str(error), rows) from None
-            if schema is not None:  # before, lists that begin with a null may have a wrong length
+            if schema is not None:  # values of the first reading are validated when all types are known
                 table.validate(full=True)
             yield table
             rows += table.num_rows
@@ -191,17 +193,9 @@ def _parse(chunk: bytes, size: int, schema: pa.Schema | None) -> pa.Table:
     return pajson.read_json(pa.BufferReader(chunk), read, parse)
 
 
-def _is_valid(table: pa.Table) -> bool:
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 def _is_wide(bounds: Sequence[float]) -> bool:
     """Whether numbers between these bounds are beyond int64 and may be uint64."""
-    return bool(bounds) and bounds[0] >= 0 and 2.0**63 <= bounds[1] < 2.0**64
+    return min(bounds, default=-1) >= 0 and 2.0**63 <= max(bounds) < 2.0**64
 
 
 def nested_deeper(lines: bytes, most: int) -> bool:
@@ -237,7 +231,7 @@ def _timeless(dtype: pa.DataType) -> pa.DataType:
     if isinstance(dtype, pa.ListType):
         return pa.list_(_timeless(dtype.value_type))
     if isinstance(dtype, pa.StructType):
-        return pa.struct([(field.name, _timeless(field.type)) for field in _fields(dtype)])
+        return pa.struct([(field.name, _timeless(field.type)) for field in dtype.fields])
     return dtype
 
 
@@ -250,17 +244,13 @@ def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     if isinstance(one, pa.ListType) and isinstance(other, pa.ListType):
         return pa.list_(_merged(one.value_type, other.value_type))
     if isinstance(one, pa.StructType) and isinstance(other, pa.StructType):
-        types = {field.name: field.type for field in _fields(one)}
-        for field in _fields(other):
+        types = {field.name: field.type for field in one.fields}
+        for field in other.fields:
             types[field.name] = _merged(types.get(field.name, pa.null()), field.type)
         return pa.struct(list(types.items()))
     if _json_name(one) == _json_name(other) == "number":
         return pa.float64()
     raise _TypeChange(f"{_json_name(one)} to {_json_name(other)}")
-
-
-def _fields(dtype: pa.StructType) -> list[pa.Field]:
-    return cast("list[pa.Field]", list(dtype))
 
 
 def _json_name(dtype: pa.DataType) -> str:

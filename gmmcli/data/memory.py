@@ -16,7 +16,8 @@ def available_memory(root: Path = Path("/")) -> int:
     The least of the machine's memory and the rest of the limits of the control groups (versions 1 and 2) of this
     process, as containers and job schedulers set them. root: of the file system to read, for tests.
     """
-    found = [*_of_machine(root), *_of_groups(root)]
+    machine = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    found = [*([int(machine[1]) << 10] if machine else []), *_of_groups(root)]
     return max(0, min(found, default=_of_system()))
 
 
@@ -30,12 +31,6 @@ def is_in_memory(folder: str, root: Path = Path("/")) -> bool:
         if len(mounted) >= len(longest) and os.path.commonpath([mounted, path]) == mounted:
             longest, kind = mounted, found
     return kind in ("tmpfs", "ramfs")
-
-
-def _of_machine(root: Path) -> Iterator[int]:
-    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
-    if found is not None:
-        yield int(found[1]) << 10
 
 
 def _of_groups(root: Path) -> Iterator[int]:

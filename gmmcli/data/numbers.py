@@ -29,35 +29,25 @@ _NUMBER = r"^[ \t]*[+-]?(?i:([0-9]+POINT?[0-9]*|POINT[0-9]+)(e[+-]?[0-9]+)?|inf|
 _PADDED = r"^[ \t]*[+-]?0[0-9]+[ \t]*$"
 _INTEGER = r"^[ \t]*(0+|-?0*[1-9][0-9]{0,18})[ \t]*$"
 _HELD_DIGITS = 15  # that float64 holds of any integer; the last digits of a fraction, a measure, are rounded anyway
-_HELD = (
-    r"^[ \t]*[+-]?(?i:"
-    rf"0*[0-9]{{1,{_HELD_DIGITS}}}"
-    r"|([0-9]+POINT[0-9]*|POINT[0-9]+)(e[+-]?[0-9]{1,3})?"
-    r"|[0-9]+e[+-]?[0-9]{1,3}"
-    r"|inf|infinity|nan"
-    r")[ \t]*$"
-)
+_LONG = rf"^[ \t]*[+-]?0*[1-9][0-9]{{{_HELD_DIGITS},}}[ \t]*$"
 _ZERO = r"^[ \t]*[+-]?(0|POINT)+([eE]|[ \t]*$)"
 _BOOLEAN = r"^(?i:true|false)$"
 _SAMPLE_ROWS = 1000
+_TYPES = {
+    ColumnKind.NUMBER: (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+    ColumnKind.BOOLEAN: (pa.types.is_boolean,),
+    ColumnKind.EMPTY: (pa.types.is_null,),
+    ColumnKind.TEXT: (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    ColumnKind.TIME: (pa.types.is_temporal,),
+    ColumnKind.NESTED: (pa.types.is_nested,),
+}
 
 
 def kind_of(dtype: pa.DataType) -> ColumnKind:
     """Kind of a column of this type; a dictionary has the kind of its values."""
     if isinstance(dtype, pa.DictionaryType):
         return kind_of(dtype.value_type)
-    types = pa.types
-    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype):
-        return ColumnKind.NUMBER
-    if types.is_boolean(dtype):
-        return ColumnKind.BOOLEAN
-    if types.is_null(dtype):
-        return ColumnKind.EMPTY
-    if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
-        return ColumnKind.TEXT
-    if types.is_temporal(dtype):
-        return ColumnKind.TIME
-    return ColumnKind.NESTED if types.is_nested(dtype) else ColumnKind.BINARY
+    return next((kind for kind, tests in _TYPES.items() if any(test(dtype) for test in tests)), ColumnKind.BINARY)
 
 
 @dataclass(frozen=True)
@@ -254,11 +244,9 @@ def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
     values = floats_of(cells, options)
     infinite = pc.match_substring(cells, "inf", ignore_case=True)
     zero = pc.match_substring_regex(cells, _pattern(_ZERO, options))
-    held = pc.match_substring_regex(cells, _pattern(_HELD, options))
-    as_written = pc.and_(
-        pc.equal(pc.is_inf(values), infinite), pc.equal(pc.equal(values, pc.subtract(values, values)), zero)
-    )
-    return pc.invert(pc.and_(held, as_written))
+    is_zero = pc.equal(values, pc.subtract(values, values))  # false for NaN and infinity
+    too_far = pc.or_(pc.not_equal(pc.is_inf(values), infinite), pc.not_equal(is_zero, zero))
+    return pc.or_(pc.match_substring_regex(cells, _LONG), too_far)
 
 
 def _pattern(pattern: str, options: ReadOptions) -> str:

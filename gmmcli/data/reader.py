@@ -1,7 +1,7 @@
 """Contract of a reader of one file, and what readers have in common.
 
 - `Reader`: columns of one file, their kinds, and its rows in pieces that the file alone fixes.
-- `recut`, `slices`, `pieces_of`: rows in blocks of one size. `ahead`: items made in advance.
+- `recut`, `slices`: rows in blocks of one size. `ahead`: items made in advance.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from gmmcli.data.columns import ColumnKind
+from gmmcli.data.columns import ColumnKind, check_unique
 from gmmcli.errors import InputError
+from gmmcli.passes.block import rows_of_block
+
+if TYPE_CHECKING:  # inputs imports side_by_side, and that the contract
+    from gmmcli.data.inputs import Input
 
 T = TypeVar("T")
 Pair = tuple[pa.Table, pa.Table]
@@ -48,6 +52,14 @@ class Reader(ABC):
     held: int = 0
     block_rows: int
 
+    def __init__(self, source: Input, names: Sequence[str], most_rows: int) -> None:
+        """Columns `names` of a file, in blocks of `most_rows` rows, or fewer if the columns are many."""
+        check_unique(source.label, names)
+        self.label = source.label
+        self.names = tuple(names)
+        self.remote = source.remote
+        self.block_rows = rows_of_block(len(names), most_rows)
+
     @abstractmethod
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         """Kinds of the columns, settled over the whole file.
@@ -77,6 +89,11 @@ class Reader(ABC):
         A piece has whole blocks: `numbers` makes a table of every full `block_rows` of its rows, and one of the rest.
         """
 
+    def _blocks_as_pieces(self, rows: int, columns: Sequence[str]) -> list[Piece]:
+        """Blocks of a file that can be read from any block on, a cell being a float64."""
+        counts = [min(self.block_rows, rows - first) for first in range(0, rows, self.block_rows)]
+        return [Piece(count, CELL_BYTES * len(columns) * count) for count in counts]
+
     @abstractmethod
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
@@ -93,12 +110,6 @@ class Reader(ABC):
         """
 
 
-def pieces_of(rows: int, block_rows: int, columns: int) -> list[Piece]:
-    """Pieces of rows that can be read from any block on: the blocks, a cell being a float64."""
-    counts = [min(block_rows, rows - first) for first in range(0, rows, block_rows)]
-    return [Piece(count, CELL_BYTES * columns * count) for count in counts]
-
-
 def slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
     """Table cut into tables of `rows` rows; the last may be shorter."""
     return (table.slice(first, rows) for first in range(0, table.num_rows, rows))
@@ -109,21 +120,15 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
 
     schema: of the tables; the batches have its columns, in any order, and perhaps others.
     """
-    held: list[pa.RecordBatch] = []
-    count, names = 0, schema.names
+    held = schema.empty_table()
     for batch in batches:
-        if batch.schema.names != names:  # a column called "a.b" may bring another's parts along
-            batch = batch.select(names)
-        while batch.num_rows:
-            taken = batch.slice(0, rows - count)
-            batch = batch.slice(taken.num_rows)
-            held.append(taken)
-            count += taken.num_rows
-            if count == rows:
-                yield pa.Table.from_batches(held, schema)
-                held, count = [], 0
-    if held:
-        yield pa.Table.from_batches(held, schema)
+        # a column called "a.b" may bring another's parts along
+        held = pa.concat_tables([held, pa.Table.from_batches([batch.select(schema.names)], schema)])
+        while held.num_rows >= rows:
+            yield held.slice(0, rows)
+            held = held.slice(rows)
+    if held.num_rows:
+        yield held
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:

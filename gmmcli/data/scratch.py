@@ -15,7 +15,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -32,22 +31,17 @@ _HELD_SHARE = 4  # of the free budget, the part for the content of a pipe, whose
 class Scratch:
     """Memory that data may take, and a directory for data that take more.
 
-    memory_bytes: of all data together, beyond the interpreter and libraries; None is half of the available memory
-    when it is first asked for. folder: None is the system's directory for temporary files, or /var/tmp if files take
+    memory_bytes: of all data together, beyond the interpreter and libraries; None is half of the available memory.
+    folder: None is the system's directory for temporary files, or /var/tmp if files take
     memory there. processes: number that share the memory evenly.
     """
 
     def __init__(self, memory_bytes: int | None = None, folder: str | None = None, processes: int = 1) -> None:
-        self._given = memory_bytes
-        self._processes = processes
+        memory = available_memory() // 2 if memory_bytes is None else memory_bytes
+        self.memory_bytes = memory // processes
         self._taken = 0
         self._lock = threading.Lock()  # remote files are read side by side
         self.folder = folder
-
-    @cached_property
-    def memory_bytes(self) -> int:
-        """Size of the budget."""
-        return (available_memory() // 2 if self._given is None else self._given) // self._processes
 
     @property
     def free(self) -> int:
@@ -109,13 +103,9 @@ class ScratchFile(io.RawIOBase):
         self.size += total
         return total
 
-    def read_at(self, offset: int, size: int) -> bytes:
+    def pread(self, size: int, offset: int) -> bytes:
         """At most so many bytes from an offset on; may be called from any thread."""
-        parts = []
-        while size > 0 and (part := os.pread(self._file.fileno(), size, offset)):  # less than 2 GiB at a time
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        return os.pread(self._file.fileno(), size, offset)
 
     def sink(self) -> pa.NativeFile:
         """Stream for a writer; closing it leaves the file open."""
@@ -163,31 +153,32 @@ class _View(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._scratch.size - self._position if size is None or size < 0 else size
-        data = self._scratch.read_at(self._position, wanted)
-        self._position += len(data)
-        return data
+        parts = []
+        while wanted > 0 and (part := self._scratch.pread(wanted, self._position)):  # less than 2 GiB at a time
+            parts.append(part)
+            self._position += len(part)
+            wanted -= len(part)
+        return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 def hold(stream: BinaryIO | pa.NativeFile, scratch: Scratch) -> pa.Buffer | ScratchFile:
     """Content of a stream: in memory while it takes a small part of the free budget, else in a temporary file."""
     most = scratch.free // _HELD_SHARE
     parts: list[bytes] = []
+    file: ScratchFile | None = None
     size = 0
     while part := stream.read(_READ_BYTES):
-        parts.append(part)
-        size += len(part)
-        if size > most or not scratch.take(len(part)):
-            break
-    else:
-        return pa.py_buffer(b"".join(parts))
-    scratch.give_back(sum(map(len, parts[:-1])))
-    file = scratch.file()
-    for part in parts:
+        if file is None and size + len(part) <= most and scratch.take(len(part)):
+            parts.append(part)
+            size += len(part)
+            continue
+        if file is None:
+            scratch.give_back(size)
+            file = scratch.file()
+            file.write(b"".join(parts))
+            parts.clear()
         file.write(part)
-    parts.clear()
-    while part := stream.read(_READ_BYTES):
-        file.write(part)
-    return file
+    return pa.py_buffer(b"".join(parts)) if file is None else file
 
 
 class TableStore:

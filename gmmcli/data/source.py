@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
+from gmmcli.data.columns import ColumnKind, Items, Selection, match_columns, not_numeric, select_columns
 from gmmcli.data.compute import float_columns
 from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
@@ -70,14 +70,10 @@ class Source:
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
         self.paths = tuple(one.path for one in inputs if one.path is not None)
-        settled = SettledTypes()
-
-        def opened(one: Input) -> Reader:
-            return _open_reader(one, self._options, block_rows, settled, scratch)
-
+        arguments = self._options, block_rows, SettledTypes(), scratch
         # the first reading of a file, and one that surveys all of its text, needs little memory
         self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
-        readers = each(opened, inputs, self._surveyed_at_a_time)
+        readers = each(lambda one: _open_reader(one, *arguments), inputs, self._surveyed_at_a_time)
         self._readers = with_partitions(readers, [one.partition for one in inputs], self._options)
         self._at_a_time = together(self._readers, scratch)
         first = self._readers[0]
@@ -105,12 +101,7 @@ class Source:
         """Reasons why columns that resemble numbers are none."""
         return self._details(self.names)
 
-    def select(
-        self,
-        columns: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] | None = None,
-        weights: str | None = None,
-    ) -> Selection:
+    def select(self, columns: Items = None, exclude: Items = None, weights: str | None = None) -> Selection:
         """Columns of a fit, as select_columns chooses them; errors name the input."""
         kinds, details = self.kinds, self.details
         with self._naming():
@@ -122,11 +113,7 @@ class Source:
             return match_columns(wanted, self.names, self.by_position)
 
     def blocks(
-        self,
-        columns: Sequence[str],
-        weights: str | None = None,
-        missing: Missing = "error",
-        share: Share = Share(),
+        self, columns: Sequence[str], weights: str | None = None, missing: Missing = "error", share: Share = Share()
     ) -> SourceBlocks:
         """Columns as blocks of numbers, and the row weights.
 
@@ -138,8 +125,7 @@ class Source:
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"{missing!r} is unknown", subject=Option("missing"), remedy="give error, drop or keep")
         if weights in columns:
-            problem = f"column {printable(str(weights))} has values, not weights"
-            raise InputError(problem, subject=self.label, remedy="name another")
+            raise self._error(f"column {printable(str(weights))} has values, not weights", "name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
         return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._at_a_time)
 
@@ -175,7 +161,7 @@ class Source:
             cells = float_columns(numbers, columns)
             if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
                 problem, remedies = bad_cells(self._readers, columns, missing == "keep", self._at_a_time)
-                raise InputError(problem, subject=self.label, remedy=remedies)
+                raise self._error(problem, remedies)
             yield Rows(_cast(table, schema, label), torch.from_numpy(cells).mT, first_row)
             first_row += table.num_rows
         if first_row:
@@ -203,11 +189,9 @@ class Source:
         except pa.ArrowException:
             if not typed:
                 return pa.field(name, pa.string())
-        raise InputError(
-            f"column {printable(name)} has types {listing([str(dtype) for dtype in types])} in the files",
-            subject=self.label,
-            remedy=(Remedy("write CSV, which has no types,"), Remedy("give files of the same types")),
-        )
+        remedies = Remedy("write CSV, which has no types,"), Remedy("give files of the same types")
+        found = listing([str(dtype) for dtype in types])
+        raise self._error(f"column {printable(name)} has types {found} in the files", remedies)
 
     def _all_numbers(self, name: str) -> bool:
         return all(reader.all_numbers(name) for reader in self._readers)
@@ -237,14 +221,13 @@ class Source:
     def _require_names(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.names:
-                problem = f"no column {printable(name)}: there are {listing(self.names)}"
-                raise InputError(problem, subject=self.label)
+                raise self._error(f"no column {printable(name)}: there are {listing(self.names)}")
 
     def _require_numbers(self, columns: Sequence[str]) -> None:
         self._require_names(columns)
         for name, kind in self._kinds(columns).items():
             if kind not in _NUMERIC and not self._all_numbers(name):
-                raise InputError(not_numeric(name, kind, self._details(columns)), subject=self.label)
+                raise self._error(not_numeric(name, kind, self._details(columns)))
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -252,13 +235,16 @@ class Source:
         try:
             yield
         except InputError as error:
+            if error.notice.subject:  # one of the files
+                raise
             remedies = [*error.notice.remedies]
             found = next((c for c in ";\t|," if c in "".join(self.names)), None)
             if len(self.names) == 1 and self._delimited and found:
                 remedies.append(Remedy("try", "delimiter", "tab" if found == "\t" else repr(found)))
-            raise InputError(
-                error.notice.problem, subject=error.notice.subject or self.label, remedy=remedies
-            ) from None
+            raise self._error(error.notice.problem, remedies) from None
+
+    def _error(self, problem: str, remedy: Sequence[Remedy] | str = ()) -> InputError:
+        return InputError(problem, subject=self.label, remedy=remedy)
 
 
 def _open_reader(
@@ -293,11 +279,9 @@ def _cast(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
             column = strings(column, field.name) if pa.types.is_string(field.type) else column
             columns.append(column.cast(field.type))
         except pa.ArrowException as error:
-            raise InputError(
-                f"column {printable(field.name)} does not fit the type {field.type} "
-                f"that it has over all files: {printable(' '.join(str(error).splitlines()[:1]))}",
-                subject=label,
-            ) from None
+            problem = f"column {printable(field.name)} does not fit the type {field.type} that it has over all files"
+            reason = printable(" ".join(str(error).splitlines()[:1]))
+            raise InputError(f"{problem}: {reason}", subject=label) from None
     return pa.Table.from_arrays(columns, schema=schema)
 
 

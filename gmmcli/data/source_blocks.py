@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
@@ -32,6 +33,7 @@ class _Run(NamedTuple):
     first_row: int
 
 
+@dataclass(eq=False)
 class SourceBlocks:
     """Numbers of a source as blocks; every iteration reads the source again and gives the same blocks.
 
@@ -45,27 +47,16 @@ class SourceBlocks:
     negative weights; and, of a share that is all of the data, for weights that are all zero and if no row is left.
     """
 
-    def __init__(
-        self,
-        readers: Sequence[Reader],
-        label: str,
-        columns: tuple[str, ...],
-        weights: str | None,
-        missing: Missing,
-        share: Share,
-        at_a_time: int = 1,
-    ) -> None:
-        self._readers = readers
-        self._label = label
-        self.columns = columns
-        self.weights = weights
-        self._missing = missing
-        self._share = share
-        self._at_a_time = at_a_time
-        self._names = (*columns, weights) if weights is not None else columns
-        self.rows_read = 0
-        self.rows_dropped = 0
-        self._complete = False  # whether an iteration has found no bad cell; later ones then look for none
+    readers: Sequence[Reader]
+    label: str
+    columns: tuple[str, ...]
+    weights: str | None
+    missing: Missing
+    share: Share
+    at_a_time: int = 1
+    rows_read: int = field(default=0, init=False)
+    rows_dropped: int = field(default=0, init=False)
+    _complete: bool = field(default=False, init=False)  # an iteration has found no bad cell; later ones skip the test
 
     @property
     def rows(self) -> int:
@@ -76,7 +67,7 @@ class SourceBlocks:
     def files(self) -> list[tuple[str, int, int]]:
         """Name, rows and bytes of every file; nothing is read for it."""
         sizes = ((sum(p.rows for p in pieces), sum(p.bytes for p in pieces)) for pieces in self._pieces)
-        return [(reader.label, *size) for reader, size in zip(self._readers, sizes, strict=True)]
+        return [(reader.label, *size) for reader, size in zip(self.readers, sizes, strict=True)]
 
     @property
     def share_rows(self) -> int:
@@ -91,7 +82,7 @@ class SourceBlocks:
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
         total_weight, checked, complete = 0.0, self._complete, True
-        for index, first_row, table in in_turn([partial(self._tables, run) for run in self._runs], self._at_a_time):
+        for index, first_row, table in in_turn([partial(self._tables, run) for run in self._runs], self.at_a_time):
             cells = float_columns(table, self._names)
             finite = None if checked else _finite(cells)
             complete = complete and finite is None
@@ -104,18 +95,17 @@ class SourceBlocks:
         self.rows_read = read
         self.rows_dropped = read - kept
         self._complete = complete
-        if self._share.is_all:  # else another share may have rows
+        if self.share.is_all:  # else another share may have rows
             self.check_rows(read, kept, total_weight)
 
     def check_rows(self, read: int, kept: int, total_weight: float) -> None:
         """Raise InputError if all of the data has no rows that count: so many read, and kept, of this weight."""
         if not read:
-            raise no_rows(self._label)
+            raise no_rows(self.label)
         if not kept:
-            problem = "no rows left: each has a missing, NaN or infinite cell in the columns used"
-            raise InputError(problem, subject=self._label)
+            raise self._error("no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
-            raise InputError(f"all weights in {printable(self.weights or '')} are 0", subject=self._label)
+            raise self._error(f"all weights in {printable(self.weights or '')} are 0")
 
     def _tables(self, run: _Run) -> Iterator[tuple[int, int, pa.Table]]:
         """Tables of a run, each with the numbers of its block and of its first row."""
@@ -124,18 +114,22 @@ class SourceBlocks:
             yield index, first_row, table
             first_row += table.num_rows
 
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.columns if self.weights is None else (*self.columns, self.weights)
+
     @cached_property
     def _pieces(self) -> list[Sequence[Piece]]:
         """Pieces of each file."""
-        return [reader.pieces(self._names) for reader in self._readers]
+        return [reader.pieces(self._names) for reader in self.readers]
 
     @cached_property
     def _runs(self) -> list[_Run]:
         """The share's pieces of each file that has any."""
-        chosen = dict(self._share.of([[piece.bytes for piece in pieces] for pieces in self._pieces]))
+        chosen = dict(self.share.of([[piece.bytes for piece in pieces] for pieces in self._pieces]))
         runs = []
         block = row = 0
-        for file, (reader, pieces) in enumerate(zip(self._readers, self._pieces, strict=True)):
+        for file, (reader, pieces) in enumerate(zip(self.readers, self._pieces, strict=True)):
             indices = chosen.get(file, range(0))
             if indices:
                 before = pieces[: indices.start]
@@ -154,9 +148,9 @@ class SourceBlocks:
         dims = len(self.columns)
         observed = None
         if finite is not None:
-            if self._missing == "drop":
+            if self.missing == "drop":
                 cells = cells[:, finite.all(axis=0)]
-            elif self._missing == "keep" and not np.isinf(cells).any() and finite[dims:].all():
+            elif self.missing == "keep" and not np.isinf(cells).any() and finite[dims:].all():
                 observed = torch.from_numpy(finite[:dims]).mT
             else:
                 raise self._complaint()
@@ -171,17 +165,20 @@ class SourceBlocks:
         """Error for the bad cells of the whole data, after one has been found."""
         problems: list[str] = []
         remedies: Sequence[Remedy] = ()
-        if self._missing != "drop":
-            problem, found = bad_cells(self._readers, self.columns, self._missing == "keep", self._at_a_time)
+        if self.missing != "drop":
+            problem, found = bad_cells(self.readers, self.columns, self.missing == "keep", self.at_a_time)
             problems, remedies = [problem] if problem else [], found
         if self.weights is not None:
             names = (self.weights,)
-            if self._missing != "drop" and (problem := bad_cells(self._readers, names, False, self._at_a_time)[0]):
+            if self.missing != "drop" and (problem := bad_cells(self.readers, names, False, self.at_a_time)[0]):
                 problems, remedies = [*problems, problem], (_DROP,)
-            columns = _number_columns(self._readers, names, self._at_a_time)
+            columns = _number_columns(self.readers, names, self.at_a_time)
             if negative := sum(int((cells < 0).sum()) for _, cells in columns):
                 problems.append(f"{negative} negative in weights column {printable(self.weights)}")
-        return InputError(", ".join(problems), subject=self._label, remedy=remedies)
+        return self._error(", ".join(problems), remedies)
+
+    def _error(self, problem: str, remedies: Sequence[Remedy] = ()) -> InputError:
+        return InputError(problem, subject=self.label, remedy=remedies)
 
 
 def bad_cells(
@@ -192,21 +189,21 @@ def bad_cells(
     The words are such as `2 missing cells in a, 3 in b, 1 infinite cell in b`, and empty if there are none. NaN is
     counted apart from a missing value. Rows with an infinite cell can only be dropped.
     """
-    missing, nan, infinite = np.zeros((3, len(names)), np.int64)
+    counts = np.zeros((3, len(names)), np.int64)
     for table, cells in _number_columns(readers, names, at_a_time):
         nulls = np.array([table.column(name).null_count for name in names], np.int64)
-        missing += nulls
-        nan += np.isnan(cells).sum(axis=1) - nulls
-        infinite += np.isinf(cells).sum(axis=1)
-    counted = {"infinite": infinite} if only_infinite else {"missing": missing, "NaN": nan, "infinite": infinite}
+        counts += [nulls, np.isnan(cells).sum(axis=1) - nulls, np.isinf(cells).sum(axis=1)]
+    remedies = (_DROP,) if counts[2].any() else (_DROP, _EM)
+    if only_infinite:
+        counts[:2] = 0
     parts = []
-    for kind, counts in counted.items():
-        for position, d in enumerate(np.flatnonzero(counts).tolist()):
-            noun = "" if position else f" {kind} cell{'s' if counts[d] > 1 else ''}"
-            parts.append(f"{counts[d]}{noun} in {printable(names[d])}")
+    for kind, found in zip(("missing", "NaN", "infinite"), counts, strict=True):
+        for position, d in enumerate(np.flatnonzero(found).tolist()):
+            noun = "" if position else f" {kind} cell{'s' if found[d] > 1 else ''}"
+            parts.append(f"{found[d]}{noun} in {printable(names[d])}")
     more = len(parts) - _SHOWN
     words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
-    return words, (_DROP,) if infinite.any() else (_DROP, _EM)
+    return words, remedies
 
 
 def no_rows(label: str) -> InputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,18 +29,6 @@ class Encoded(NamedTuple):
 
 
 Encoder = Callable[[pa.Table], Encoded]
-
-
-class Writer(Protocol):
-    """Writer of tables of one schema to a stream."""
-
-    def write(self, piece: Encoded) -> None:
-        """Write the rows, now or at the latest in close."""
-        ...
-
-    def close(self) -> None:
-        """Write the rest, then close the stream."""
-        ...
 
 
 def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
@@ -107,26 +95,20 @@ class _ParquetWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gmm-parquet")
         self._writing: Future[None] | None = None
         self._writer: pq.ParquetWriter | None = None
-        self._held: list[pa.Table] = []
-        self._rows = 0
+        self._held = schema.empty_table()
         self._group_rows = 0
 
     def write(self, piece: Encoded) -> None:
-        table = piece.table
-        if not self._group_rows and table.num_rows:
-            self._group_rows = _group_rows(table)
-        while table.num_rows:
-            taken = table.slice(0, self._group_rows - self._rows)
-            table = table.slice(taken.num_rows)
-            self._held.append(taken)
-            self._rows += taken.num_rows
-            if self._rows == self._group_rows:
-                self._flush()
+        self._held = pa.concat_tables([self._held, piece.table])
+        if not self._group_rows and self._held.num_rows:
+            self._group_rows = _group_rows(piece.table)
+        while self._held.num_rows >= self._group_rows > 0:
+            self._flush(self._group_rows)
 
     def close(self) -> None:
         try:
-            if self._rows or self._writing is None:
-                self._flush()
+            if self._held.num_rows or self._writing is None:
+                self._flush(self._held.num_rows)
             self._wait()
         finally:
             self._thread.shutdown()
@@ -134,11 +116,11 @@ class _ParquetWriter:
                 self._writer.close()
         self._stream.close()
 
-    def _flush(self) -> None:
-        table = pa.concat_tables([self._schema.empty_table(), *self._held])
-        self._held, self._rows = [], 0
+    def _flush(self, rows: int) -> None:
+        """Have so many of the rows written as a row group."""
+        group, self._held = self._held.slice(0, rows), self._held.slice(rows)
         self._wait()
-        self._writing = self._thread.submit(self._write_group, table)
+        self._writing = self._thread.submit(self._write_group, group)
 
     def _wait(self) -> None:
         """Wait for the row group that is being written; raises its error."""
@@ -153,6 +135,9 @@ class _ParquetWriter:
             )
         if table.num_rows:
             self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+Writer = _TextWriter | _ArrowWriter | _ParquetWriter  # write(piece), then close()
 
 
 def _group_rows(table: pa.Table) -> int:
@@ -186,10 +171,8 @@ def _repeats(column: pa.ChunkedArray) -> bool:
 
 def _shrinks(column: pa.ChunkedArray) -> bool:
     cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
-    if isinstance(cells, pa.ExtensionArray | pa.DictionaryArray) or not pa.types.is_floating(cells.type):
+    if not pa.types.is_floating(cells.type) or cells.buffers()[1] is None:
         return True
-    values, width = cells.buffers()[1], cells.type.bit_width // 8
-    if values is None:
-        return True
-    plain = values.slice(cells.offset * width, len(cells) * width)
+    width = cells.type.bit_width // 8
+    plain = cells.buffers()[1].slice(cells.offset * width, len(cells) * width)
     return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size
