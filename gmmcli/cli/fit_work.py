@@ -84,6 +84,8 @@ def naming(source: Source, checkpoint: str | None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if error.notice.subject:
+            raise
         known = (source.label, *source.labels, printable(checkpoint or "--"), "--")
         named = str(error).startswith(known)
         raise InputError(str(error) if named else f"{source.label}: {error}") from None

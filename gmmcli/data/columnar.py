@@ -9,11 +9,12 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.columns import ColumnKind
+from gmmcli.data.columns import ColumnKind, check_unique
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.data.numbers import all_numbers, kind_of, parse
 from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, recut
+from gmmcli.passes.block import rows_of_block
 
 _IpcReader: TypeAlias = "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader"
 _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
@@ -27,7 +28,8 @@ class ColumnarReader(Reader):
     """
 
     def __init__(self, source: Input, options: ReadOptions, schema: pa.Schema, rows: int, most_rows: int) -> None:
-        super().__init__(source, schema.names, most_rows)
+        check_unique(source.label, schema.names)
+        super().__init__(source, schema.names, rows_of_block(len(schema), most_rows))
         self._source = source
         self._options = options
         self._schema = schema

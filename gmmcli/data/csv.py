@@ -15,6 +15,7 @@ from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of, wit
 from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, ahead, recut, slices
 from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.errors import InputError
+from gmmcli.passes.block import rows_of_block
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
 _RECORD_SHARE = 16  # of the free memory, the part that a record may have: about that many copies are made
@@ -57,7 +58,7 @@ class CsvReader(Reader):
         self._settled = settled
         self._scratch = scratch
         head = read_head(source, options, options.delimiter_of(source.format))
-        super().__init__(source, head.names, block_rows)
+        super().__init__(source, head.names, rows_of_block(len(head.names), block_rows))
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
         self._stored: list[tuple[set[str], range, TableStore]] = []  # columns, blocks, and their numbers

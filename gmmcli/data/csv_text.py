@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from gmmcli.data.columns import check_unique
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.errors import InputError, Remedy
@@ -41,7 +42,7 @@ class Head:
 def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
     """Head of a file, of which as much is read as its first two records need.
 
-    Raises InputError for text that does not decode.
+    Raises InputError for text that does not decode and for names given twice.
     """
     size = _FIRST_BYTES
     while True:
@@ -57,6 +58,7 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
         except UnicodeError:
             raise _bad_encoding(source, options.encoding) from None
         if head is not None:
+            check_unique(source.label, head.names)
             return head
         if complete:
             raise InputError("no rows, nor a header", subject=source.label, remedy="give a table that has both")

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from gmmcli.data.columns import ColumnKind, check_unique
+from gmmcli.data.columns import ColumnKind
 from gmmcli.errors import InputError
-from gmmcli.passes.block import rows_of_block
 
 if TYPE_CHECKING:  # inputs imports side_by_side, and that the contract
     from gmmcli.data.inputs import Input
@@ -52,13 +51,12 @@ class Reader(ABC):
     held: int = 0
     block_rows: int
 
-    def __init__(self, source: Input, names: Sequence[str], most_rows: int) -> None:
-        """Columns `names` of a file, in blocks of `most_rows` rows, or fewer if the columns are many."""
-        check_unique(source.label, names)
+    def __init__(self, source: Input, names: Sequence[str], block_rows: int) -> None:
+        """Columns `names` of a file, in blocks of so many rows."""
         self.label = source.label
         self.names = tuple(names)
         self.remote = source.remote
-        self.block_rows = rows_of_block(len(names), most_rows)
+        self.block_rows = block_rows
 
     @abstractmethod
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
@@ -120,7 +118,7 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
 
     schema: of the tables; the batches have its columns, in any order, and perhaps others.
     """
-    held = schema.empty_table()
+    held = pa.Table.from_batches([], schema)
     for batch in batches:
         # a column called "a.b" may bring another's parts along
         held = pa.concat_tables([held, pa.Table.from_batches([batch.select(schema.names)], schema)])

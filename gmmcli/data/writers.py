@@ -95,7 +95,7 @@ class _ParquetWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gmm-parquet")
         self._writing: Future[None] | None = None
         self._writer: pq.ParquetWriter | None = None
-        self._held = schema.empty_table()
+        self._held = pa.Table.from_batches([], schema)
         self._group_rows = 0
 
     def write(self, piece: Encoded) -> None:

@@ -198,7 +198,7 @@ def test_a_full_disk_is_told_with_the_remedy(command: str, cache: Path) -> None:
     done = shell(f"ulimit -f 100; gmm {command} --memory 1 --cache-dir {cache}")
     assert done.code == 1
     assert done.stderr.startswith(f"gmm: error: {cache}: no temporary file for data larger than the memory: ")
-    assert done.stderr.endswith(": name a folder with room by --cache-dir, or raise --memory\n")
+    assert done.stderr.endswith(": name a folder with room by --cache-dir or raise --memory\n")
     assert len(done.stderr.splitlines()) == 1
     assert os.listdir(cache) == []
     assert not Path("m.pt").exists()
