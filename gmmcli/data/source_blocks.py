@@ -203,7 +203,7 @@ def bad_cells(
             parts.append(f"{found[d]}{noun} in {printable(names[d])}")
     more = len(parts) - _SHOWN
     words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
-    return words, remedies
+    return words, remedies if parts else ()
 
 
 def no_rows(label: str) -> InputError:

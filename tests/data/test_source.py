@@ -353,8 +353,8 @@ def test_weights():
 @pytest.mark.parametrize(
     ("content", "missing", "message"),
     [
-        (b"w,a\n1,2\n-1,3\n-2,4\n", "error", "2 negative in weights column w"),
-        (b"w,a\n1,2\n-1,3\n-2,4\n", "drop", "2 negative in weights column w"),
+        (b"w,a\n1,2\n-1,3\n-2,4\n", "error", "^stdin: 2 negative in weights column w$"),
+        (b"w,a\n1,2\n-1,3\n-2,4\n", "drop", "^stdin: 2 negative in weights column w$"),
         (b"w,a\n1,2\nNA,3\n", "error", "1 missing cell in w: use missing='drop'$"),
         (b"w,a\n1,2\nNA,3\n", "keep", "1 missing cell in w"),
         (b"w,a\n1,2\ninf,3\n", "keep", "1 infinite cell in w"),
