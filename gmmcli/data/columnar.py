@@ -109,8 +109,6 @@ class ParquetReader(ColumnarReader):
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Row group by row group, none of it kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
-        if not groups:
-            return
         with reading(self.label, "parquet"), self._source.open() as stream:
             ahead = 0 if self.remote else _COLUMN_BYTES
             file = pq.ParquetFile(stream, metadata=self._metadata, buffer_size=ahead, pre_buffer=self.remote)
@@ -146,8 +144,6 @@ class ArrowReader(ColumnarReader):
         first, last = 0, self._rows
         if pieces is not None:
             first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))
-        if first == last:
-            return
         # in the order of the file, which is the order of the reader's answer
         fields = sorted(self._schema.get_field_index(name) for name in columns)
         with reading(self.label, "arrow"), self._source.open() as stream:

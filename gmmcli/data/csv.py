@@ -114,9 +114,7 @@ class CsvReader(Reader):
         return [self._bytes]
 
     def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Strings in their types, and the same rows of the columns as numbers, as the text goes by."""
-        if pieces is not None and not pieces:
-            return
+        """Strings in their types, and the same rows of the columns as numbers. The only piece is the whole file."""
         schema = self.schema(typed, columns)
         for table in self._blocks(self.names, as_written=True):
             cells = [without_missing(table.column(name), self._options) for name in columns]

@@ -265,13 +265,10 @@ def _first(cells: pa.Array, mask: pa.Array) -> str | None:
 # ---- bytes of cells
 
 
-def _set_of(characters: bytes) -> np.ndarray:  # (256,) bool
-    return np.isin(np.arange(256), list(characters))
-
-
-_LEADS = _set_of(b" \t+")  # may stand before the digits of an integer with leading zeros
-_GOES_ON = _set_of(b"0123456789xX")  # after 0 they make leading zeros, or a hexadecimal number
-_ENDS = _set_of(b"\0 \t")  # after -0 they make a negative zero; byte 0 stands for the end of the cell
+_ALL = np.arange(256)
+_LEADS = np.isin(_ALL, list(b" \t+"))  # may stand before the digits of an integer with leading zeros
+_GOES_ON = np.isin(_ALL, list(b"0123456789xX"))  # after 0 they make leading zeros, or a hexadecimal number
+_ENDS = np.isin(_ALL, list(b"\0 \t"))  # after -0 they make a negative zero; byte 0 stands for the end of the cell
 
 
 def _may_be_odd(array: pa.Array, negative_zeros: bool) -> np.ndarray:  # (N,) bool

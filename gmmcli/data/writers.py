@@ -130,9 +130,8 @@ class _ParquetWriter:
     def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
             dictionaries, codecs = _encodings(table.slice(0, SAMPLE_ROWS))
-            self._writer = pq.ParquetWriter(
-                self._stream, self._schema, use_dictionary=dictionaries, compression=codecs
-            )
+            encodings = {"use_dictionary": dictionaries, "compression": codecs}
+            self._writer = pq.ParquetWriter(self._stream, self._schema, **encodings)
         if table.num_rows:
             self._writer.write_table(table, row_group_size=table.num_rows)
 
