@@ -1,33 +1,21 @@
 """Rows in, rows out: files of delimited text, JSON lines, Parquet and Arrow as blocks of numbers, and back.
 
-- `Source` reads, as `ReadOptions` tell: `blocks` for a fit, `tables` for a command that passes rows through.
-  `Scratch` is the memory that it may take, and the folder of its temporary files.
-- `open_sink` writes tables whole or not at all.
-- `table_of`, `with_columns`: tensors as columns of tables. `table_of_values`: a table of Python values.
-- `label_codes`: a column of labels as numbers.
-- `select_columns`, `match_columns`, `check_free`, `printable`: names of columns.
+Rows in:
 
-What its modules hold, rows in:
-
-- numbers: what counts as a number, by type and in text, and cells as float64. bad_cells: cells that cannot be used.
-- columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading. - inputs:
-  files and standard input, to be opened any number of times. partitions: columns of folders called `key=value`.
-  scratch, memory: room for what is kept of any of them.
-- reader: what a reader of a file is, and pieces of it. columnar_readers: those of typed files. ipc_headers: sizes of
-  Arrow's batches.
-- csv_reader: the reader of delimited text. csv_header: its names. csv_text: its cells. column_survey: what they are.
-  cell_bytes: which of them need a closer look. stored_numbers: the numbers that were made of them.
-- json_reader, json_types, json_depth: JSON lines.
-- ahead: reading while what was read is worked on. side_by_side: several remote files at a time.
-- settled_types: the types that text gets in a typed output. labels: cells as labels. header: names alone, quickly.
-- source: all files as one. source_blocks: their numbers as blocks for a fit.
+- source: all files as one sequence of rows. source_blocks: their numbers as blocks for a fit.
+- csv, json, columnar: a reader of one file for each kind of format, by the contract in reader. csv_text: delimited
+  text as strings. numbers: which text is a number, surveyed over a whole column.
+- columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
+- inputs, partitions: from arguments to files that can be opened, and columns that folders tell. header: names of columns
+  alone, quickly. side_by_side: several remote files at a time.
+- scratch, memory: room for data, in memory and in temporary files.
 
 Rows out:
 
-- tensors: tensors as columns. text_lines: tables as lines of CSV and JSON. writers: one for each kind of format.
-- sink: tables into a file, whole or not at all.
+- sink: tables into a file, whole or not at all. writers: one for each kind of format.
+- tensors: tensors as columns, and columns of labels as tensors. text_lines: tables as lines of CSV and JSON.
 
-compute is pyarrow's functions, and what they lack, for all of them.
+compute has pyarrow's functions, and numbers as float64, for all of them.
 
 Names are imported when they are first used: pyarrow and torch cost more than a help page may take.
 """
@@ -38,66 +26,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gmmcli.data.columns import (
-        ColumnKind,
-        Selection,
-        check_free,
-        match_columns,
-        pick_columns,
-        printable,
-        select_columns,
-    )
-    from gmmcli.data.formats import FORMATS, ReadOptions
-    from gmmcli.data.header import header
-    from gmmcli.data.labels import label_codes
-    from gmmcli.data.scratch import Scratch
-    from gmmcli.data.sink import Sink, open_sink, output_format
-    from gmmcli.data.source import Rows, Source
-    from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.data.tensors import table_of, table_of_values, with_columns
-
-__all__ = [
-    "FORMATS",
-    "ColumnKind",
-    "ReadOptions",
-    "Rows",
-    "Scratch",
-    "Selection",
-    "Sink",
-    "Source",
-    "SourceBlocks",
-    "check_free",
-    "header",
-    "label_codes",
-    "match_columns",
-    "open_sink",
-    "output_format",
-    "pick_columns",
-    "printable",
-    "select_columns",
-    "table_of",
-    "table_of_values",
-    "with_columns",
-]
+    from gmmcli.data.columns import Selection as Selection
+    from gmmcli.data.columns import check_free as check_free
+    from gmmcli.data.columns import pick_columns as pick_columns
+    from gmmcli.data.formats import ReadOptions as ReadOptions
+    from gmmcli.data.scratch import Scratch as Scratch
+    from gmmcli.data.sink import Sink as Sink
+    from gmmcli.data.sink import open_sink as open_sink
+    from gmmcli.data.sink import output_format as output_format
+    from gmmcli.data.source import Rows as Rows
+    from gmmcli.data.source import Source as Source
+    from gmmcli.data.source_blocks import SourceBlocks as SourceBlocks
+    from gmmcli.data.tensors import label_codes as label_codes
+    from gmmcli.data.tensors import table_of as table_of
+    from gmmcli.data.tensors import table_of_values as table_of_values
+    from gmmcli.data.tensors import with_columns as with_columns
 
 _MODULES = {
-    "columns": (
-        "ColumnKind",
-        "Selection",
-        "check_free",
-        "match_columns",
-        "pick_columns",
-        "printable",
-        "select_columns",
-    ),
-    "formats": ("FORMATS", "ReadOptions"),
-    "header": ("header",),
-    "labels": ("label_codes",),
+    "columns": ("Selection", "check_free", "pick_columns"),
+    "formats": ("ReadOptions",),
     "scratch": ("Scratch",),
     "sink": ("Sink", "open_sink", "output_format"),
     "source": ("Rows", "Source"),
     "source_blocks": ("SourceBlocks",),
-    "tensors": ("table_of", "table_of_values", "with_columns"),
+    "tensors": ("label_codes", "table_of", "table_of_values", "with_columns"),
 }
 
 

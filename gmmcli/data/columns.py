@@ -1,29 +1,32 @@
-"""Which columns are used: kinds of columns, selection by name or position, matching a model's columns.
+"""Columns by name: their kinds, the selection for a fit, and a model's columns in new data.
 
 - `ColumnKind`: what the cells of a column are; only `number` columns enter a mixture.
-- `select_columns`: the columns of a fit, from --columns, --exclude and --weights.
-- `pick_columns`: some of a model's columns.
-- `match_columns`: the columns a model needs, in new data.
-- `check_free`: whether the names a command adds are free.
+- `select_columns`: the columns of a fit. `pick_columns`: some of a model's columns.
+- `match_columns`: a model's columns in new data.
+- `check_free`, `check_unique`: whether names that a command adds are free, and names of a file differ.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.storage.names import listing, printable
 
+Items: TypeAlias = "str | Sequence[str] | None"  # names, positions and ranges
 _OURS = re.compile(r"component|probability(_(\d+|noise))?|log_likelihood|true_component|outlier")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 _SHOWN_REASONS = 20
 
 
 class ColumnKind(StrEnum):
-    """What the cells of a column are. `empty` has no cell that is not missing."""
+    """What the cells of a column are. `empty`: every cell is missing."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -36,7 +39,7 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns a fit uses, in order, and for each column it leaves out the reason."""
+    """Columns of a fit, in order, and the reason for each column that is left out."""
 
     used: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -44,70 +47,80 @@ class Selection:
 
 def select_columns(
     available: Mapping[str, ColumnKind],
-    columns: str | Sequence[str] | None = None,
-    exclude: str | Sequence[str] | None = None,
+    columns: Items = None,
+    exclude: Items = None,
     weights: str | None = None,
     details: Mapping[str, str] | None = None,
     all_numbers: Callable[[str], bool] = lambda name: False,
 ) -> Selection:
-    """Choose the columns of a fit.
+    """Columns of a fit.
 
-    Without `columns` these are all number columns but the weights and those that gmm's own commands or pandas
-    write beside the data, and those without a name (row numbers, as a rule). `columns` and `exclude` are
+    Without `columns` these are all number columns except the weights, columns that gmm's own commands or pandas
+    write beside the data, and columns without a name (row numbers, as a rule). `columns` and `exclude` are
     comma-separated lists, or sequences of such; an item is a column's exact name, else a position from 1,
-    else an inclusive range of positions `2:4`. `details` says of a column more exactly why it is not a
-    number. all_numbers: whether each cell of a text column is a number all the same, as those of an identifier
-    may be; then it is used where it is named, in `columns` or as `weights`.
+    else an inclusive range of positions `2:4`. details: why a column that resembles numbers is none.
+    all_numbers: whether each cell of a text column is a number, as those of an identifier may be; such a column is
+    used if it is named, in `columns` or as `weights`.
 
-    Raises InputError for a name that is not there, for a column in `columns` that is not numeric, and when no
+    Raises InputError for a name that is not there, for a column in `columns` that is not numeric, and if no
     column is left.
     """
     details = details or {}
     names = list(available)
+
+    def is_numeric(name: str) -> bool:
+        kind = available[name]
+        return kind is ColumnKind.NUMBER or (kind is ColumnKind.TEXT and all_numbers(name))
+
     if weights is not None:
-        _check_weights(available, weights, details, all_numbers)
-    excluded = set(_resolve(exclude, names, "--exclude"))
+        if weights not in available:
+            raise InputError(f"weights column {printable(weights)} not found: the data have {listing(available)}")
+        if not is_numeric(weights):
+            raise InputError("weights " + not_numeric(weights, available[weights], details))
+    excluded = set(_resolve(exclude, names, "exclude"))
     if columns is None:
-        left_out = {n: _reason(n, available[n], details, n == weights, n in excluded) for n in names}
-        used = tuple(n for n in names if not left_out[n])
+        left_out = {name: _reason(name, available[name], details) for name in names}
+        left_out |= dict.fromkeys(excluded, "excluded")
+        used = tuple(name for name in names if not left_out[name] and name != weights)
     else:
-        chosen = _resolve(columns, names, "--columns")
+        chosen = _resolve(columns, names, "columns")
         if weights in chosen:
-            raise InputError(f"column {printable(weights)} has the weights: take it out of --columns")
-        for name in chosen:
-            if name not in excluded and not _is_numeric(name, available[name], all_numbers):
+            problem = f"column {printable(weights)} has the weights"
+            raise InputError(problem, remedy=Remedy("take it out of", "columns"))
+        used = tuple(name for name in chosen if name not in excluded)
+        for name in used:
+            if not is_numeric(name):
                 raise InputError(not_numeric(name, available[name], details))
-        used = tuple(n for n in chosen if n not in excluded)
-        left_out = dict.fromkeys(names, "not in --columns") | dict.fromkeys(excluded, "excluded")
+        left_out = dict.fromkeys(names, "not chosen") | dict.fromkeys(excluded, "excluded")
     if weights is not None:
         left_out[weights] = "the weights"
-    left_out = {n: reason for n, reason in left_out.items() if reason and n not in used}
+    left_out = {name: reason for name, reason in left_out.items() if reason and name not in used}
     if not used:
-        reasons = "; ".join(f"{printable(n)}: {r}" for n, r in list(left_out.items())[:_SHOWN_REASONS])
+        reasons = "; ".join(f"{printable(name)}: {r}" for name, r in list(left_out.items())[:_SHOWN_REASONS])
         raise InputError(f"no numeric column left ({reasons or 'there are no columns'})")
     return Selection(used, left_out)
 
 
 def not_numeric(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
-    """The message for a column that is needed as numbers and has none."""
+    """Problem of a column that is needed as numbers and has none."""
     return f"column {printable(name)} is not numeric: {_describe(name, kind, details)}"
 
 
 def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Those of a model's columns `names` that --columns names, in its order; an item is as in select_columns.
+    """Those of a model's columns `names` that `columns` lists, in its order; an item is as in select_columns.
 
     Raises InputError for one that is not there.
     """
-    picked = tuple(_resolve(columns, names, "--columns", "the model has"))
+    picked = tuple(_resolve(columns, names, "columns", "the model has"))
     if not picked:
-        raise UsageError(f"--columns is empty: the model has {listing(names)}")
+        raise UsageError(f"the list is empty: the model has {listing(names)}", subject=Option("columns"))
     return picked
 
 
 def match_columns(wanted: Sequence[str], available: Sequence[str], by_position: bool = False) -> tuple[str, ...]:
-    """The columns of new data that are a model's columns `wanted`, in the model's order.
+    """Columns of new data that are a model's columns `wanted`, in the model's order.
 
-    By name, whatever the order. With `by_position` (data without a header, whose names are x1 to xD) names
+    Columns match by name, in any order. With `by_position` (data without a header, whose names are x1 to xD) names
     that are all there still win; else there must be as many columns as the model has.
 
     Raises InputError that names the missing columns and lists what is there.
@@ -122,39 +135,34 @@ def match_columns(wanted: Sequence[str], available: Sequence[str], by_position: 
         raise InputError(
             f"data without a header has {len(available)} columns, the model {len(wanted)}: {listing(wanted)}"
         )
-    plural = "s" if len(missing) > 1 else ""
-    raise InputError(f"column{plural} {listing(missing)} not found: the data have {listing(available)}")
+    raise InputError(f"{_columns(missing)} not found: the data have {listing(available)}")
 
 
 def check_free(names: Sequence[str], existing: Collection[str]) -> None:
-    """Raise InputError when a name that a command adds is already a column of the data."""
+    """Raise InputError if a name that a command adds is already a column of the data."""
     taken = [name for name in names if name in set(existing)]
     if taken:
-        plural = "s" if len(taken) > 1 else ""
-        raise InputError(f"column{plural} {listing(taken)} already in the data: use --prefix for another name")
+        remedy = Remedy("use", "prefix", purpose="for another name")
+        raise InputError(f"{_columns(taken)} already in the data", remedy=remedy)
 
 
-def _is_numeric(name: str, kind: ColumnKind, all_numbers: Callable[[str], bool]) -> bool:
-    return kind is ColumnKind.NUMBER or (kind is ColumnKind.TEXT and all_numbers(name))
+def check_unique(label: str, names: Sequence[str]) -> None:
+    """Raise InputError naming the file and the names that several of its columns have."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if not twice:
+        return
+    remedies = [Remedy("rename them")]
+    if all(map(_NUMBER.fullmatch, names)):
+        remedies.append(Remedy("use", "no_header", purpose="if the first line is data"))
+    raise InputError(f"several columns are called {listing(twice)}", subject=label, remedy=remedies)
 
 
-def _check_weights(
-    available: Mapping[str, ColumnKind],
-    weights: str,
-    details: Mapping[str, str],
-    all_numbers: Callable[[str], bool],
-) -> None:
-    if weights not in available:
-        raise InputError(f"weights column {printable(weights)} not found: the data have {listing(available)}")
-    if not _is_numeric(weights, available[weights], all_numbers):
-        raise InputError("weights " + not_numeric(weights, available[weights], details))
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {listing(names)}"
 
 
-def _reason(name: str, kind: ColumnKind, details: Mapping[str, str], is_weights: bool, excluded: bool) -> str:
-    if is_weights:
-        return "the weights"
-    if excluded:
-        return "excluded"
+def _reason(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
+    """Reason to leave the column out unless it is asked for; empty if there is none."""
     if kind is not ColumnKind.NUMBER:
         return _describe(name, kind, details)
     if _OURS.fullmatch(name):
@@ -170,10 +178,8 @@ def _describe(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
     return f"{kind}: {details[name]}" if name in details else str(kind)
 
 
-def _resolve(
-    items: str | Sequence[str] | None, names: Sequence[str], option: str, whose: str = "the data have"
-) -> list[str]:
-    """The column names that a list of names, positions and ranges stands for, each once, in order."""
+def _resolve(items: Items, names: Sequence[str], option: str, whose: str = "the data have") -> list[str]:
+    """Column names that a list of names, positions and ranges stands for, each once, in order."""
     if items is None:
         return []
     found: dict[str, None] = {}
@@ -186,16 +192,17 @@ def _resolve(
     return list(found)
 
 
-def _positions(item: str, names: Sequence[str], option: str, whose: str) -> list[str]:
+def _positions(item: str, names: Sequence[str], option: str, whose: str) -> Sequence[str]:
     if item in names:
         return [item]
     match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9}))?", item)
     if match is None:
-        raise InputError(f"{option}: no column {printable(item)}: {whose} {listing(names)}")
+        raise InputError(f"no column {printable(item)}: {whose} {listing(names)}", remedy=Remedy("check", option))
     first = int(match[1])
     last = int(match[2]) if match[2] else first
     if first < 1 or last < first:
-        raise UsageError(f"{option} {item}: positions count from 1 and a range runs upwards, as 2:4")
+        raise UsageError("positions count from 1 and a range runs upwards, as 2:4", subject=Option(option, item))
     if last > len(names):
-        raise InputError(f"{option} {item}: {whose} {len(names)} columns: {listing(names)}")
-    return list(names[first - 1 : last])
+        problem = f"no column {last}: {whose} {len(names)} columns: {listing(names)}"
+        raise InputError(problem, remedy=Remedy("check", option))
+    return names[first - 1 : last]

@@ -1,23 +1,105 @@
-"""Delimited text as its cells are written: `CsvText` reads a file of any size in memory of a constant size."""
+"""Delimited text as strings: `read_head`, names and first rows; `CsvText`, all cells in memory of a constant size."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from gmmcli.data.csv_header import Head, bad_encoding
+from gmmcli.data.columns import check_unique
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.errors import InputError
+from gmmcli.errors import InputError, Remedy
 from gmmcli.storage.names import printable
 
-_PARSE_BYTES = 1 << 19  # of text at a time, and
-_COLUMN_BYTES = 1 << 13  # for each column, lest the work on a column's few cells be little beside that around it
+_FIRST_BYTES = 1 << 16
+_PARSE_BYTES = 1 << 19  # text at a time, and
+_COLUMN_BYTES = 1 << 13  # for each column, so that the work on a column's cells outweighs the work around it
 _LONGEST_PARSE_BYTES = (1 << 31) - 1
 _END_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Head:
+    """Beginning of a delimited file, which pyarrow's readers need.
+
+    names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it.
+    row_characters: of the first row, an estimate for the others; 0 without one.
+    """
+
+    names: tuple[str, ...]
+    blank_lines: int
+    has_rows: bool
+    row_characters: int
+
+
+def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
+    """Head of a file, of which as much is read as its first two records need.
+
+    Raises InputError for text that does not decode and for names given twice.
+    """
+    size = _FIRST_BYTES
+    while True:
+        with reading(source.label, source.format), source.open(whole=False) as stream:
+            data = stream.read(size)
+        complete = len(data) < size
+        decoder = codecs.getincrementaldecoder(options.encoding)("surrogateescape")
+        try:  # only the header must decode; for other cells CsvText knows the column
+            text = decoder.decode(data, complete).removeprefix("\ufeff")
+            head = _parse_head(source.label, text, options, delimiter, complete)
+            for name in head.names if head is not None else ():
+                name.encode()  # fails for a byte that was escaped
+        except UnicodeError:
+            raise _bad_encoding(source, options.encoding) from None
+        if head is not None:
+            check_unique(source.label, head.names)
+            return head
+        if complete:
+            raise InputError("no rows, nor a header", subject=source.label, remedy="give a table that has both")
+        size *= 16
+
+
+def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, complete: bool) -> Head | None:
+    """Head, or None while the text ends before a second record shows that the first is whole."""
+    quoting = csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE
+    lines = io.StringIO(text, newline="")  # which keeps line ends inside quoted names as they are
+    records = csv.reader(lines, delimiter=delimiter, quotechar=options.quote or None, quoting=quoting)
+    found: list[list[str]] = []
+    blank_lines = 0
+    try:
+        for record in records:
+            if record or (found and len(found[0]) == 1):  # of one column a blank line is a row
+                found.append(record)
+            blank_lines += not found
+            if len(found) == 2:
+                break
+    except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
+        if not found:
+            problem = f"the header has a name of more than {csv.field_size_limit()} characters"
+            raise InputError(problem, subject=label) from None
+        found.append([text])
+    if not found or not (len(found) == 2 or complete):
+        return None
+    names, rows = found[0], found[1:]
+    if not options.header:
+        names, rows = [f"x{d}" for d in range(1, len(names) + 1)], [names]
+    characters = sum(map(len, rows[0])) + len(rows[0]) if rows else 0
+    return Head(tuple(names), blank_lines, bool(rows), characters)
+
+
+def _bad_encoding(source: Input, encoding: str, where: str = "") -> InputError:
+    """Error for text that does not decode, with the encoding to try."""
+    with source.open(whole=False) as stream:
+        head = stream.read(2)
+    other = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+    name = "UTF-8" if encoding.lower().replace("-", "").replace("_", "") == "utf8" else encoding
+    return InputError(f"not {name} text{where}", subject=source.label, remedy=Remedy("try", "encoding", other))
 
 
 class CsvText:
@@ -30,31 +112,26 @@ class CsvText:
         self._source = source
         self._options = options
         self._head = head
-        self._delimiter = options.delimiter_of(source.format)
         self._longest = min(max(longest, _PARSE_BYTES), _LONGEST_PARSE_BYTES)
 
-    def written(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Cells as written. One with nothing in it is null, one of two quotes the empty string."""
-        return self._batches(columns, [""], False)
+    def batches(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.RecordBatch]:
+        """Cells of the columns as written, in the order of the file; no batch is empty.
 
-    def cells(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Cells as written, but null where they are among the null values, in quotes or not."""
-        return self._batches(columns, list(self._options.null_values), True)
-
-    def _batches(self, columns: Sequence[str], nulls: list[str], quoted: bool) -> Iterator[pa.RecordBatch]:
-        """Batches of the columns in the order of the file, none without rows."""
+        as_written: only a cell with nothing in it is null, and one of two quotes is the empty string; else null
+        values are null, in quotes or not.
+        """
         names = self._head.names
-        places = [d for d, name in enumerate(names) if name in set(columns)]
-        if not places or not self._head.has_rows:
+        chosen = [d for d, name in enumerate(names) if name in set(columns)]
+        if not chosen or not self._head.has_rows:
             return
         convert = pacsv.ConvertOptions(
-            include_columns=[str(d) for d in places],
-            column_types={str(d): pa.string() for d in places},
+            include_columns=[str(d) for d in chosen],
+            column_types={str(d): pa.string() for d in chosen},
             strings_can_be_null=True,
-            quoted_strings_can_be_null=quoted,
-            null_values=nulls,
+            quoted_strings_can_be_null=not as_written,
+            null_values=[""] if as_written else list(self._options.null_values),
         )
-        schema = pa.schema([(names[d], pa.string()) for d in places])
+        schema = pa.schema([(names[d], pa.string()) for d in chosen])
         size, rows = min(max(_PARSE_BYTES, _COLUMN_BYTES * len(names)), self._longest), 0
         last = None
         while True:
@@ -69,14 +146,20 @@ class CsvText:
                         yield last
                 break
             except pa.ArrowInvalid as error:
-                if "straddling" not in str(error):
-                    raise self._explained(error) from None
+                text = str(error)
+                if "straddling" not in text:
+                    raise self._explained(text) from None
                 if size == self._longest:
-                    raise self._too_long(rows, size) from None
+                    problem = f"row {rows + 1} has more than {size >> 20} MiB"
+                    remedies = (
+                        Remedy("see", "quote", purpose="if a quote in it never closes"),
+                        Remedy("raise", "memory"),
+                    )
+                    raise InputError(problem, subject=self._source.label, remedy=remedies) from None
                 size = min(size * 16, self._longest)  # a record longer than a block
             except UnicodeError:
-                raise self._bad_encoding("") from None
-        if last is not None and places[-1] == len(names) - 1:
+                raise _bad_encoding(self._source, self._options.encoding) from None
+        if last is not None and chosen[-1] == len(names) - 1:
             self._refuse_open_quote(last.column(last.num_columns - 1), rows)
 
     def _parsed(self, convert: pacsv.ConvertOptions, size: int) -> Iterator[pa.RecordBatch]:
@@ -90,7 +173,7 @@ class CsvText:
             use_threads=False,  # they would read no faster, and not know the row of an error
         )
         parse = pacsv.ParseOptions(
-            delimiter=self._delimiter,
+            delimiter=self._options.delimiter_of(self._source.format),
             quote_char=self._options.quote or False,
             double_quote=bool(self._options.quote),
             newlines_in_values=bool(self._options.quote),
@@ -103,32 +186,24 @@ class CsvText:
                 with reading(self._source.label, self._source.format):
                     raise error
 
-    def _explained(self, error: pa.ArrowInvalid) -> InputError:
-        """The error for the user."""
-        text = " ".join(str(error).splitlines()[:1])
+    def _explained(self, text: str) -> InputError:
+        """Error for the user, made of pyarrow's."""
+        text = " ".join(text.splitlines()[:1])
         if "UTF8" in text:
-            place = re.search(r"In CSV column #(\d+)", text)
-            return self._bad_encoding(f" in column {printable(self._head.names[int(place[1])])}" if place else "")
+            column = re.search(r"In CSV column #(\d+)", text)
+            where = f" in column {printable(self._head.names[int(column[1])])}" if column else ""
+            return _bad_encoding(self._source, self._options.encoding, where)
         ragged = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text)
         label = self._source.label
         if ragged is None:
-            return InputError(f"{label}: cannot be read as {self._source.format}: {printable(text)}")
+            return InputError(f"cannot be read as {self._source.format}: {printable(text)}", subject=label)
         row = ""
         if ragged[1]:
             row = f" in row {int(ragged[1]) - self._head.blank_lines - int(self._options.header)}"
         first = "the header" if self._options.header else "the first row"
         cells = "1 cell" if ragged[3] == "1" else f"{ragged[3]} cells"
-        return InputError(f"{label}: {cells}{row} where {first} has {ragged[2]}: check --delimiter")
-
-    def _too_long(self, rows: int, size: int) -> InputError:
-        return InputError(
-            f"{self._source.label}: row {rows + 1} has more than {size >> 20} MiB: "
-            "if a quote is opened in it and never closed see --quote, else raise --memory"
-        )
-
-    def _bad_encoding(self, where: str) -> InputError:
-        with self._source.open(whole=False) as stream:
-            return bad_encoding(self._source.label, stream.read(2), self._options.encoding, where)
+        problem = f"{cells}{row} where {first} has {ragged[2]}"
+        return InputError(problem, subject=label, remedy=Remedy("check", "delimiter"))
 
     def _refuse_open_quote(self, column: pa.Array, rows: int) -> None:
         """Refuse a file whose last cell opens a quote that never closes: it has swallowed rows."""
@@ -141,4 +216,5 @@ class CsvText:
                 end = (end + chunk)[-_END_BYTES:]
         text = end.decode(self._options.encoding, errors="replace").rstrip("\r\n")
         if not text.endswith(self._options.quote):
-            raise InputError(f"{self._source.label}: a quote is opened in row {rows} and never closed: see --quote")
+            problem = f"a quote is opened in row {rows} and never closed"
+            raise InputError(problem, subject=self._source.label, remedy=Remedy("see", "quote"))

@@ -1,8 +1,7 @@
-"""The file formats: their names and suffixes, how to tell them apart, and the options of reading them.
+"""File formats: names, suffixes, first bytes, and the options of reading.
 
-- `FileFormat`: a format with its compression, read off an option by `parse_format`, off a suffix by
-  `format_of_path`.
-- `sniff` and `sniff_compression` tell a format and a compression by the first bytes of the content.
+- `FileFormat`: a format with its compression, from an option (`parse_format`) or a suffix (`format_of_path`).
+- `sniff`, `sniff_binary`, `sniff_compression`: format and compression by the first bytes of the content.
 - `ReadOptions`: what the user may say about an input.
 
 Nothing here imports pyarrow or torch, so that a command line can offer the names without their cost.
@@ -14,29 +13,28 @@ import codecs
 import os
 from dataclasses import dataclass
 
-from gmmcli.errors import UsageError
+from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.storage.addresses import name_of
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-    ".arrows": "arrows",
+_SUFFIXES = {
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "json": (".json", ".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+    "arrows": (".arrows",),
 }
+SUFFIXES = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))  # arrow is the IPC file, arrows the IPC stream
+FORMATS = tuple(_SUFFIXES)  # arrow is the IPC file, arrows the IPC stream
 DELIMITED = ("csv", "tsv")
 TEXT = ("csv", "tsv", "json")
 
 DEFAULT_NULL_VALUES = ("", "NA", "NaN", "nan", "null", "NULL", "None", "N/A", "n/a", "#N/A")
+
+# No text begins like these.
+_COMPRESSED_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_BINARY_BYTES = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrows"}
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,21 @@ class FileFormat:
 
 
 def parse_format(text: str) -> FileFormat:
-    """Read what a user gives as a format: a name or suffix, perhaps with compression, as `csv` or `.csv.zst`.
+    """Format that a user names: a name or suffix, perhaps with compression, such as `csv` or `.csv.zst`.
 
-    Raises UsageError that lists the formats when it is none of them.
+    Raises UsageError that lists the formats if it is none of them.
     """
-    name = "." + text.strip().lower().removeprefix(".")
-    stem, suffix = os.path.splitext(name)
+    stem, suffix = os.path.splitext("." + text.strip().lower().removeprefix("."))
     compression = COMPRESSIONS.get(suffix) if stem else None
-    if compression is not None:
-        name = stem
-    if name not in SUFFIXES:
-        raise UsageError(f"unknown format '{text}': use one of {', '.join(FORMATS)}, with .gz or .zst if compressed")
-    return FileFormat(SUFFIXES[name], compression)
+    name = SUFFIXES.get(stem + suffix if compression is None else stem)
+    if name is None:
+        known = f"use one of {', '.join(FORMATS)}, with .gz or .zst if compressed"
+        raise UsageError(f"unknown format '{text}'", remedy=known)
+    return FileFormat(name, compression)
 
 
 def format_of_path(path: str) -> FileFormat | None:
-    """The format that a file's suffix tells, or None where the suffix is unknown or absent."""
+    """Format by the suffix of a file, None if that is unknown or absent."""
     stem, suffix = os.path.splitext(name_of(path).lower())
     compression = COMPRESSIONS.get(suffix)
     if compression is not None:
@@ -73,45 +70,35 @@ def format_of_path(path: str) -> FileFormat | None:
 
 
 def sniff_compression(head: bytes) -> str | None:
-    """The compression that the first bytes of a file tell. No text and no format here begins like these."""
-    if head.startswith(b"\x1f\x8b"):
-        return "gzip"
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return "zstd"
-    return None
+    """Compression by the first bytes of a file."""
+    return next((name for start, name in _COMPRESSED_BYTES.items() if head.startswith(start)), None)
 
 
 def sniff_binary(head: bytes) -> str | None:
-    """The binary format that the first (decompressed) bytes tell, or None for what must be text."""
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith(b"ARROW1"):
-        return "arrow"
-    if head.startswith(b"\xff\xff\xff\xff"):
-        return "arrows"
-    return None
+    """Binary format by the first (decompressed) bytes, None for text."""
+    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), None)
 
 
 def sniff(head: bytes) -> str:
-    """The format that the first (decompressed) bytes tell: a magic number, `{` for JSON lines, else CSV."""
+    """Format by the first (decompressed) bytes: a magic number, `{` for JSON lines, else CSV."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return sniff_binary(head) or ("json" if text.startswith(b"{") else "csv")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about an input; all but `format` matter to delimited text only.
+    """Options of reading an input; all except `format` matter to delimited text only.
 
-    format: a name as parse_format takes it, which wins over suffix and content; None tells by those.
-    delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, beside a decimal comma a
+    format: a name as parse_format takes it, which wins over suffix and content; None uses those.
+    delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, with a decimal comma a
     semicolon, in TSV a tabulator.
-    quote: the quoting character; empty where quotes have no meaning.
+    quote: the quoting character; empty if quotes have no meaning.
     decimal: the decimal point, "." or ",".
-    header: False when the first line is data; the columns are then called x1 to xD.
-    null_values: cells, as written, that are missing. NaN is among them by default: it counts as missing.
+    header: False if the first line is data; the columns are then called x1 to xD.
+    null_values: cells, as written, that are missing. NaN is one of them by default.
     encoding: the name of a text encoding that Python knows.
 
-    Raises UsageError naming the option when a value makes no sense.
+    Raises UsageError naming the option if a value makes no sense.
     """
 
     format: str | None = None
@@ -127,23 +114,22 @@ class ReadOptions:
             parse_format(self.format)
         if self.delimiter is not None and self.delimiter.lower() in ("tab", "\\t"):
             object.__setattr__(self, "delimiter", "\t")
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in "\r\n"):
-            raise UsageError(f"delimiter {self.delimiter!r}: give one character, or tab")
-        if len(self.quote) > 1 or self.quote in ("\r", "\n"):
-            raise UsageError(f"quote {self.quote!r}: give one character, or none")
-        if self.decimal not in (".", ","):
-            raise UsageError(f"decimal {self.decimal!r}: give . or ,")
-        for name in ("delimiter", "quote"):
-            character = getattr(self, name)
-            if character and ord(character) > 127:
-                raise UsageError(f"{name} {character!r}: give an ASCII character")
+        sound = {
+            "delimiter": (self.delimiter is None or _is_character(self.delimiter), "one ASCII character, or tab"),
+            "quote": (not self.quote or _is_character(self.quote), "one ASCII character, or none"),
+            "decimal": (self.decimal in (".", ","), ". or ,"),
+            "encoding": (_is_text_encoding(self.encoding), "one such as utf8, latin-1, cp1252 or utf-16"),
+        }
+        for name, (is_sound, examples) in sound.items():
+            if not is_sound:
+                problem = f"{getattr(self, name)!r} makes no sense"
+                raise UsageError(problem, subject=Option(name), remedy=f"give {examples}")
         if self.decimal == self.delimiter:
-            raise UsageError("decimal and delimiter are both a comma: give another delimiter, as --delimiter ';'")
-        if not _is_text_encoding(self.encoding):
-            raise UsageError(f"unknown encoding {self.encoding!r}: utf8, latin-1, cp1252 and utf-16 are some")
+            remedy = Remedy("give another delimiter, as", "delimiter", "';'")
+            raise UsageError("decimal and delimiter are both a comma", remedy=remedy)
 
     def delimiter_of(self, format_name: str) -> str:
-        """The delimiter of a file of this delimited format.
+        """Delimiter of a file of this delimited format.
 
         With a decimal comma and no delimiter given it is a semicolon, as spreadsheets of such locales write.
         """
@@ -152,6 +138,10 @@ class ReadOptions:
         if format_name == "tsv":
             return "\t"
         return ";" if self.decimal == "," else ","
+
+
+def _is_character(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text not in "\r\n"
 
 
 def _is_text_encoding(name: str) -> bool:

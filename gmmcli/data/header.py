@@ -6,7 +6,7 @@ import json
 
 import pyarrow as pa
 
-from gmmcli.data.csv_header import read_head
+from gmmcli.data.csv_text import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import STDIN, Input, input_of
 from gmmcli.storage.addresses import is_address

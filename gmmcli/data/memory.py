@@ -1,4 +1,4 @@
-"""How much memory this process may still take: `available_memory`; and which files take it: `is_in_memory`."""
+"""Memory of the machine: `available_memory` for this process, and `is_in_memory`, whether files take it."""
 
 from __future__ import annotations
 
@@ -7,39 +7,34 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_GUESS = 1 << 30  # where nothing tells
+_GUESS = 1 << 30  # available memory if the system tells nothing
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that are free, or would be if the system let go of files it holds; at least 0.
+    """Bytes that are free, or would be if the system released cached files; at least 0.
 
-    The least of what the machine has and what is left of the limits of the control groups (versions 1 and 2) that the
-    process is in, as containers and job schedulers set them. root: of the file system that tells, for tests.
+    The least of the machine's memory and the rest of the limits of the control groups (versions 1 and 2) of this
+    process, as containers and job schedulers set them. root: of the file system to read, for tests.
     """
-    found = [*_of_machine(root), *_of_groups(root)]
+    machine = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    found = [*([int(machine[1]) << 10] if machine else []), *_of_groups(root)]
     return max(0, min(found, default=_of_system()))
 
 
 def is_in_memory(folder: str, root: Path = Path("/")) -> bool:
-    """Whether files in the folder take memory, as those in /tmp do on many systems; False where nothing tells."""
+    """Whether files in the directory take memory, as those in /tmp do on many systems; False if unknown."""
     path = os.path.realpath(folder)
-    place, kind = "", ""
+    longest, kind = "", ""
     for line in _read(root / "proc/self/mounts").splitlines():
         _, mounted, found, *_ = [*line.split(" "), "", ""]
         mounted = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted)
-        if len(mounted) >= len(place) and os.path.commonpath([mounted, path]) == mounted:
-            place, kind = mounted, found
+        if len(mounted) >= len(longest) and os.path.commonpath([mounted, path]) == mounted:
+            longest, kind = mounted, found
     return kind in ("tmpfs", "ramfs")
 
 
-def _of_machine(root: Path) -> Iterator[int]:
-    told = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
-    if told is not None:
-        yield int(told[1]) << 10
-
-
 def _of_groups(root: Path) -> Iterator[int]:
-    """What is left in each group that limits memory, from the process's own up."""
+    """Memory left in each group that limits it, from the process's own group up."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
@@ -49,7 +44,7 @@ def _of_groups(root: Path) -> Iterator[int]:
             top = root / "sys/fs/cgroup/memory"
         else:
             continue
-        # in a container the path may be that of the host, of which nothing but the end of it is seen here: the top
+        # in a container the path may be the host's, and the group is seen at the top
         folder = top / path.lstrip("/")
         for group in (folder, *folder.parents):
             yield from _left(group, *names)
@@ -65,7 +60,7 @@ def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int
 
 
 def _of_system() -> int:
-    """What POSIX tells elsewhere: of some systems the free memory, of others all of it, half of which may be."""
+    """Free memory by POSIX, or half of all memory if a system tells only that."""
     for name, share in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
         try:
             return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") // share

@@ -1,18 +1,28 @@
-"""The contract of a reader of one file: its columns, their kinds, its rows in pieces fixed by the file."""
+"""Contract of a reader of one file, and what readers have in common.
+
+- `Reader`: columns of one file, their kinds, and its rows in pieces that the file alone fixes.
+- `recut`, `slices`: rows in blocks of one size. `ahead`: items made in advance.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
 from gmmcli.errors import InputError
 
+if TYPE_CHECKING:  # inputs imports side_by_side, and that the contract
+    from gmmcli.data.inputs import Input
+
+T = TypeVar("T")
 Pair = tuple[pa.Table, pa.Table]
 CELL_BYTES = 8  # of a float64
+_END: Any = object()
 
 
 class Piece(NamedTuple):
@@ -22,29 +32,16 @@ class Piece(NamedTuple):
     bytes: int
 
 
-def pieces_of(rows: int, block_rows: int, columns: int) -> list[Piece]:
-    """The pieces of rows that can be read from any block on: the blocks, a cell being a float64."""
-    counts = [min(block_rows, rows - first) for first in range(0, rows, block_rows)]
-    return [Piece(count, CELL_BYTES * columns * count) for count in counts]
-
-
-def slices(table: pa.Table, block_rows: int, pieces: range | None = None) -> Iterator[pa.Table]:
-    """These of the blocks of a table, or all."""
-    firsts = range(0, table.num_rows, block_rows)
-    chosen = firsts if pieces is None else firsts[pieces.start : pieces.stop]
-    return (table.slice(first, block_rows) for first in chosen)
-
-
 class NotNumbersError(InputError):
-    """A cell of text is no number, where numbers were asked for without asking before whether they all are."""
+    """A cell of text is no number, in a column that was read as numbers without a survey."""
 
 
 class Reader(ABC):
     """One file, to be read any number of times.
 
-    label: its name for messages. names: of its columns, each once. has_rows: False when it is known to have
-    none. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside what
-    is kept of it. block_rows: rows of a full block. Every error of a file is an InputError that names it.
+    label: its name for messages. names: of its columns, each once. has_rows: False if it is known to have
+    none. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside data
+    kept for later readings. block_rows: rows of a full block. Every error of a file is an InputError that names it.
     """
 
     label: str
@@ -54,71 +51,89 @@ class Reader(ABC):
     held: int = 0
     block_rows: int
 
+    def __init__(self, source: Input, names: Sequence[str], block_rows: int) -> None:
+        """Columns `names` of a file, in blocks of so many rows."""
+        self.label = source.label
+        self.names = tuple(names)
+        self.remote = source.remote
+        self.block_rows = block_rows
+
     @abstractmethod
     def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
-        """What the cells of the columns are, settled over the whole file.
+        """Kinds of the columns, settled over the whole file.
 
-        keep: whether numbers that are found on the way may be kept in memory, as `numbers` is going to be asked for.
+        keep: whether numbers that are found on the way may be kept in memory, as `numbers` is going to be called.
         """
 
     @abstractmethod
     def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """For those of the columns that nearly are numbers, what keeps them from it."""
+        """Reasons why columns that resemble numbers are none."""
 
     @abstractmethod
     def all_numbers(self, name: str) -> bool:
-        """Whether each cell of the column, whatever its kind, is a number or missing: `numbers` may be asked for."""
+        """Whether each cell of the column, whatever its kind, is a number or missing: `numbers` may be called."""
 
     @abstractmethod
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
-        """The types of the rows that pass through.
+        """Types of the rows that pass through.
 
         typed: whether text is given types; its columns `used` as numbers then have a type of numbers.
         """
 
     @abstractmethod
     def pieces(self, columns: Sequence[str]) -> Sequence[Piece]:
-        """All rows in pieces for `numbers` of these columns, told without reading cells that were not read before.
+        """All rows in pieces for `numbers` of these columns; no cell is read for it that was not read before.
 
         A piece has whole blocks: `numbers` makes a table of every full `block_rows` of its rows, and one of the rest.
         """
 
+    def _blocks_as_pieces(self, rows: int, columns: Sequence[str]) -> list[Piece]:
+        """Blocks of a file that can be read from any block on, a cell being a float64."""
+        counts = [min(self.block_rows, rows - first) for first in range(0, rows, self.block_rows)]
+        return [Piece(count, CELL_BYTES * len(columns) * count) for count in counts]
+
     @abstractmethod
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """The columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
+        """Columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
 
     @abstractmethod
     def pair_pieces(self) -> Sequence[int]:
-        """The pieces of `pairs`, by about how many bytes a reading of them takes; no cell is read for it."""
+        """Pieces of `pairs`, by about how many bytes a reading of them takes; no cell is read for it."""
 
     @abstractmethod
     def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Tables of all columns, in the schema of `columns` used, and beside each the columns' numbers.
+        """Tables of all columns, in the schema of `columns` used, each with a table of `columns` as numbers.
 
-        Of these of the `pair_pieces`, or of all. Raises NotNumbersError where some are not numbers.
+        Of these of the `pair_pieces`, or of all. Raises NotNumbersError if some are not numbers.
         """
 
 
+def slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    """Table cut into tables of `rows` rows; the last may be shorter."""
+    return (table.slice(first, rows) for first in range(0, table.num_rows, rows))
+
+
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The rows of the batches, in order, in tables of `rows` rows; the last may be shorter, none is empty.
+    """Rows of the batches, in order, in tables of `rows` rows; the last may be shorter, none is empty.
 
     schema: of the tables; the batches have its columns, in any order, and perhaps others.
     """
-    held: list[pa.RecordBatch] = []
-    count, names = 0, schema.names
+    held = pa.Table.from_batches([], schema)
     for batch in batches:
-        if batch.schema.names != names:  # a column called "a.b" may bring another's parts along
-            batch = batch.select(names)
-        if not count and batch.num_rows == rows:
-            yield pa.Table.from_batches([batch], schema)
-            continue
-        while batch.num_rows:
-            taken = batch.slice(0, rows - count)
-            batch = batch.slice(taken.num_rows)
-            held.append(taken)
-            count += taken.num_rows
-            if count == rows:
-                yield pa.Table.from_batches(held, schema)
-                held, count = [], 0
-    if held:
-        yield pa.Table.from_batches(held, schema)
+        # a column called "a.b" may bring another's parts along
+        held = pa.concat_tables([held, pa.Table.from_batches([batch.select(schema.names)], schema)])
+        while held.num_rows >= rows:
+            yield held.slice(0, rows)
+            held = held.slice(rows)
+    if held.num_rows:
+        yield held
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Items, the next one made by a thread of its own while the caller works on the one before."""
+    made = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="gmm-ahead") as pool:
+        coming = pool.submit(next, made, _END)
+        while (item := coming.result()) is not _END:
+            coming = pool.submit(next, made, _END)
+            yield item

@@ -1,10 +1,11 @@
-"""Room for data: how much memory they may take, and files for what does not fit.
+"""Room for data: a budget of memory, and temporary files for data that do not fit.
 
-- `Scratch`: the budget of memory, shared by all files of a source, and the folder of its temporary files.
-- `ScratchFile`: bytes on the disk under no name. `hold`: a stream's content in memory, or in such a file.
+- `Scratch`: the budget, shared by all files of a source, and the directory of its temporary files.
+- `ScratchFile`: bytes on the disk without a name. `hold`: the content of a stream, in memory or in such a file.
+- `TableStore`: tables of one schema, in memory while there is room, then in such a file.
 
-A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open: so it is gone with the
-process, however that ends: by an error, by Ctrl-C, or killed with no chance to clean up.
+A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open. So it is gone with the
+process, however that ends: by an error, by Ctrl-C, or killed without a chance to clean up.
 """
 
 from __future__ import annotations
@@ -13,47 +14,42 @@ import io
 import os
 import tempfile
 import threading
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from gmmcli.data.memory import available_memory, is_in_memory
-from gmmcli.errors import GmmError
+from gmmcli.errors import GmmError, Remedy
 from gmmcli.storage.names import one_line
 
 _ON_DISK = "/var/tmp"
 _READ_BYTES = 1 << 20
-_HELD_SHARE = 4  # of the free budget, the part that the content of a pipe may take, whose numbers will need more
+_HELD_SHARE = 4  # of the free budget, the part for the content of a pipe, whose numbers will need more
 
 
 class Scratch:
-    """Memory that data may take, and a folder for what takes more.
+    """Memory that data may take, and a directory for data that take more.
 
-    memory_bytes: of all data together, beyond the interpreter and libraries; None is half of what is available when
-    it is first asked for. folder: None is the system's for temporary files, or /var/tmp where its files take memory.
-    processes: that share the memory evenly.
+    memory_bytes: of all data together, beyond the interpreter and libraries; None is half of the available memory.
+    folder: None is the system's directory for temporary files, or /var/tmp if files take
+    memory there. processes: number that share the memory evenly.
     """
 
     def __init__(self, memory_bytes: int | None = None, folder: str | None = None, processes: int = 1) -> None:
-        self._given = memory_bytes
-        self._processes = processes
+        memory = available_memory() // 2 if memory_bytes is None else memory_bytes
+        self.memory_bytes = memory // processes
         self._taken = 0
-        self._lock = threading.Lock()  # since remote files are read side by side
+        self._lock = threading.Lock()  # remote files are read side by side
         self.folder = folder
-
-    @cached_property
-    def memory_bytes(self) -> int:
-        """The budget."""
-        return (available_memory() // 2 if self._given is None else self._given) // self._processes
 
     @property
     def free(self) -> int:
-        """What is left of the budget."""
+        """Bytes left of the budget."""
         return self.memory_bytes - self._taken
 
     def take(self, size: int) -> bool:
-        """Takes so many bytes of the budget, or none and says so where they are not left."""
+        """Take so many bytes of the budget; False, and none taken, if they are not left."""
         with self._lock:
             if size > self.free:
                 return False
@@ -61,12 +57,12 @@ class Scratch:
             return True
 
     def give_back(self, size: int) -> None:
-        """Bytes that were taken are free again."""
+        """Return bytes that were taken."""
         with self._lock:
             self._taken -= size
 
     def file(self) -> ScratchFile:
-        """A new temporary file. Raises GmmError naming the folder where there can be none."""
+        """New temporary file. Raises GmmError naming the directory if there can be none."""
         return ScratchFile(_systems_folder() if self.folder is None else self.folder)
 
 
@@ -77,12 +73,14 @@ def _systems_folder() -> str:
     return _ON_DISK if better else folder
 
 
+# ---- files
+
+
 class ScratchFile(io.RawIOBase):
     """Bytes on the disk, written once and then read by any number of streams; gone when nothing refers to it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
         self.size = 0
         try:
             self._file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
@@ -90,11 +88,11 @@ class ScratchFile(io.RawIOBase):
             raise self._refusal(error) from None
 
     def writable(self) -> bool:
-        """Always, as pyarrow asks."""
+        """Always True; pyarrow asks for it."""
         return True
 
     def write(self, data: Any, /) -> int:
-        """Adds the bytes at the end. Raises GmmError naming the folder where they cannot be written."""
+        """Append the bytes. Raises GmmError naming the directory if they cannot be written."""
         rest = memoryview(data).cast("B")
         total = len(rest)
         try:
@@ -105,26 +103,20 @@ class ScratchFile(io.RawIOBase):
         self.size += total
         return total
 
-    def read_at(self, place: int, size: int) -> bytes:
-        """At most so many bytes from a place on; may be called from any thread."""
-        with self._lock:
-            self._file.seek(place)
-            parts = []
-            while size > 0 and (part := self._file.read(size)):  # the system reads less than 2 GiB at a time
-                parts.append(part)
-                size -= len(part)
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+    def pread(self, size: int, offset: int) -> bytes:
+        """At most so many bytes from an offset on; may be called from any thread."""
+        return os.pread(self._file.fileno(), size, offset)
 
     def sink(self) -> pa.NativeFile:
-        """A stream for a writer; closing it leaves the file open."""
+        """Stream for a writer; closing it leaves the file open."""
         return pa.PythonFile(self, mode="w")
 
     def open(self) -> pa.NativeFile:
-        """The content from its start, seekable."""
+        """Content from its start, seekable."""
         return pa.PythonFile(_View(self), mode="r")
 
     def close(self) -> None:
-        """Nothing, as writers close what they write to."""
+        """Do nothing: writers close what they write to."""
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -133,17 +125,18 @@ class ScratchFile(io.RawIOBase):
     def _refusal(self, error: OSError) -> GmmError:
         reason = (error.strerror or str(error)).lower()
         return GmmError(
-            f"{one_line(self._folder)}: no temporary file for data larger than the memory: {reason}: "
-            "name a folder with room by --cache-dir, or raise --memory"
+            f"no temporary file for data larger than the memory: {reason}",
+            subject=one_line(self._folder),
+            remedy=(Remedy("name a folder with room by", "cache_dir"), Remedy("raise", "memory")),
         )
 
 
 class _View(io.RawIOBase):
-    """A stream with a place of its own in a scratch file."""
+    """Stream with a position of its own in a scratch file."""
 
     def __init__(self, file: ScratchFile) -> None:
         self._scratch = file
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -152,36 +145,84 @@ class _View(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._place = offset + (0, self._place, self._scratch.size)[whence]
-        return self._place
+        self._position = offset + (0, self._position, self._scratch.size)[whence]
+        return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self._scratch.size - self._place if size is None or size < 0 else size
-        data = self._scratch.read_at(self._place, wanted)
-        self._place += len(data)
-        return data
+        wanted = self._scratch.size - self._position if size is None or size < 0 else size
+        parts = []
+        while wanted > 0 and (part := self._scratch.pread(wanted, self._position)):  # less than 2 GiB at a time
+            parts.append(part)
+            self._position += len(part)
+            wanted -= len(part)
+        return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 def hold(stream: BinaryIO | pa.NativeFile, scratch: Scratch) -> pa.Buffer | ScratchFile:
-    """All that the stream gives: in memory, while it takes a small part of what is free, else in a temporary file."""
+    """Content of a stream: in memory while it takes a small part of the free budget, else in a temporary file."""
     most = scratch.free // _HELD_SHARE
     parts: list[bytes] = []
+    file: ScratchFile | None = None
     size = 0
     while part := stream.read(_READ_BYTES):
-        parts.append(part)
-        size += len(part)
-        if size > most or not scratch.take(len(part)):
-            break
-    else:
-        return pa.py_buffer(b"".join(parts))
-    scratch.give_back(sum(map(len, parts[:-1])))
-    file = scratch.file()
-    for part in parts:
+        if file is None and size + len(part) <= most and scratch.take(len(part)):
+            parts.append(part)
+            size += len(part)
+            continue
+        if file is None:
+            scratch.give_back(size)
+            file = scratch.file()
+            file.write(b"".join(parts))
+            parts.clear()
         file.write(part)
-    parts.clear()
-    while part := stream.read(_READ_BYTES):
-        file.write(part)
-    return file
+    return pa.py_buffer(b"".join(parts)) if file is None else file
+
+
+class TableStore:
+    """Tables of one schema by their index: in memory while there is room, the rest in a temporary file.
+
+    It is filled in a `with` statement; if that ends by an error, the memory is given back.
+    """
+
+    def __init__(self, schema: pa.Schema, scratch: Scratch) -> None:
+        self._schema = schema
+        self._scratch = scratch
+        self._tables: list[pa.Table] = []
+        self._file: ScratchFile | None = None
+        self._writer: Any = None
+        self.rows = 0
+
+    def __enter__(self) -> TableStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if kind is not None:
+            self._scratch.give_back(sum(table.nbytes for table in self._tables))
+
+    def add(self, table: pa.Table) -> None:
+        """Store one more table."""
+        self.rows += table.num_rows
+        if self._file is None and self._scratch.take(table.nbytes):
+            self._tables.append(table)
+            return
+        if self._file is None:
+            self._file = self._scratch.file()
+            self._writer = pa.ipc.new_file(self._file.sink(), self._schema)
+        self._writer.write_table(table.combine_chunks())
+
+    def tables(self, columns: Sequence[str], indices: range) -> Iterator[pa.Table]:
+        """These columns of the tables with these indices, which run upwards."""
+        held = len(self._tables)
+        for table in self._tables[indices.start : indices.stop]:
+            yield table.select(list(columns))
+        if self._file is None or indices.stop <= held:
+            return
+        fields = sorted(self._schema.get_field_index(name) for name in columns)
+        reader = pa.ipc.open_file(self._file.open(), options=pa.ipc.IpcReadOptions(included_fields=fields))
+        for index in range(max(indices.start, held), indices.stop):
+            yield pa.Table.from_batches([reader.get_batch(index - held)]).select(list(columns))

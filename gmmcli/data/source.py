@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
@@ -15,21 +16,22 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.columns import ColumnKind, Selection, match_columns, not_numeric, select_columns
-from gmmcli.data.csv_reader import CsvReader
+from gmmcli.data.columns import ColumnKind, Items, Selection, match_columns, not_numeric, select_columns
+from gmmcli.data.compute import float_columns
+from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
-from gmmcli.data.numbers import float_columns
 from gmmcli.data.partitions import with_partitions
 from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
-from gmmcli.data.settled_types import SettledTypes
 from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
-from gmmcli.data.source_blocks import Missing, SourceBlocks, count_bad, no_rows
+from gmmcli.data.source_blocks import Missing, SourceBlocks, bad_cells, no_rows
 from gmmcli.data.text_lines import strings
-from gmmcli.errors import InputError, UsageError
+from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.passes.block import BLOCK_ROWS, Share
 from gmmcli.storage.names import listing, printable
+
+_NUMERIC = (ColumnKind.NUMBER, ColumnKind.EMPTY)
 
 
 class Rows(NamedTuple):
@@ -45,14 +47,14 @@ class Rows(NamedTuple):
 
 
 class Source:
-    """The rows of all inputs, in order; all inputs have the same columns, in the order of the first.
+    """Rows of all inputs, in order; all inputs have the same columns, in the order of the first.
 
     paths: files, globs, folders and `-`; none is standard input. block_rows: most rows of a full block. scratch: room
-    for what is kept for further readings, in memory and on the disk.
+    for data that is kept for later readings, in memory and on the disk.
 
     names: of the columns. label: short, for messages. by_position: whether the names are made up (no header).
-    paths: of all files, standard input aside.
-    Raises InputError naming the file for whatever is missing or cannot be read.
+    paths: of all files, without standard input.
+    Raises InputError naming the file for all that is missing or cannot be read.
     """
 
     def __init__(
@@ -68,12 +70,10 @@ class Source:
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
         self.paths = tuple(one.path for one in inputs if one.path is not None)
-        settled = SettledTypes()
-        # a look at a file, and one at all of its text, goes through it in small pieces
-        self._looks = AT_A_TIME if any(one.remote for one in inputs) else 1
-        readers = each(
-            lambda one: _open_reader(one, self._options, block_rows, settled, scratch), inputs, self._looks
-        )
+        arguments = self._options, block_rows, SettledTypes(), scratch
+        # the first reading of a file, and one that surveys all of its text, needs little memory
+        self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
+        readers = each(lambda one: _open_reader(one, *arguments), inputs, self._surveyed_at_a_time)
         self._readers = with_partitions(readers, [one.partition for one in inputs], self._options)
         self._at_a_time = together(self._readers, scratch)
         first = self._readers[0]
@@ -88,57 +88,44 @@ class Source:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of all inputs, for messages."""
+        """Names of all inputs, for messages."""
         return tuple(reader.label for reader in self._readers)
 
     @property
     def kinds(self) -> dict[str, ColumnKind]:
-        """What the cells of each column are, over all inputs; text where the inputs disagree."""
+        """Kind of each column over all inputs; text where the inputs disagree."""
         return self._kinds(self.names)
 
     @property
     def details(self) -> dict[str, str]:
-        """For columns that nearly are numbers, what keeps them from it."""
+        """Reasons why columns that resemble numbers are none."""
         return self._details(self.names)
 
-    def select(
-        self,
-        columns: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] | None = None,
-        weights: str | None = None,
-    ) -> Selection:
-        """The columns of a fit, as select_columns chooses them; errors name the input."""
+    def select(self, columns: Items = None, exclude: Items = None, weights: str | None = None) -> Selection:
+        """Columns of a fit, as select_columns chooses them; errors name the input."""
         kinds, details = self.kinds, self.details
-        try:
+        with self._naming():
             return select_columns(kinds, columns, exclude, weights, details, self._all_numbers)
-        except InputError as error:
-            raise InputError(f"{self.label}: {error}{self._delimiter_hint()}") from None
 
     def match(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """The columns that are a model's columns, as match_columns finds them; errors name the input."""
-        try:
+        """Columns that are a model's columns, as match_columns finds them; errors name the input."""
+        with self._naming():
             return match_columns(wanted, self.names, self.by_position)
-        except InputError as error:
-            raise InputError(f"{self.label}: {error}{self._delimiter_hint()}") from None
 
     def blocks(
-        self,
-        columns: Sequence[str],
-        weights: str | None = None,
-        missing: Missing = "error",
-        share: Share = Share(),
+        self, columns: Sequence[str], weights: str | None = None, missing: Missing = "error", share: Share = Share()
     ) -> SourceBlocks:
-        """The columns as blocks of numbers, and the row weights.
+        """Columns as blocks of numbers, and the row weights.
 
-        missing: what is done with a row that has a missing, NaN or infinite cell: "error", "drop" (left out),
+        missing: what to do with a row that has a missing, NaN or infinite cell: "error", "drop" (leave it out),
         or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). share: the part of the rows
-        that is read, by default all. Raises InputError for a column that is not numeric; text is, where every cell is
-        a number; and for weights among the columns.
+        that is read, by default all. Raises InputError for a column that is not numeric (text of which every cell is
+        a number is numeric), and for weights among the columns.
         """
         if missing not in ("error", "drop", "keep"):
-            raise UsageError(f"missing is {missing!r}: give error, drop or keep")
+            raise UsageError(f"{missing!r} is unknown", subject=Option("missing"), remedy="give error, drop or keep")
         if weights in columns:
-            raise InputError(f"{self.label}: column {printable(str(weights))} has values, not weights: name another")
+            raise self._error(f"column {printable(str(weights))} has values, not weights", "name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
         return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._at_a_time)
 
@@ -154,10 +141,10 @@ class Source:
         A share without rows is one table without any.
         """
         if typed:
-            self._kinds(self.names, keep=False)  # of all at once, since for text it takes a reading of all of it
+            self._kinds(self.names, keep=False)  # of all at once: for text it takes a reading of all of it
         if typed or not self._delimited:
             self._require_numbers(columns)
-        else:  # a reading of all text is spared: it is seen on the way whether all are numbers
+        else:  # a reading of all text is spared: whether all cells are numbers shows on the way
             self._require_names(columns)
         try:
             yield from self._rows(columns, typed, missing, share)
@@ -169,13 +156,13 @@ class Source:
         schema = self.schema(typed, columns)
         first_row = 0
         runs = share.of([reader.pair_pieces() for reader in self._readers])
-        pairs = [partial(_pairs, self._readers[file], columns, typed, places) for file, places in runs]
-        for reader, table, numbers in in_turn(pairs, self._at_a_time):
+        pairs = [partial(_pairs, self._readers[file], columns, typed, pieces) for file, pieces in runs]
+        for label, table, numbers in in_turn(pairs, self._at_a_time):
             cells = float_columns(numbers, columns)
             if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
-                bad = count_bad(self._readers, tuple(columns), self._at_a_time)
-                raise InputError(f"{self.label}: {bad.message(unobserved=missing == 'error')}: {bad.remedy}")
-            yield Rows(self._fitted(reader, table, schema), torch.from_numpy(cells).mT, first_row)
+                problem, remedies = bad_cells(self._readers, columns, missing == "keep", self._at_a_time)
+                raise self._error(problem, remedies)
+            yield Rows(_cast(table, schema, label), torch.from_numpy(cells).mT, first_row)
             first_row += table.num_rows
         if first_row:
             return
@@ -184,10 +171,10 @@ class Source:
         yield Rows(schema.empty_table(), torch.empty(0, len(columns), dtype=torch.float64), 0)
 
     def schema(self, typed: bool = False, used: Sequence[str] = ()) -> pa.Schema:
-        """The schema of `tables` for the columns `used`, which is that of the files where they agree.
+        """Schema of `tables` for the columns `used`: that of the files if they agree.
 
-        Where types differ, the wider of them; where no type is, text, but with `typed` an InputError. Settling
-        types for delimited text takes a reading of all of it.
+        Where types differ it has the wider of them; where there is none, text, but with `typed` an InputError.
+        Settling types for delimited text takes a reading of all of it.
         """
         schemas = [reader.schema(typed, used).remove_metadata() for reader in self._readers]
         if all(schema.equals(schemas[0]) for schema in schemas):
@@ -195,41 +182,23 @@ class Source:
         return pa.schema([self._common(name, schemas, typed) for name in self.names])
 
     def _common(self, name: str, schemas: Sequence[pa.Schema], typed: bool) -> pa.Field:
-        parts = [pa.schema([pa.field(name, _plain(schema.field(name).type))]) for schema in schemas]
-        try:
-            return pa.unify_schemas(parts, promote_options="permissive").field(0)
+        types = dict.fromkeys(schema.field(name).type for schema in schemas)
+        plain = [dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype for dtype in types]
+        try:  # dictionaries of several files need not agree, so their values count
+            return pa.unify_schemas([pa.schema([(name, t)]) for t in plain], promote_options="permissive").field(0)
         except pa.ArrowException:
             if not typed:
                 return pa.field(name, pa.string())
-        types = listing(dict.fromkeys(str(schema.field(name).type) for schema in schemas))
-        raise InputError(
-            f"{self.label}: column {printable(name)} has types {types} in the files: "
-            "write CSV, which has no types, or give files of the same types"
-        )
-
-    def _fitted(self, reader: Reader, table: pa.Table, schema: pa.Schema) -> pa.Table:
-        """The reader's table in the schema that the columns have over all files."""
-        if table.schema.equals(schema, check_metadata=False):
-            return table
-        columns = []
-        for field in schema:
-            column = table.column(field.name)
-            try:
-                column = strings(column, field.name) if pa.types.is_string(field.type) else column
-                columns.append(column.cast(field.type))
-            except pa.ArrowException as error:
-                raise InputError(
-                    f"{reader.label}: column {printable(field.name)} does not fit the type {field.type} "
-                    f"that it has over all files: {printable(' '.join(str(error).splitlines()[:1]))}"
-                ) from None
-        return pa.Table.from_arrays(columns, schema=schema)
+        remedies = Remedy("write CSV, which has no types,"), Remedy("give files of the same types")
+        found = listing([str(dtype) for dtype in types])
+        raise self._error(f"column {printable(name)} has types {found} in the files", remedies)
 
     def _all_numbers(self, name: str) -> bool:
         return all(reader.all_numbers(name) for reader in self._readers)
 
     def _kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
         merged = dict.fromkeys(columns, ColumnKind.EMPTY)
-        for kinds in each(lambda reader: reader.kinds(columns, keep), self._readers, self._looks):
+        for kinds in each(lambda reader: reader.kinds(columns, keep), self._readers, self._surveyed_at_a_time):
             for name, kind in kinds.items():
                 if merged[name] is ColumnKind.EMPTY:
                     merged[name] = kind
@@ -238,33 +207,44 @@ class Source:
         return merged
 
     def _details(self, columns: Sequence[str]) -> dict[str, str]:
+        if len(self._readers) == 1:
+            return self._readers[0].details(columns)
         details: dict[str, str] = {}
-        several = len(self._readers) > 1
         for reader in self._readers:
             for name, detail in reader.details(columns).items():
-                details.setdefault(name, f"{detail} of {reader.label}" if several else detail)
-            for name, kind in reader.kinds(columns).items() if several else ():
-                if kind not in (ColumnKind.NUMBER, ColumnKind.EMPTY):
+                details.setdefault(name, f"{detail} of {reader.label}")
+            for name, kind in reader.kinds(columns).items():
+                if kind not in _NUMERIC:
                     details.setdefault(name, f"{kind} in {reader.label}")
         return details
 
     def _require_names(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.names:
-                raise InputError(f"{self.label}: no column {printable(name)}: there are {listing(self.names)}")
+                raise self._error(f"no column {printable(name)}: there are {listing(self.names)}")
 
     def _require_numbers(self, columns: Sequence[str]) -> None:
         self._require_names(columns)
         for name, kind in self._kinds(columns).items():
-            usable = kind in (ColumnKind.NUMBER, ColumnKind.EMPTY) or self._all_numbers(name)
-            if not usable:
-                raise InputError(f"{self.label}: {not_numeric(name, kind, self._details(columns))}")
+            if kind not in _NUMERIC and not self._all_numbers(name):
+                raise self._error(not_numeric(name, kind, self._details(columns)))
 
-    def _delimiter_hint(self) -> str:
-        if len(self.names) > 1 or not self._delimited:
-            return ""
-        found = next((c for c in ";\t|," if c in "".join(self.names)), "")
-        return f": perhaps --delimiter {'tab' if found == chr(9) else repr(found)}" if found else ""
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Names the input in errors about its columns, and the delimiter if that seems to be another."""
+        try:
+            yield
+        except InputError as error:
+            if error.notice.subject:  # one of the files
+                raise
+            remedies = [*error.notice.remedies]
+            found = next((c for c in ";\t|," if c in "".join(self.names)), None)
+            if len(self.names) == 1 and self._delimited and found:
+                remedies.append(Remedy("try", "delimiter", "tab" if found == "\t" else repr(found)))
+            raise self._error(error.notice.problem, remedies) from None
+
+    def _error(self, problem: str, remedy: Sequence[Remedy] | str = ()) -> InputError:
+        return InputError(problem, subject=self.label, remedy=remedy)
 
 
 def _open_reader(
@@ -274,18 +254,35 @@ def _open_reader(
         return CsvReader(source, options, block_rows, settled, scratch)
     # imported here, since pyarrow's Parquet and JSON cost the start of a command that reads CSV some 15 ms
     if source.format == "json":
-        from gmmcli.data.json_reader import JsonReader
+        from gmmcli.data.json import JsonReader
 
         return JsonReader(source, options, block_rows, scratch)
-    from gmmcli.data.columnar_readers import ArrowReader, ParquetReader
+    from gmmcli.data.columnar import ArrowReader, ParquetReader
 
     return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
 
 
 def _pairs(
     reader: Reader, columns: Sequence[str], typed: bool, pieces: range
-) -> Iterator[tuple[Reader, pa.Table, pa.Table]]:
-    return ((reader, table, numbers) for table, numbers in reader.pairs(columns, typed, pieces))
+) -> Iterator[tuple[str, pa.Table, pa.Table]]:
+    return ((reader.label, table, numbers) for table, numbers in reader.pairs(columns, typed, pieces))
+
+
+def _cast(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
+    """Table of a file in the schema that the columns have over all files."""
+    if table.schema.equals(schema, check_metadata=False):
+        return table
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        try:
+            column = strings(column, field.name) if pa.types.is_string(field.type) else column
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as error:
+            problem = f"column {printable(field.name)} does not fit the type {field.type} that it has over all files"
+            reason = printable(" ".join(str(error).splitlines()[:1]))
+            raise InputError(f"{problem}: {reason}", subject=label) from None
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _check_same_columns(first: Reader, other: Reader) -> None:
@@ -293,9 +290,4 @@ def _check_same_columns(first: Reader, other: Reader) -> None:
     extra = [name for name in other.names if name not in set(first.names)]
     if lacking or extra:
         parts = [f"{verb} {listing(names)}" for verb, names in (("lacks", lacking), ("has", extra)) if names]
-        raise InputError(f"{other.label}: other columns than {first.label}: it {' and '.join(parts)}")
-
-
-def _plain(dtype: pa.DataType) -> pa.DataType:
-    """The type of the values: dictionaries of several files need not agree."""
-    return dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype
+        raise InputError(f"other columns than {first.label}: it {' and '.join(parts)}", subject=other.label)

@@ -1,6 +1,10 @@
-"""Tensors as columns of tables, for what a command adds to rows or draws.
+"""Tensors as columns of tables, and a column of labels as a tensor.
 
-Made from buffers: pyarrow's own way from numpy imports pandas, which costs a command 0.3 s at its start.
+- `table_of`, `with_columns`, `with_cells`: tables of tensors, or with tensors as new columns or cells.
+- `columns_to_fill`: columns that `with_cells` is to fill. `table_of_values`: a table of Python values.
+- `label_codes`: a column of labels as numbers.
+
+Arrays are made from buffers: pyarrow's own conversion from numpy imports pandas, which takes 0.3 s.
 """
 
 from __future__ import annotations
@@ -8,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.compute import pc
-from gmmcli.data.numbers import flags, inexact_integer, values_as_floats
-from gmmcli.errors import InputError
+from gmmcli.data.compute import flags, inexact_integer, pc, values_as_floats
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.text_lines import strings
+from gmmcli.errors import InputError, Remedy
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -24,34 +30,38 @@ _TYPES = {torch.float64: pa.float64(), torch.float32: pa.float32(), torch.int64:
 
 
 def table_of(names: Sequence[str], columns: Sequence[Tensor]) -> pa.Table:
-    """A table of columns (N,), float64, float32 or int64. No cell can be missing: such Parquet reads faster."""
+    """Table of columns (N,), float64, float32 or int64. No cell can be missing: such Parquet reads faster."""
     arrays = [_array(column) for column in columns]
     fields = [pa.field(name, array.type, nullable=False) for name, array in zip(names, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def table_of_values(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Table of columns of Python values, None for a missing one."""
+    return pa.table({name: list(values) for name, values in columns.items()})
 
 
 def with_columns(
     table: pa.Table,
     names: Sequence[str],
     columns: Sequence[Tensor],  # (M,) each
-    complete: Tensor | None = None,  # (N,) bool, true M times; None where all rows are complete
+    complete: Tensor | None = None,  # (N,) bool, true M times; None if all rows are complete
 ) -> pa.Table:
-    """The table with columns whose values are those of the complete rows, in order; the other rows get null."""
+    """Table with columns whose values are those of the complete rows, in order; the other rows get null."""
     for name, values in zip(names, columns, strict=True):
-        if complete is None:
-            table = table.append_column(name, _array(values))
-            continue
-        spread = values.new_zeros(len(complete))
-        spread[complete] = values
-        table = table.append_column(name, _array(spread, complete))
+        if complete is not None:
+            spread = values.new_zeros(len(complete))
+            spread[complete] = values
+            values = spread
+        table = table.append_column(name, _array(values, complete))
     return table
 
 
 def columns_to_fill(source: Source, columns: Sequence[str], typed: bool) -> list[str]:
-    """Those of the columns that `with_cells` is to fill: not integers and decimals without a missing cell.
+    """Columns that `with_cells` is to fill: all except integers and decimals without a missing cell.
 
-    These stay as they are; others of their type become float64 in all pieces, and only a reading of all rows tells
-    which. It is spared where there are none. typed: as `tables` has it.
+    These stay as they are; others of their type become float64 in all pieces, and only a reading of all rows shows
+    which. It is spared if there are none. typed: as `tables` has it.
     """
     schema = source.schema(typed, columns)
     exact = [name for name in columns if _is_exact(schema.field(name).type)]
@@ -70,14 +80,14 @@ def with_cells(
     chosen: Tensor,  # (N, D) bool
     decimal: str = ".",
 ) -> pa.Table:
-    """The table with the chosen cells of the named columns taken from x; all others as they are.
+    """Table with the chosen cells of the named columns taken from x; all others as they are.
 
     Text stays text, and floating point keeps its width; integers and decimals become float64, which is the type of
     such a column whether or not a cell of this table is chosen. Raises InputError for an integer that float64 does
     not hold, since it would come out as another.
     """
     for name, values, here in zip(names, x.unbind(1), chosen.unbind(1), strict=True):
-        place, column = table.schema.get_field_index(name), table.column(name)
+        index, column = table.schema.get_field_index(name), table.column(name)
         if isinstance(column.type, pa.DictionaryType):
             column = pc.cast(column, column.type.value_type)
         cells = _array(values)
@@ -89,20 +99,39 @@ def with_cells(
         else:
             lost = inexact_integer(column)
             if lost is not None:
-                raise InputError(
-                    f"column {printable(name)} has missing cells to fill and {lost}, which float64 does not hold: "
-                    "cast it to float64 before, or fit anew without it (--exclude)"
+                problem = (
+                    f"column {printable(name)} has missing cells to fill and {lost}, which float64 does not hold"
                 )
+                remedies = Remedy("cast it to float64 before"), Remedy("fit anew without it, by", "exclude")
+                raise InputError(problem, remedy=remedies)
             column = values_as_floats(column)
         if bool(here.any()):
             column = pc.if_else(flags(here.numpy()), cells, column)
-        field = table.schema.field(place)
-        table = table.set_column(place, field.with_type(column.type), column)
+        table = table.set_column(index, table.schema.field(index).with_type(column.type), column)
     return table
 
 
+def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tuple[Tensor, list[str]]:
+    """Index of each cell (B,), int64, in the list of the column's distinct texts, −1 for a missing cell; that list.
+
+    Null, NaN and text among the null values are missing, in a typed file too: so the same data has the same
+    labels in CSV and in the Parquet file written from it. Raises InputError for cells that cannot be text.
+    """
+    dtype = column.type.value_type if isinstance(column.type, pa.DictionaryType) else column.type
+    try:
+        encoded = strings(column, name).dictionary_encode("encode")
+    except InputError:
+        raise InputError(f"column {printable(name)} has no labels: its cells are {dtype}, not text") from None
+    missing = {None, *options.null_values} | ({"nan"} if pa.types.is_floating(dtype) else set())
+    texts = encoded.dictionary.to_pylist()
+    labels = [text for text in texts if text not in missing]
+    indices = {text: index for index, text in enumerate(labels)}
+    codes = np.array([indices.get(text, -1) for text in texts], np.int64)
+    return torch.from_numpy(codes[np.asarray(np.from_dlpack(encoded.indices), np.int64)]), labels
+
+
 def _is_exact(dtype: pa.DataType) -> bool:
-    """Whether cells of this type cannot hold what a model expects: integers and decimals."""
+    """Whether the type holds integers or decimals, and so not the value that a model expects."""
     dtype = dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype
     return pa.types.is_integer(dtype) or pa.types.is_decimal(dtype)
 
@@ -110,8 +139,3 @@ def _is_exact(dtype: pa.DataType) -> bool:
 def _array(values: Tensor, valid: Tensor | None = None) -> pa.Array:
     bits = None if valid is None else flags(valid.numpy()).buffers()[1]
     return pa.Array.from_buffers(_TYPES[values.dtype], len(values), [bits, pa.py_buffer(values.contiguous().numpy())])
-
-
-def table_of_values(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """A table of columns of Python values, None for what is missing."""
-    return pa.table({name: list(values) for name, values in columns.items()})

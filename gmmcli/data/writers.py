@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,16 +31,22 @@ class Encoded(NamedTuple):
 Encoder = Callable[[pa.Table], Encoded]
 
 
-class Writer(Protocol):
-    """What writes tables of one schema to a stream."""
+def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
+    """Function that encodes tables for the writer of a format of FORMATS; several threads may call it at a time."""
+    if name == "json":
+        return lambda table: Encoded(table, json_lines(table))
+    if name in TEXT:
+        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
+    return Encoded
 
-    def write(self, piece: Encoded) -> None:
-        """Write the rows, now or at the latest in close."""
-        ...
 
-    def close(self) -> None:
-        """Write what is still to be written, then close the stream."""
-        ...
+def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
+    """Writer of a format of FORMATS; the delimiter is for the header of delimited text."""
+    if name == "parquet":
+        return _ParquetWriter(stream, schema)
+    if name in ("arrow", "arrows"):
+        return _ArrowWriter(stream, schema, name)
+    return _TextWriter(stream, schema, name, delimiter)
 
 
 class _TextWriter:
@@ -55,117 +61,6 @@ class _TextWriter:
 
     def close(self) -> None:
         self._stream.close()
-
-
-class _ParquetWriter:
-    """Cuts the rows into row groups of one size, which is that of some full blocks of a reading or less.
-
-    A row group is encoded and written on a thread of its own while the next is gathered.
-    """
-
-    def __init__(self, stream: Any, schema: pa.Schema) -> None:
-        self._stream = stream
-        self._schema = schema
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gmm-parquet")
-        self._writing: Future[None] | None = None
-        self._writer: pq.ParquetWriter | None = None
-        self._held: list[pa.Table] = []
-        self._rows = 0
-        self._group_rows = 0
-
-    def write(self, piece: Encoded) -> None:
-        table = piece.table
-        if not self._group_rows and table.num_rows:
-            self._group_rows = _group_rows(table)
-        while table.num_rows:
-            taken = table.slice(0, self._group_rows - self._rows)
-            table = table.slice(taken.num_rows)
-            self._held.append(taken)
-            self._rows += taken.num_rows
-            if self._rows == self._group_rows:
-                self._flush()
-
-    def close(self) -> None:
-        try:
-            if self._rows or self._writing is None:
-                self._flush()
-            self._written()
-        finally:
-            self._thread.shutdown()
-            if self._writer is not None:
-                self._writer.close()
-        self._stream.close()
-
-    def _flush(self) -> None:
-        table = pa.concat_tables([pa.Table.from_batches([], self._schema), *self._held])
-        self._held, self._rows = [], 0
-        self._written()
-        self._writing = self._thread.submit(self._write_group, table)
-
-    def _written(self) -> None:
-        """Waits for the row group that is being written; raises what has gone wrong with it."""
-        if self._writing is not None:
-            self._writing.result()
-
-    def _write_group(self, table: pa.Table) -> None:
-        if self._writer is None:
-            head = table.slice(0, SAMPLE_ROWS)
-            chosen: Any = _repetitive(head)  # names too, which pyarrow's annotation leaves out
-            codecs: Any = _codecs(head)
-            self._writer = pq.ParquetWriter(self._stream, self._schema, use_dictionary=chosen, compression=codecs)
-        if table.num_rows:
-            self._writer.write_table(table, row_group_size=table.num_rows)
-
-
-def _group_rows(table: pa.Table) -> int:
-    """Rows of a group, by what those of a table take."""
-    rows = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
-    return rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows
-
-
-def _repetitive(head: pa.Table) -> list[str] | bool:
-    """The columns that are worth a dictionary of their values: those whose first cells repeat, measures much so.
-
-    To build a dictionary and then give it up takes ten times as long as writing the cells as they are.
-    """
-    if _nested(head):
-        return True
-    return [name for name, column in zip(head.column_names, head.columns, strict=True) if _repeats(column)]
-
-
-def _codecs(head: pa.Table) -> dict[str, str] | str:
-    """How each column is compressed: not at all where the first cells do not become smaller.
-
-    The digits of measured numbers seldom do, and then every reading would copy them once more for nothing.
-    """
-    if _nested(head):
-        return CODEC
-    columns = zip(head.column_names, head.columns, strict=True)
-    return {name: CODEC if _shrinks(column) else "none" for name, column in columns}
-
-
-def _shrinks(column: pa.ChunkedArray) -> bool:
-    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    if isinstance(cells, pa.ExtensionArray | pa.DictionaryArray) or not pa.types.is_floating(cells.type):
-        return True
-    values, width = cells.buffers()[1], cells.type.bit_width // 8
-    if values is None:
-        return True
-    plain = values.slice(cells.offset * width, len(cells) * width)
-    return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size
-
-
-def _nested(table: pa.Table) -> bool:
-    """Whether names of columns do not tell all parts, as those of a nested one."""
-    return any(pa.types.is_nested(field.type) for field in table.schema)
-
-
-def _repeats(column: pa.ChunkedArray) -> bool:
-    try:
-        least = 16 if pa.types.is_floating(column.type) else 2
-        return least * pc.count_distinct(column).as_py() <= len(column)
-    except pa.ArrowNotImplementedError:  # of dictionaries, which it suits, and of rare types
-        return True
 
 
 class _ArrowWriter:
@@ -188,19 +83,95 @@ class _ArrowWriter:
         self._stream.close()
 
 
-def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
-    """What makes tables ready for the writer of a format of FORMATS; may be called from several threads at a time."""
-    if name == "json":
-        return lambda table: Encoded(table, json_lines(table))
-    if name in TEXT:
-        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
-    return Encoded
+class _ParquetWriter:
+    """Cuts the rows into row groups of one size, which is that of some full blocks of a reader or less.
+
+    A row group is encoded and written on a thread of its own while the next is gathered.
+    """
+
+    def __init__(self, stream: Any, schema: pa.Schema) -> None:
+        self._stream = stream
+        self._schema = schema
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gmm-parquet")
+        self._writing: Future[None] | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._held = pa.Table.from_batches([], schema)
+        self._group_rows = 0
+
+    def write(self, piece: Encoded) -> None:
+        self._held = pa.concat_tables([self._held, piece.table])
+        if not self._group_rows and self._held.num_rows:
+            self._group_rows = _group_rows(piece.table)
+        while self._held.num_rows >= self._group_rows > 0:
+            self._flush(self._group_rows)
+
+    def close(self) -> None:
+        try:
+            if self._held.num_rows or self._writing is None:
+                self._flush(self._held.num_rows)
+            self._wait()
+        finally:
+            self._thread.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+        self._stream.close()
+
+    def _flush(self, rows: int) -> None:
+        """Have so many of the rows written as a row group."""
+        group, self._held = self._held.slice(0, rows), self._held.slice(rows)
+        self._wait()
+        self._writing = self._thread.submit(self._write_group, group)
+
+    def _wait(self) -> None:
+        """Wait for the row group that is being written; raises its error."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write_group(self, table: pa.Table) -> None:
+        if self._writer is None:
+            dictionaries, codecs = _encodings(table.slice(0, SAMPLE_ROWS))
+            encodings = {"use_dictionary": dictionaries, "compression": codecs}
+            self._writer = pq.ParquetWriter(self._stream, self._schema, **encodings)
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=table.num_rows)
 
 
-def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
-    """The writer of a format of FORMATS; the delimiter is for the header of delimited text."""
-    if name == "parquet":
-        return _ParquetWriter(stream, schema)
-    if name in ("arrow", "arrows"):
-        return _ArrowWriter(stream, schema, name)
-    return _TextWriter(stream, schema, name, delimiter)
+Writer = _TextWriter | _ArrowWriter | _ParquetWriter  # write(piece), then close()
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows of a group, by the size of the rows of a table."""
+    rows = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
+    return rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows
+
+
+def _encodings(head: pa.Table) -> tuple[Any, Any]:
+    """Columns that get a dictionary of their values, and the codec of each column, by the first rows.
+
+    To build a dictionary and then give it up takes ten times as long as writing the cells as they are. The digits of
+    measured numbers seldom become smaller by compression, and then every reading would copy them for nothing. In a
+    table with nested columns, whose parts have no names here, all columns get both.
+    """
+    if any(pa.types.is_nested(field.type) for field in head.schema):
+        return True, CODEC
+    columns = dict(zip(head.column_names, head.columns, strict=True))
+    dictionaries = [name for name, column in columns.items() if _repeats(column)]
+    return dictionaries, {name: CODEC if _shrinks(column) else "none" for name, column in columns.items()}
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether the cells repeat, measures much so."""
+    try:
+        least = 16 if pa.types.is_floating(column.type) else 2
+        return least * pc.count_distinct(column).as_py() <= len(column)
+    except pa.ArrowNotImplementedError:  # of dictionaries, which it suits, and of rare types
+        return True
+
+
+def _shrinks(column: pa.ChunkedArray) -> bool:
+    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+    if not pa.types.is_floating(cells.type) or cells.buffers()[1] is None:
+        return True
+    width = cells.type.bit_width // 8
+    plain = cells.buffers()[1].slice(cells.offset * width, len(cells) * width)
+    return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size

@@ -56,7 +56,7 @@ def test_the_json_report_and_the_metadata(here: Path) -> None:
     assert got["model"] == "m.pt"
     assert {name: metadata[name] for name in got if name != "model"} == {k: v for k, v in got.items() if k != "model"}
     assert metadata["columns"] == ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-    assert metadata["left_out"]["year"] == "not in --columns"
+    assert metadata["left_out"]["year"] == "not chosen"
     assert (metadata["rows_read"], metadata["rows_left_out"], metadata["missing"]) == (344, 2, "drop")
     assert metadata["source"] == PENGUINS
     assert metadata["bic"] == pytest.approx(-2 * metadata["log_likelihood"] + 44 * torch.tensor(342.0).log().item())

@@ -29,7 +29,7 @@ READ = """
 import re, sys
 import pyarrow.parquet
 from gmmcli.data import Scratch, Source
-from gmmcli.data import columnar_readers, csv_reader
+from gmmcli.data import columnar, csv
 
 def largest():
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024 / 1e6
@@ -198,7 +198,7 @@ def test_a_full_disk_is_told_with_the_remedy(command: str, cache: Path) -> None:
     done = shell(f"ulimit -f 100; gmm {command} --memory 1 --cache-dir {cache}")
     assert done.code == 1
     assert done.stderr.startswith(f"gmm: error: {cache}: no temporary file for data larger than the memory: ")
-    assert done.stderr.endswith(": name a folder with room by --cache-dir, or raise --memory\n")
+    assert done.stderr.endswith(": name a folder with room by --cache-dir or raise --memory\n")
     assert len(done.stderr.splitlines()) == 1
     assert os.listdir(cache) == []
     assert not Path("m.pt").exists()

@@ -140,7 +140,7 @@ def test_an_error_in_the_data_is_not_tried_again(here: Path) -> None:
     pq.write_table(pa.table({"a": [1.0, float("nan")], "b": [1.0, 2.0]}), "data/2.parquet")
     code, said = done(torchrun(2, "fit", "data", *FIT, "-o", "m.pt", restarts=2))
     assert code == 1
-    assert set(said.splitlines()) == {"gmm: error: 3 files: 1 NaN cell in a: use --missing drop or em"}
+    assert set(said.splitlines()) == {"gmm: error: 3 files: 1 NaN cell in a: use --missing drop or use --missing em"}
 
 
 def fit_of_some_seconds(folder: str, output: str, *more: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "on disk":
         monkeypatch.setattr("gmmcli.data.scratch.available_memory", lambda: 0)
         monkeypatch.setattr("gmmcli.data.csv_text._PARSE_BYTES", 1 << 13)
-        monkeypatch.setattr("gmmcli.data.json_reader._BLOCK_BYTES", 1 << 13)
+        monkeypatch.setattr("gmmcli.data.json._CHUNK_BYTES", 1 << 13)
 
 
 @pytest.fixture

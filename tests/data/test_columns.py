@@ -1,7 +1,8 @@
 import pytest
 
-from gmmcli.data.columns import ColumnKind, check_free, listing, match_columns, printable, select_columns
+from gmmcli.data.columns import ColumnKind, check_free, match_columns, select_columns
 from gmmcli.errors import InputError, UsageError
+from gmmcli.storage.names import listing, printable
 
 NUMBER, TEXT = ColumnKind.NUMBER, ColumnKind.TEXT
 TABLE = {
@@ -85,7 +86,7 @@ def test_weights_are_left_out():
         ({"columns": "species"}, "species is not numeric: text"),
         ({"columns": "none"}, "none is not numeric: no values"),
         ({"columns": "zz"}, "no column zz: the data have species, a, b"),
-        ({"exclude": "zz"}, "--exclude: no column zz"),
+        ({"exclude": "zz"}, "no column zz: the data have .*: check exclude"),
         ({"columns": "8"}, "7 columns"),
         ({"columns": "a,b", "weights": "a"}, "column a has the weights"),
         ({"weights": "zz"}, "weights column zz not found"),
@@ -129,7 +130,7 @@ def test_match_by_position_without_a_header():
 
 def test_check_free():
     check_free(["component"], ["a", "b"])
-    with pytest.raises(InputError, match=r"column component already in the data: use --prefix"):
+    with pytest.raises(InputError, match=r"column component already in the data: use prefix for another name"):
         check_free(["component", "probability"], ["a", "component"])
 
 

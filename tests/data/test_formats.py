@@ -74,16 +74,16 @@ def test_content_tells_the_compression():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"delimiter": "ab"}, "delimiter 'ab'"),
+        ({"delimiter": "ab"}, "delimiter: 'ab' makes no sense"),
         ({"delimiter": "\n"}, "delimiter"),
         ({"delimiter": "§"}, "ASCII"),
         ({"quote": "''"}, "quote"),
-        ({"decimal": ";"}, "decimal ';'"),
+        ({"decimal": ";"}, "decimal: ';'"),
         ({"decimal": ",", "delimiter": ","}, "both a comma"),
-        ({"encoding": "klingon"}, "unknown encoding 'klingon'"),
-        ({"encoding": "rot13"}, "unknown encoding 'rot13'"),
-        ({"encoding": "base64"}, "unknown encoding 'base64'"),
-        ({"encoding": "utf8\0"}, "unknown encoding"),
+        ({"encoding": "klingon"}, "encoding: 'klingon' makes no sense"),
+        ({"encoding": "rot13"}, "encoding: 'rot13'"),
+        ({"encoding": "base64"}, "encoding: 'base64'"),
+        ({"encoding": "utf8\0"}, "encoding: "),
         ({"format": "xls"}, "unknown format"),
     ],
 )

@@ -152,11 +152,8 @@ def test_files_share_the_budget(tmp_path: Path) -> None:
     source = Source(paths, scratch=scratch)
     assert sum(len(block.x) for block in source.blocks(source.select().used)) == 3000
     assert scratch.free == 0
-    assert [one._content.__class__ for reader in source._readers for one in reader._stored] == [  # type: ignore[attr-defined]
-        list,
-        list,
-        ScratchFile,
-    ]
+    stores = [store for reader in source._readers for _, _, store in reader._stored]  # type: ignore[attr-defined]
+    assert [store._file is None for store in stores] == [True, True, False]
 
 
 # ---- files
@@ -215,7 +212,7 @@ def test_the_descriptor_goes_with_the_file(tmp_path: Path) -> None:
 
 def test_no_folder_for_files(tmp_path: Path) -> None:
     with pytest.raises(
-        GmmError, match=r"none: no temporary file .*: no such file or directory: .* by --cache-dir"
+        GmmError, match=r"none: no temporary file .*: no such file or directory: .* by cache_dir or raise memory"
     ) as e:
         Scratch(0, str(tmp_path / "none")).file()
     assert (e.value.exit_code, isinstance(e.value, InputError | UsageError)) == (1, False)
@@ -246,7 +243,7 @@ def test_a_full_disk_is_one_line_with_the_remedy(suffix: str, tmp_path: Path, re
         list(Source(paths, stdin=content, scratch=Scratch(0, str(tmp_path))).blocks(["x"]))
 
     request.getfixturevalue("full_disk")
-    with pytest.raises(GmmError, match="file too large: name a folder with room by --cache-dir, or raise") as caught:
+    with pytest.raises(GmmError, match="file too large: name a folder with room by cache_dir or raise") as caught:
         read()
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)

@@ -47,7 +47,7 @@ def test_kinds_are_settled_over_the_whole_file():
 
 def test_kinds_of_a_csv():
     source = stdin(b"n,t,b,d,e,s\n1,x,true,2020-01-01,NA,1e3\n-.5,1,False,2020-01-02,,99999999999999999999\n")
-    kinds = {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": ColumnKind.TIME, "e": EMPTY, "s": TEXT}
+    kinds = {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": TEXT, "e": EMPTY, "s": TEXT}
     assert source.kinds == kinds
     assert source.select().used == ("n",)
     assert source.details == {"s": "numbers that float64 does not hold, such as 99999999999999999999"}
@@ -226,9 +226,9 @@ def test_a_record_longer_than_a_parse_block():
 
 
 def test_a_record_that_is_longer_than_it_may_be(monkeypatch):
-    monkeypatch.setattr("gmmcli.data.csv_reader._RECORD_BYTES", 1 << 20)
+    monkeypatch.setattr("gmmcli.data.csv._RECORD_BYTES", 1 << 20)
     content = b"a,b\n" + b"1,2\n" * 300_000 + b'3,"x\n' + b"4,5\n" * 600_000
-    message = "^stdin: row 300001 has more than 1 MiB: if a quote is opened in it and never closed see --quote, else"
+    message = "^stdin: row 300001 has more than 1 MiB: see quote if a quote in it never closes or raise memory"
     for read in (lambda s: s.kinds, lambda s: [rows.x for rows in s.tables(["a"])]):
         with pytest.raises(InputError, match=message):
             read(Source([], stdin=io.BytesIO(content), scratch=Scratch(0)))
@@ -252,19 +252,19 @@ def test_line_ends_in_quotes_across_parse_blocks():
     [
         (b"", {}, "stdin: the file is empty: give one with a header and rows"),
         (b"\n\n", {}, "no rows"),
-        (b"a,b\n", {}, "stdin: no rows: give data with rows, or --no-header"),
+        (b"a,b\n", {}, "stdin: no rows: give data with rows or use no_header if the first line"),
         (b"a,b", {}, "stdin: no rows"),
         (b"a,b\n\n\n", {}, "stdin: no rows"),
         (b"a,b\n1,2\n3\n", {}, "stdin: 1 cell in row 2 where the header has 2"),
         (b"a,b\n1,2\n" * 1 + b"3,4,5\n", {}, "3 cells in row 2 where the header has 2"),
         (b"\n1,2\n3,4\n5\n", {"header": False}, "1 cell in row 3 where the first row has 2"),
-        (b"a,b\n1,2\n3,\xe9\n", {}, "not UTF-8 text in column b: try --encoding latin-1"),
-        (b"\xe9,b\n1,2\n", {}, "not UTF-8 text: try --encoding latin-1"),
-        ("a,b\n1,2\n".encode("utf-16"), {}, "try --encoding utf-16"),
+        (b"a,b\n1,2\n3,\xe9\n", {}, "not UTF-8 text in column b: try encoding='latin-1'"),
+        (b"\xe9,b\n1,2\n", {}, "not UTF-8 text: try encoding='latin-1'"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "try encoding='utf-16'"),
         (b"a,b\n1,\xe9\n", {"encoding": "ascii"}, "not ascii text"),
         (b'a,b\n1,2\n3,"x\n4,5\n', {}, "a quote is opened in row 2 and never closed"),
         (b"a,b,a\n1,2,3\n", {}, "several columns are called a: rename them$"),
-        (b"5.1,5.1\n1,2\n", {}, "--no-header"),
+        (b"5.1,5.1\n1,2\n", {}, "rename them or use no_header if the first line is data"),
         (b"\x1f\x8bxxxxxx", {}, "stdin: cannot be read as gzip"),
         (gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 9999)[:-30], {}, "stdin: cannot be read as csv: Truncated"),
         (b"PAR1xxxxxxxxxxx", {}, "stdin: cannot be read as parquet"),
@@ -290,7 +290,7 @@ def test_bad_content_is_one_line_that_names_it(content, options, message):
 
 
 def test_wrong_delimiter_is_guessed():
-    with pytest.raises(InputError, match=r"no numeric column left .* perhaps --delimiter ';'"):
+    with pytest.raises(InputError, match=r"no numeric column left .* try delimiter="):
         stdin(b"a;b\n1;2\n").select()
 
 
@@ -309,7 +309,7 @@ BAD = b"a,b,w\n1,2,1\n,nan,2\n3,inf,3\n4,5,4\n" + b"6,7,1\n" * 4 + b"NA,8,1\n"
 def test_bad_cells_are_counted_over_the_whole_data():
     with pytest.raises(InputError) as caught:
         cells(stdin(BAD), ["a", "b"])
-    message = "stdin: 2 missing cells in a, 1 in b, 1 infinite cell in b: use --missing drop"
+    message = "stdin: 2 missing cells in a, 1 in b, 1 infinite cell in b: use missing='drop'"
     assert str(caught.value) == message
 
 
@@ -336,7 +336,7 @@ def test_keep_marks_what_is_observed():
     assert blocks[0].observed.tolist() == [[True, False], [True, True], [True, True], [True, True]]
     assert torch.isnan(blocks[0].x).tolist() == (~blocks[0].observed).tolist()
     assert blocks[1].observed is None
-    with pytest.raises(InputError, match=r"^stdin: 1 infinite cell in b: use --missing drop$"):
+    with pytest.raises(InputError, match=r"^stdin: 1 infinite cell in b: use missing='drop'$"):
         cells(stdin(BAD), ["a", "b"], missing="keep")
 
 
@@ -353,9 +353,9 @@ def test_weights():
 @pytest.mark.parametrize(
     ("content", "missing", "message"),
     [
-        (b"w,a\n1,2\n-1,3\n-2,4\n", "error", "2 negative in weights column w"),
-        (b"w,a\n1,2\n-1,3\n-2,4\n", "drop", "2 negative in weights column w"),
-        (b"w,a\n1,2\nNA,3\n", "error", "1 missing cell in w: use --missing drop"),
+        (b"w,a\n1,2\n-1,3\n-2,4\n", "error", "^stdin: 2 negative in weights column w$"),
+        (b"w,a\n1,2\n-1,3\n-2,4\n", "drop", "^stdin: 2 negative in weights column w$"),
+        (b"w,a\n1,2\nNA,3\n", "error", "1 missing cell in w: use missing='drop'$"),
         (b"w,a\n1,2\nNA,3\n", "keep", "1 missing cell in w"),
         (b"w,a\n1,2\ninf,3\n", "keep", "1 infinite cell in w"),
         (b"w,a\n0,2\n0,3\n", "error", "all weights in w are 0"),
