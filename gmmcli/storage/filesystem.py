@@ -142,7 +142,7 @@ class LocalPath(Named):
         # In the same folder, so that it can be renamed; short, since the name itself may be as long as a name may be.
         folder = os.path.dirname(os.path.realpath(self.path))
         path = os.path.join(folder, f".gmm-{secrets.token_hex(8)}.tmp")
-        return path, open(path, "x+b")
+        return path, open(path, "xb")
 
     def put(self, draft: str, stream: BinaryIO, durable: bool) -> None:
         """Replaces the file by its draft in one step. durable: whether to wait until the disk has it."""
