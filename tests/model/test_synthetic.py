@@ -227,7 +227,7 @@ def test_placing_starts_again_where_an_attempt_fails(monkeypatch: pytest.MonkeyP
         ({"family": "constant", "variance": math.inf}, "--variance inf"),
         ({"separation": -0.5}, "--separation -0.5: give a finite number of at least 0"),
         ({"separation": math.nan}, "--separation nan"),
-        ({"family": "round"}, "unknown family 'round'"),
+        ({"family": "round"}, "family='round': unknown family"),
         ({"dims": 10**6}, "--components 5 and --dims 1000000 need 3.73e+04 GiB"),
         ({"components": 10**12, "family": "isotropic"}, "--components 1000000000000 and --dims 2 need"),
     ],
