@@ -6,7 +6,7 @@ Rows in:
 - csv, json, columnar: a reader of one file for each kind of format, by the contract in reader. csv_text: delimited
   text as strings. numbers: which text is a number, surveyed over a whole column.
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
-- inputs, partitions: from arguments to files that can be opened, and columns that folders tell. header: names of columns
+- inputs, partitions: from arguments to files that can be opened, and columns that folders tell. header: column names
   alone, quickly. side_by_side: several remote files at a time.
 - scratch, memory: room for data, in memory and in temporary files.
 

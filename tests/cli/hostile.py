@@ -249,7 +249,7 @@ CASES: list[Case] = [
                 ("nometa", "not a gmm model file: it has no metadata.json"),
                 ("bomb", "not a gmm model file: its members are compressed"),
                 ("outside", "not a gmm model file: it is a zip archive of something else"),
-                ("nan", "not a gmm model file: means are not all finite"),
+                ("nan", "not a gmm model file: means: not all finite"),
                 ("swapped", "not a gmm model file"),
                 ("indefinite", "not a gmm model file: .*not positive definite"),
                 ("sums", "not a gmm model file: weights must be non-negative and sum to 1"),

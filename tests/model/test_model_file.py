@@ -246,7 +246,7 @@ def test_metadata_or_parameters_that_cannot_be_saved_leave_nothing(tmp_path: Pat
     model = build()
     with torch.no_grad():
         model.inner_means[0, 0] = math.nan
-    with pytest.raises(InputError, match=r"m\.pt: not written: means are not all finite"):
+    with pytest.raises(InputError, match=r"m\.pt: not written: means: not all finite"):
         save_model(tmp_path / "m.pt", model, {})
     assert os.listdir(tmp_path) == []
 
@@ -489,20 +489,20 @@ def changed(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (changed("family", 3), "knows no family"),
         (changed("family", "a\n" * 1000), "knows no family a\\n"),
         (changed("family", "diagonal"), "it lacks variances"),
-        (changed("family", "tied"), "scale_tril has shape (2, 3, 3): family tied with 2 components of 3"),
+        (changed("family", "tied"), "scale_tril: shape (2, 3, 3): family tied with 2 components of 3"),
         (changed("format_version", 2), "disagree on format_version"),
         (changed("weights", [0.5, 0.5]), "weights is no tensor"),
         (changed("weights", lambda w: w.float()), "weights is of torch.float32, not torch.float64"),
         (changed("means", lambda m: m.long()), "means is of torch.int64"),
         (changed("weights", lambda w: w[:, None].clone()), "expected (K,) and (K, D)"),
         (changed("means", lambda m: m[:1].clone()), "expected (K,) and (K, D)"),
-        (changed("scale_tril", lambda t: t[:, :2].clone()), "scale_tril has shape (2, 2, 3)"),
+        (changed("scale_tril", lambda t: t[:, :2].clone()), "scale_tril: shape (2, 2, 3)"),
         (changed("scale_tril", lambda t: t.mT.clone()), "not of the size of its record"),  # by its strides
         (changed("scale_tril", lambda t: t.mT.contiguous()), "not lower triangular"),
         (changed("scale_tril", lambda t: -t), "not positive definite"),
         (changed("weights", lambda w: w * 2), "sum to 1"),
         (changed("weights", lambda w: w - 2 * w.amin() * torch.tensor([1.0, -1.0]).double()), "non-negative"),
-        (changed("means", lambda m: m / 0), "means are not all finite"),
+        (changed("means", lambda m: m / 0), "means: not all finite"),
         (changed("shift", lambda s: s + math.nan), "shift and std: must be finite"),
         (changed("std", lambda s: -s), "shift and std: must be finite, and std positive"),
         (changed("std", lambda s: s[:2].clone()), "shift and std: must have shape (3,)"),

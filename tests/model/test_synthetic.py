@@ -227,7 +227,7 @@ def test_placing_starts_again_where_an_attempt_fails(monkeypatch: pytest.MonkeyP
         ({"family": "constant", "variance": math.inf}, "variance=inf"),
         ({"separation": -0.5}, "separation=-0.5: must be a finite number of at least 0"),
         ({"separation": math.nan}, "separation=nan"),
-        ({"family": "round"}, "unknown family 'round'"),
+        ({"family": "round"}, "family='round': unknown family"),
         ({"dims": 10**6}, "the parameters of 5 components in 1000000 columns need 3.73e+04 GiB"),
         (
             {"components": 10**12, "family": "isotropic"},
