@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
     from matplotlib.ticker import Locator
 
-MARGIN = 0.04  # of the width, on each side of what is drawn
+MARGIN = 0.04  # of the width, on either side of the drawing
 POWERS = (-4, 6)  # powers of 10 from which on numbers are written in one
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
@@ -102,10 +102,13 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
     return RoundTicks(steps=ROUND, integer=whole, min_n_ticks=1)
 
 
-def write_words(ax: Axes, words: str, names: Names, room: float | None = None) -> Text:
-    """Writes the caption and the names of axes; returns the caption. room: points for it, else the axes' width."""
+def write_words(ax: Axes, words: str, names: Names, length: float | None = None) -> Text:
+    """Writes the caption and the names of axes; returns the caption.
+
+    length: points of a line of the caption, by default the width of the axes.
+    """
     words = one_line(words)
-    letters = _letters(words, SMALL, room or points_of(ax.xaxis))
+    letters = _letters(words, SMALL, length or points_of(ax.xaxis))
     lines = textwrap.wrap(words.replace(" ·", "\u00a0·"), letters)  # no line begins with a dot
     caption = ax.set_title("\n".join(lines), loc="left", fontsize=SMALL, color=QUIET, pad=9, linespacing=1.4)
     caption.set_parse_math(False)
@@ -135,9 +138,9 @@ def named(axis: XAxis | YAxis, name: str) -> str:
     return "\n".join(lines) + (" " if len(lines[-1] + units) < letters else "\n") + units
 
 
-def _letters(text: str, size: float, room: float) -> int:
+def _letters(text: str, size: float, length: float) -> int:
     """Number of letters of the text's mean width that fit into so many points."""
-    return max(int(SAFE * room * len(text) / max(width_of(text, size), 1.0)), 2)
+    return max(int(SAFE * length * len(text) / max(width_of(text, size), 1.0)), 2)
 
 
 def fold(name: str, letters: int) -> list[str]:

@@ -60,7 +60,7 @@ class Chart:
     rising: bool
 
     def values(self, sound: bool) -> list[float]:
-        """Those values of all families."""
+        """Such values of all families."""
         return [value for family in self.families for value in family.having(sound)]
 
     def end(self, *, good: bool) -> Side:

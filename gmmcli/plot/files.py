@@ -59,7 +59,7 @@ def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
     """Writes a figure. dpi: pixels per inch, in an SVG or PDF those of parts with many points.
 
     Raises UsageError where check_picture does and for more than MOST_PIXELS, GmmError where the disk refuses; an
-    older file is then still there.
+    older file then remains.
     """
     check_picture(path)
     width, height = (round(inches * dpi) for inches in figure.get_size_inches().tolist())
@@ -120,8 +120,8 @@ def write_animation(
     check_animation(path)
     if not frames:
         raise UsageError("no frames", subject=one_line(path), remedy="give one at least")
-    kept = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
-    chosen = [frames[index] for index in kept]
+    numbers = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    chosen = [frames[index] for index in numbers]
     coordinates = choose_coordinates(chosen[-1][0], columns, projection)
     sample = sample_rows(data, chosen[-1][0], coordinates, weights)
     shown = [picture(sample, model, coordinates=coordinates) for model, _ in chosen]
@@ -138,8 +138,8 @@ def write_animation(
     drawn = images()
     duration = [FRAME_MS] * (len(chosen) - 1) + [LAST_MS]
     with _whole(path) as stream:
-        look = {"save_all": True, "append_images": drawn, "duration": duration, "loop": 0, "disposal": 1}
-        next(drawn).save(stream, format="gif", **look)
+        options = {"save_all": True, "append_images": drawn, "duration": duration, "loop": 0, "disposal": 1}
+        next(drawn).save(stream, format="gif", **options)
     return len(chosen)
 
 

@@ -70,8 +70,7 @@ def _draw(ax: Axes, metadata: Mapping[str, Any]) -> Names:
 def _caption(metadata: Mapping[str, Any]) -> str:
     """Family, number of components, method, and whether the fit converged."""
     ended = "converged" if metadata.get("converged") else "not converged"
-    acceleration = metadata.get("acceleration")
-    method = f"{metadata.get('method', '')}{f' with {acceleration}' if acceleration else ''}"
+    method = " with ".join(str(metadata[key]) for key in ("method", "acceleration") if metadata.get(key))
     return f"{printable(str(metadata.get('family', '')))}, {metadata.get('components')} components, {method}, {ended}"
 
 

@@ -46,11 +46,10 @@ def _number(
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
-    look: dict[str, Any] = {"fontsize": size, "fontweight": "bold", "color": colour(component)}
+    style: dict[str, Any] = {"fontsize": size, "fontweight": "bold", "color": colour(component)}
     unit, area, point = figure_of(ax).dpi / 72, ax.get_window_extent(), ax.transData.transform(mean)
-    half = (
-        np.array(Text(0, 0, str(component), figure=figure_of(ax), **look).get_window_extent().size) / 2 + PAD * unit
-    )
+    probe = Text(0, 0, str(component), figure=figure_of(ax), **style)
+    half = np.array(probe.get_window_extent().size) / 2 + PAD * unit
     for offset in _offsets():
         edge = half * offset / max(np.abs(offset).max(), 1e-9)  # from the middle of the number to its edge
         centre = np.clip(point + offset * unit + edge, area.min + half, area.max - half)
@@ -62,9 +61,9 @@ def _number(
     taken.append(box)
     far = np.linalg.norm(np.maximum(np.abs(centre - point) - half, 0)) > LEADER_FROM * unit
     leader = {"arrowstyle": "-", "color": colour(component), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-    look |= {"path_effects": [withStroke(linewidth=2.6, foreground="white")], "arrowprops": leader if far else None}
-    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 6}
-    ax.annotate(str(component), tuple(mean), xytext=(centre - point) / unit, **place, **look)
+    style |= {"path_effects": [withStroke(linewidth=2.6, foreground="white")], "arrowprops": leader if far else None}
+    position: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 6}
+    ax.annotate(str(component), tuple(mean), xytext=(centre - point) / unit, **position, **style)
 
 
 def _offsets() -> Iterator[np.ndarray]:

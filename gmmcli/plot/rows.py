@@ -103,9 +103,7 @@ def sample_rows(data: Any, model: GaussianMixture, coordinates: Coordinates, wei
     """
     if data is None or isinstance(data, RowSample):
         if weights is not None:
-            raise UsageError(
-                "there is no table whose rows they weigh", subject=Option("weights"), remedy="leave them out"
-            )
+            raise UsageError("given without a table of rows", subject=Option("weights"), remedy="leave them out")
         return data
     named = not isinstance(data, Tensor) and model.columns is not None
     x, _, _ = read_table(data, model.columns if named else None)

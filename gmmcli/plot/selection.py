@@ -100,10 +100,8 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
     from matplotlib.patches import Rectangle
 
     low, high = widened(chart.low, chart.high, 0.0)
-    margins: dict[Side, float] = {
-        chart.end(good=True): min(AHEAD / points_of(ax.yaxis), 0.3),
-        chart.end(good=False): BEHIND,
-    }
+    better, worse = chart.end(good=True), chart.end(good=False)
+    margins = {better: min(AHEAD / points_of(ax.yaxis), 0.3), worse: BEHIND}
     edges = {side: EDGE_ROW * len(chart.at(side)) for side in BEYOND}
     unit = (high - low) / (1 - sum(margins.values()) - sum(edges.values()))
     shown = low - unit * margins["below"], high + unit * margins["above"]
@@ -118,31 +116,31 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
 
 def _draw_family(ax: Axes, chart: Chart, family: Family) -> Line2D:
     """Draws the line of a family and its markers; returns the line."""
-    shade, marker = _look(family)
+    shade, marker = _colour_and_marker(family)
     line, *_ = ax.plot(family.components, family.values, color=shade, linewidth=1.4, zorder=2, label=family.name)
     line.set_gid(f"family {family.name}")
     cells = [*zip(family.components, family.values, family.sound, strict=True)]
     for sound, face in ((True, shade), (False, "white")):
-        look = {"color": shade, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
+        style = {"color": shade, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
         on_axis = [(x, y) for x, y, own in cells if own == sound and chart.side(y) is None]
         if on_axis:
-            ax.plot(*zip(*on_axis, strict=True), marker=marker, markersize=MARKER, **look)
+            ax.plot(*zip(*on_axis, strict=True), marker=marker, markersize=MARKER, **style)
         for side, arrow in BEYOND.items():
             beyond = [x for x, y, own in cells if own == sound and y == y and chart.side(y) == side]
-            _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **look)
+            _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **style)
     failed = [x for x, y, _ in cells if y != y]
-    look = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
-    _draw_at_edge(ax, chart, family, failed, chart.end(good=False), marker="x", gid=f"failed {family.name}", **look)
+    style = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
+    _draw_at_edge(ax, chart, family, failed, chart.end(good=False), marker="x", gid=f"failed {family.name}", **style)
     return line
 
 
-def _draw_at_edge(ax: Axes, chart: Chart, family: Family, there: Sequence[int], side: Side, **look: Any) -> None:
+def _draw_at_edge(ax: Axes, chart: Chart, family: Family, counts: Sequence[int], side: Side, **style: Any) -> None:
     """Draws markers in the family's row at an end of the axis."""
-    if there:
+    if counts:
         inwards = EDGE_ROW * (chart.at(side).index(family) + 0.6)
         height = 1 - inwards if side == "above" else inwards
         across = ax.get_xaxis_transform()
-        ax.plot(there, [height] * len(there), markersize=EDGE_MARKER, transform=across, **look)
+        ax.plot(counts, [height] * len(counts), markersize=EDGE_MARKER, transform=across, **style)
 
 
 def _entries(chart: Chart) -> list[Any]:
@@ -150,12 +148,12 @@ def _entries(chart: Chart) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def sign(marker: str, label: str, face: str = QUIET, size: float = EDGE_MARKER) -> Line2D:
-        look: dict[str, Any] = {"color": QUIET, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none"}
-        return Line2D([], [], marker=marker, markersize=size, label=label, **look)
+        style: dict[str, Any] = {"color": QUIET, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none"}
+        return Line2D([], [], marker=marker, markersize=size, label=label, **style)
 
-    looks = [(family.name, *_look(family)) for family in chart.families]
+    signs = [(family.name, *_colour_and_marker(family)) for family in chart.families]
     line: dict[str, Any] = {"markersize": MARKER, "linewidth": 1.4}
-    found = [Line2D([], [], color=shade, marker=marker, label=name, **line) for name, shade, marker in looks]
+    found = [Line2D([], [], color=shade, marker=marker, label=name, **line) for name, shade, marker in signs]
     unsound = chart.values(sound=False)
     if unsound:
         found.append(sign("o", "not to be trusted", "white", MARKER))
@@ -167,13 +165,13 @@ def _entries(chart: Chart) -> list[Any]:
     return found
 
 
-def _look(family: Family) -> tuple[str, str]:
+def _colour_and_marker(family: Family) -> tuple[str, str]:
     """Colour and marker."""
     return PALETTE[family.index % len(PALETTE)], MARKERS[family.index % len(MARKERS)]
 
 
 def _caption(chart: Chart) -> str:
-    """Which values are better, by how much the best leads, and how many fits are beyond the axis."""
+    """The better direction, by how much the best leads, and how many fits are beyond the axis."""
     ranked = sorted(chart.values(sound=True), reverse=chart.rising)
     ringed = "the best sound fit ringed" if ranked else "no fit is sound"
     if len(ranked) > 1:
@@ -187,12 +185,12 @@ def _caption(chart: Chart) -> str:
 
 
 def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
-    """Rings the best cell and names it in the part of the axis ahead of all values, if it fits there."""
+    """Rings the best cell and names it in the part of the axis ahead of all values, if it fits."""
     if best is None:
         return
     count, value = best["components"], best[criterion]
-    look: dict[str, Any] = {"marker": "o", "markersize": RING, "markerfacecolor": "none", "markeredgewidth": 1.2}
-    ax.plot([count], [value], linestyle="none", color=INK, zorder=4, gid="best", **look)
+    style: dict[str, Any] = {"marker": "o", "markersize": RING, "markerfacecolor": "none", "markeredgewidth": 1.2}
+    ax.plot([count], [value], linestyle="none", color=INK, zorder=4, gid="best", **style)
     text = f"{one_line(str(best['family']), 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
     half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis)
     if half > 0.5:
@@ -202,6 +200,6 @@ def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
     edge = EDGE_ROW * len(chart.at(chart.end(good=True)))
     middle = (height + (1 - edge if chart.rising else edge)) / 2  # between the values and the end of the axis
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": RING / 2}
-    place: dict[str, Any] = {"xytext": (min(max(across, half), 1 - half), middle), "textcoords": "axes fraction"}
-    place |= {"ha": "center", "va": "center", "arrowprops": None if value == end else leader, "parse_math": False}
-    ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **place)
+    position: dict[str, Any] = {"xytext": (min(max(across, half), 1 - half), middle), "textcoords": "axes fraction"}
+    position |= {"ha": "center", "va": "center", "arrowprops": None if value == end else leader, "parse_math": False}
+    ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **position)

@@ -1,4 +1,4 @@
-"""How all pictures look: colours, letters, and the frame of a figure.
+"""The look of all pictures: colours, letters, and the frame of a figure.
 
 - `colour`: the colour of a component, the same in every picture. `label`: its name in a legend.
 - `new_figure`: a figure without a window, in the house style whatever the user's settings are.
@@ -29,7 +29,7 @@ PALETTE = (
     "#00a8c0", "#788448", "#9c90fc", "#84b4a8", "#903c3c", "#90c0fc", "#a848a8", "#a85460", "#3c4878",
 )  # fmt: skip
 BACKGROUND = "#aaacb0"  # of the background: to readers without green, darker greys equal the pink of component 3
-INK = "#23272e"  # of text and of what is summed over components
+INK = "#23272e"  # of text, and of sums over components
 QUIET = "#6a707a"  # of captions, ticks and contours
 FAINT = "#c3c8d0"  # of axes
 BARS = "#dfe3e8"  # of histograms
@@ -125,13 +125,13 @@ def tidy(ax: Axes, *, left: bool = True) -> None:
 
 def legend(ax: Axes, handles: Sequence[Any], *, title: str = "", columns: int = 1, inside: bool = False) -> Legend:
     """Draws a legend to the right of the axes or, with `inside`, in their upper right corner."""
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
+    position: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
     if inside:
-        place = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0)}
-    look: dict[str, Any] = {"fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK, "frameon": False}
+        position = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0)}
+    text: dict[str, Any] = {"fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK, "frameon": False}
     spacing: dict[str, Any] = {"borderaxespad": 0, "handlelength": 1.4, "labelspacing": 0.55, "columnspacing": 1.4}
-    found = ax.legend(handles=handles, title=title, ncols=columns, alignment="left", **place, **look, **spacing)
+    found = ax.legend(handles=handles, title=title, ncols=columns, alignment="left", **position, **text, **spacing)
     found.get_title().set_color(QUIET)
-    for text in found.get_texts():
-        text.set_parse_math(False)  # a dollar sign is a dollar sign
+    for entry in found.get_texts():
+        entry.set_parse_math(False)  # a dollar sign is a dollar sign
     return found

@@ -1,4 +1,4 @@
-"""Models and rows for pictures, and ways to find what was drawn."""
+"""Models and rows for pictures, and ways to find the parts of a picture."""
 
 from __future__ import annotations
 

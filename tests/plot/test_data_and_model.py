@@ -1,4 +1,4 @@
-"""plot_data_and_model: what is drawn for one, two and more columns, in which colours, on which axes."""
+"""plot_data_and_model: the drawing of one, two and more columns, in which colours, on which axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What legends say of what is drawn, and that they stand where nothing is."""
+"""Legends: their entries, and their position beside everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that a picture shows: as many as it bears, the same however they are read."""
+"""The rows that a picture shows: limited in number, and the same rows for every way of reading."""
 
 from __future__ import annotations
 

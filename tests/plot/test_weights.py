@@ -1,4 +1,4 @@
-"""Row weights in pictures: opacities of points, heights of bars, and the rows that are not there."""
+"""Row weights in pictures: opacities of points, heights of bars, and rows of weight 0."""
 
 from __future__ import annotations
 
@@ -150,5 +150,5 @@ def test_what_are_no_weights(weights: list[object], message: str) -> None:
 
 @pytest.mark.parametrize("data", [None, RowSample(torch.zeros(200, 2), 200)])
 def test_weights_of_no_table(data: RowSample | None) -> None:
-    with pytest.raises(UsageError, match="weights: there is no table"):
+    with pytest.raises(UsageError, match="weights: given without a table"):
         plot_data_and_model(data, mixture(2), weights=[1.0] * 200)
