@@ -17,8 +17,7 @@ from rich.console import ConsoleOptions
 from rich.text import Text
 
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.cli.console import Console, Table
-from gmmcli.cli.tables import count
+from gmmcli.cli.console import Console, Table, count
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gmmcli.cli import console
-from gmmcli.cli.added_columns import RowOutput, add_columns, open_output
+from gmmcli.cli import console as out
+from gmmcli.cli import options
 from gmmcli.cli.completion import column
 from gmmcli.cli.console import Console
-from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import as_read, column_names, open_model
-from gmmcli.cli.options import (
-    DATA,
-    OUTPUT,
-    REPORT,
-    Common,
-    Data,
-    Memory,
-    MissingCells,
-    Model,
-    OutputFormat,
-    Prefix,
-    Reading,
-    RowsOutput,
-)
-from gmmcli.cli.processes import group_of, refuse_stdin, sums_over, threads_here
-from gmmcli.cli.targets import rows_not_over
-from gmmcli.errors import InputError, UsageError
+from gmmcli.cli.files import rows_not_over
+from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.options import DATA, OUTPUT, REPORT
+from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
+from gmmcli.cli.rows import RowOutput, add_columns, as_read, open_output
+from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.passes.distributed import place
 from gmmcli.passes.group import Group
 from gmmcli.storage.addresses import masked
@@ -49,53 +37,46 @@ $ gmm score penguins.pt sample_data/penguins.csv --missing drop --summary --json
 
 $ gmm score faithful.pt sample_data/faithful.csv --quantile 0.01 -o marked.csv"""
 
+Summary = Annotated[
+    bool, OUTPUT("", "Instead of the rows: their number, total and mean log-likelihood, AIC, BIC and ICL.")
+]
+Quantile = Annotated[
+    float | None,
+    OUTPUT(
+        "Q",
+        "Add a column outlier too: 1 for a row whose log-likelihood is below that of this share, between 0 "
+        "and 1, of the rows that were fitted, else 0. Default: no such column.",
+        above=0,
+        below=1,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    DATA(
+        "COLUMN",
+        "With --summary: column of row weights, not negative. Default: every row weighs 1.",
+        suggestions=column,
+    ),
+]
+Json = Annotated[bool, REPORT("", "Print the sums of --summary as JSON on standard output.")]
+
 
 def score(
     context: typer.Context,
     *,
-    model: Model,
-    data: Data = None,
-    summary: Annotated[
-        bool,
-        typer.Option(
-            "--summary",
-            help="Instead of the rows: their number, total and mean log-likelihood, AIC, BIC and ICL.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    quantile: Annotated[
-        float | None,
-        typer.Option(
-            "--quantile",
-            metavar="Q",
-            help="Add a column outlier too: 1 for a row whose log-likelihood is below that of this share, between 0 "
-            "and 1, of the rows that were fitted, else 0. Default: no such column.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    output: RowsOutput = None,
-    output_format: OutputFormat = None,
-    prefix: Prefix = "",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            metavar="COLUMN",
-            help="With --summary: column of row weights, not negative. Default: every row weighs 1.",
-            autocompletion=column,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    missing: MissingCells = "error",
-    reading: Reading,
-    memory: Memory,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print the sums of --summary as JSON on standard output.", rich_help_panel=REPORT
-        ),
-    ] = False,
-    common: Common,
+    model: options.Model,
+    data: options.Data = None,
+    summary: Summary = False,
+    quantile: Quantile = None,
+    output: options.RowsOutput = None,
+    output_format: options.OutputFormat = None,
+    prefix: options.Prefix = "",
+    weights: Weights = None,
+    missing: options.MissingCells = "error",
+    reading: options.Reading,
+    memory: options.Memory,
+    json: Json = False,
+    common: options.Common,
 ) -> None:
     """Adds to each row its log-likelihood under the model, in nats, or sums it up.
 
@@ -106,40 +87,32 @@ def score(
         from gmmcli.data import Source
         from gmmcli.passes.block import Share
 
-    for name, given, applies in (
-        ("--json", as_json, summary),
-        ("--weights", weights is not None, summary),
-        ("--output", output is not None, not summary),
-        ("--output-format", output_format is not None, not summary),
-        ("--prefix", prefix != "", not summary),
-        ("--quantile", quantile is not None, not summary),
-    ):
-        if given and not applies:
-            raise UsageError(f"{name} {'does not apply with' if summary else 'applies only with'} --summary")
-    if quantile is not None and not 0 < quantile < 1:
-        raise UsageError(f"--quantile {quantile}: must be between 0 and 1")
+    of_rows = {"output": output, "output_format": output_format, "prefix": prefix or None, "quantile": quantile}
+    for name, value in (of_rows if summary else {"json": json or None, "weights": weights}).items():
+        if value is not None:
+            problem = f"{'does not apply' if summary else 'applies only'} with --summary"
+            raise UsageError(problem, subject=Option(name))
     group = group_of(context)
     refuse_stdin(data, group)
-    options = reading.options()
-    rows = None if summary else open_output(output, output_format, options, group)
+    read_options = reading.options()
+    rows = None if summary else open_output(output, output_format, read_options, group)
     mixture, metadata = open_model(model)
-    source = Source(data or [], options, scratch=memory.scratch(place().local_size))
+    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
     rows_not_over(output, model, source.paths)
-    note = Console(common.quiet or group.rank > 0)
+    console = Console(common.quiet or group.rank > 0)
     if rows is not None:
         below = None if quantile is None else _quantile(model, metadata, quantile)
-        _add_scores(source, mixture, rows, prefix, below, missing, note)
+        _add_scores(source, mixture, rows, prefix, below, missing, console)
         return
-    blocks = source.blocks(
-        source.match(column_names(mixture)), weights, as_read(missing), Share(group.rank, group.size)
-    )
+    share = Share(group.rank, group.size)
+    blocks = source.blocks(source.match(column_names(mixture)), weights, as_read(missing), share)
     report = _summarise(mixture, blocks, group)
     if group.rank > 0:
         return
-    if as_json:
-        console.write_json({"model": masked(model), "data": source.label, **report})
+    if json:
+        out.write_json({"model": masked(model), "data": source.label, **report})
         return
-    console.write(console.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+    out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
 def _add_scores(
@@ -148,7 +121,7 @@ def _add_scores(
     output: RowOutput,
     prefix: str,
     below: float | None,
-    missing: MissingCells,
+    missing: options.MISSING_CHOICES,
     console: Console,
 ) -> None:
     """Writes the rows with their log-likelihood. below: that of an outlier, None for no such column."""
@@ -165,27 +138,26 @@ def _add_scores(
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
-    """The log-likelihood that this share of the rows of the fit lies below."""
+    """The log-likelihood below which this share of the rows of the fit lies."""
     from gmmcli.model.scores import Scores
 
+    remedy = "fit it anew for --quantile"
     if "scores" not in metadata:
-        raise InputError(f"{printable(path)}: it does not say how its rows scored: fit it anew for --quantile")
+        raise InputError("it does not say how its rows scored", subject=printable(path), remedy=remedy)
     try:
         return Scores.from_json(metadata["scores"]).quantile(share)
     except InputError as error:
-        raise InputError(f"{printable(path)}: {error}: fit it anew for --quantile") from None
+        raise InputError(str(error), subject=printable(path), remedy=remedy) from None
 
 
 def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> dict[str, Any]:
     """The sums over all rows: log-likelihoods in nats, N the total weight."""
-    import math
-
     import torch
 
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
     def sums(block: Block) -> list[float]:
-        with torch.inference_mode():  # which is a matter of each thread
+        with torch.inference_mode():  # a setting of each thread
             log_prob, entropy = mixture.log_prob_and_entropy(block.x, marginal=True)
             w = torch.ones_like(log_prob) if block.weights is None else block.weights
             return [float(w.sum()), float(w @ log_prob), float(w @ entropy)]

@@ -74,8 +74,8 @@ def own_device(name: str) -> str:
 
 
 @contextmanager
-def together() -> Iterator[Group]:
-    """The processes that torchrun has started; this one alone where it has not.
+def together(word: Callable[[BaseException], str] = str) -> Iterator[Group]:
+    """The processes that torchrun has started; this one alone where it has not. word: the line about an error.
 
     An error that leaves the context is that of all processes: it is raised by the one that it befell, or by the first
     of them, and ends the others by SystemExit. Raises ProcessLostError where another process ended without a word, or
@@ -95,7 +95,7 @@ def together() -> Iterator[Group]:
     wait = timedelta(seconds=_timeout())
     run, rank, size = next(rendezvous("env://", timeout=wait))
     attempt = PrefixStore(f"gmm attempt {here.attempt}", run)
-    words = _Words(attempt, PrefixStore("gmm", run), here)
+    words = _Words(attempt, PrefixStore("gmm", run), here, word)
     words.recall()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
@@ -124,6 +124,7 @@ class _Words:
     attempt: Any
     run: Any
     here: Place
+    word: Callable[[BaseException], str]
 
     def recall(self) -> None:
         """Raises the error that ended an earlier attempt and would end this one."""
@@ -151,7 +152,7 @@ class _Words:
             self.attempt.set("spoken", "")
             code = getattr(error, "exit_code", 1)
             if code in LASTING:
-                self.run.set("error", f"{code} {error}")
+                self.run.set("error", f"{code} {self.word(error)}")
         except RuntimeError:  # the store is gone
             pass
         return True

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gmmcli.choosing.cells import Cause, Cell
-from gmmcli.cli.grid_report import _by_cause
+from gmmcli.cli.fit_report import by_cause
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, executable, gmm, ok, process
 
@@ -63,7 +63,7 @@ def test_causes_of_different_kinds_are_told_apart() -> None:
         return Cell("full", components, None, {}, cause=Cause(kind, f"component {components} at {share}"))
 
     cells = [cell(3, "flat", 1e-9), cell(4, "few rows", 0.5), cell(5, "flat", 2e-9)]
-    assert [[one.components for one in alike] for alike in _by_cause(cells)] == [[3, 5], [4]]
+    assert [[one.components for one in alike] for alike in by_cause(cells)] == [[3, 5], [4]]
 
 
 def test_other_criteria_and_outputs(here: Path) -> None:

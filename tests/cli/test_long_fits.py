@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gmmcli.cli.run_options import parse_duration, parse_every
+from gmmcli.cli.long_fits import parse_duration, parse_every
 from gmmcli.errors import UsageError
 from gmmcli.fitting.intervals import Every
 from gmmcli.model.model_file import load_model

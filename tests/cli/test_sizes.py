@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gmmcli.cli.sizes import parse_size
+from gmmcli.cli.options import parse_size
 from gmmcli.errors import UsageError
 from tests.cli.conftest import gmm
 
