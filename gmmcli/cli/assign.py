@@ -11,14 +11,9 @@ from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.comparison import open_comparison
 from gmmcli.cli.completion import column
-from gmmcli.cli.console import Console
-from gmmcli.cli.files import rows_not_over
-from gmmcli.cli.models import open_model
 from gmmcli.cli.options import OUTPUT, REPORT
-from gmmcli.cli.processes import group_of, library_imports, refuse_stdin
-from gmmcli.cli.rows import add_columns, open_output
+from gmmcli.cli.rows import add_columns, open_passage
 from gmmcli.errors import Option, UsageError
-from gmmcli.passes.distributed import place
 from gmmcli.storage.addresses import masked
 from gmmcli.storage.files import STDOUT
 
@@ -57,9 +52,7 @@ def assign(
     model: options.Model,
     data: options.Data = None,
     soft: Soft = False,
-    output: options.RowsOutput = None,
-    output_format: options.OutputFormat = None,
-    prefix: options.Prefix = "",
+    writing: options.Writing,
     missing: options.MissingCells = "error",
     reading: options.Reading,
     memory: options.Memory,
@@ -73,22 +66,14 @@ def assign(
     matched to the model by name. Rows, their order and all other columns stay as
     they are.
     """
-    with library_imports():
-        from gmmcli.data import Source
-
     if json and compare is None:
         raise UsageError("applies only with --compare, of which it is the report", subject=Option("json"))
-    if json and output in STDOUT:
+    if json and writing.output in STDOUT:
         problem = "--json and the rows would both go to standard output"
         raise UsageError(problem, remedy="give the rows a file by -o")
-    group = group_of(context)
-    refuse_stdin(data, group)
-    read_options = reading.options()
-    rows = open_output(output, output_format, read_options, group)
-    mixture, _ = open_model(model)
-    names = ["component", "probability"]
-    if soft:
-        names += [f"probability_{name}" for name in mixture.component_names]
+    passage = open_passage(context, model, data, writing, reading, memory, common)
+    mixture, label = passage.model, passage.source.label
+    names = ["component", "probability", *(f"probability_{name}" for name in mixture.component_names if soft)]
 
     def compute(x: Tensor) -> Sequence[Tensor]:
         marginal = missing == "em"
@@ -98,15 +83,12 @@ def assign(
         probability, component = shares.mT.max(0)  # as most_probable has it
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
-    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
-    rows_not_over(output, model, source.paths)
-    console = Console(common.quiet or group.rank > 0)
-    comparison = None if compare is None else open_comparison(compare, source, mixture, read_options)
-    names = [prefix + name for name in names]
-    empty = add_columns(source, mixture, names, compute, rows, missing, console, comparison)
-    written = rows.report(console, empty)
+    comparison = None if compare is None else open_comparison(compare, passage)
+    empty = add_columns(passage, [writing.prefix + name for name in names], compute, missing, comparison)
+    assert passage.output is not None
+    written = passage.output.report(passage.console, empty)
     if comparison is not None:
-        comparison.show(console)
-        if json and group.rank == 0:
-            about = {"model": masked(model), "data": source.label, "output": masked(str(output)), "rows": written}
+        comparison.show(passage.console)
+        if json and passage.group.rank == 0:
+            about = {"model": masked(model), "data": label, "output": masked(str(writing.output)), "rows": written}
             out.write_json({**about, **comparison.to_json()})

@@ -17,8 +17,8 @@ from gmmcli.storage.names import listing, one_line, printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.data import ReadOptions, Source
-    from gmmcli.model.mixture import GaussianMixture
+    from gmmcli.cli.rows import Passage
+    from gmmcli.data import ReadOptions
 
 SHOWN_LABELS = 12  # with columns of their own, the others together in one
 LABEL_WIDTH = 30  # characters of a label in a header
@@ -145,13 +145,14 @@ class Comparison:
         return Table(header, lines, title=f"components against {printable(self._column)}")
 
 
-def open_comparison(column: str, source: Source, mixture: GaussianMixture, options: ReadOptions) -> Comparison:
-    """The comparison with a column of the source. Raises InputError where there is no such column."""
+def open_comparison(column: str, passage: Passage) -> Comparison:
+    """The comparison with a column of the data. Raises InputError where there is no such column."""
+    source, model = passage.source, passage.model
     if column not in source.names:
         problem = f"--compare: no column {printable(column)}"
         raise InputError(problem, subject=source.label, remedy=f"there are {listing(source.names)}")
-    background = [] if mixture.background is None else [BACKGROUND]
-    return Comparison(column, [*range(mixture.components), *background], options)
+    background = [] if model.background is None else [BACKGROUND]
+    return Comparison(column, [*range(model.components), *background], passage.reading)
 
 
 def _order(label: str) -> tuple[bool, float, str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from gmmcli.cli import options
 from gmmcli.cli.completion import model_column_list
-from gmmcli.cli.console import Console
-from gmmcli.cli.files import rows_not_over
-from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.models import column_names
 from gmmcli.cli.options import DATA, DRAWS
-from gmmcli.cli.processes import library_imports
-from gmmcli.cli.rows import open_output
+from gmmcli.cli.rows import Passage, open_passage
 from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.storage.names import listing, printable
 
@@ -44,15 +43,14 @@ Draw = Annotated[bool, DRAWS("", "Draw the cells from their conditional distribu
 
 
 def impute(
+    context: typer.Context,
     *,
     model: options.Model,
     data: options.Data = None,
     given: Given = None,
     draw: Draw = False,
     seed: options.Seed = 42,
-    output: options.RowsOutput = None,
-    output_format: options.OutputFormat = None,
-    prefix: options.Prefix = "",
+    writing: options.Writing,
     reading: options.Reading,
     memory: options.Memory,
     common: options.Common,
@@ -62,31 +60,24 @@ def impute(
     Cells that are there stay as they are, and so do the rows, their order and all
     other columns. The cells of a row that are drawn (--draw) are drawn together.
     """
-    with library_imports():
-        from gmmcli.data import Source
-        from gmmcli.data.tensors import columns_to_fill
-
-    if prefix and given is None:
-        raise UsageError("applies only with --given, which adds columns", subject=Option("prefix", prefix))
-    read_options = reading.options()
-    out = open_output(output, output_format, read_options)
-    mixture, _ = open_model(model)
-    source = Source(data or [], read_options, scratch=memory.scratch())
-    rows_not_over(output, model, source.paths)
+    if writing.prefix and given is None:
+        raise UsageError("applies only with --given, which adds columns", subject=Option("prefix", writing.prefix))
+    passage = open_passage(context, model, data, writing, reading, memory, common)
+    mixture, source, output = passage.model, passage.source, passage.output
+    assert output is not None
     imputer = _Imputer(mixture, seed if draw else None)
     if given is None:
         columns = source.match(column_names(mixture))
-        transform = imputer.filling(columns, columns_to_fill(source, columns, out.sink.typed), read_options.decimal)
+        transform = imputer.filling(columns, passage, output.sink.typed)
     else:
         known = _known(given, mixture)
-        columns, transform = source.match(known), imputer.predicting(known, prefix, source.names)
-    with out.whole() as sink:
+        columns, transform = source.match(known), imputer.predicting(known, writing.prefix, source.names)
+    with output.whole() as sink:
         for rows in source.tables(columns, typed=sink.typed, missing="keep"):
             sink.write(transform(rows))
-    console = Console(common.quiet)
-    out.report(console)
+    output.report(passage.console)
     if given is None:
-        console.note(f"{imputer.filled} missing cells filled")
+        passage.console.note(f"{imputer.filled} missing cells filled")
 
 
 def _known(items: Sequence[str], mixture: GaussianMixture) -> list[str]:
@@ -111,17 +102,18 @@ class _Imputer:
         self._seed = seed
         self.filled = 0
 
-    def filling(self, columns: Sequence[str], wanted: Sequence[str], decimal: str) -> Callable[[Rows], Any]:
-        """A function that fills the missing cells of a table in the columns wanted. columns: all of the model's."""
-        from gmmcli.data.tensors import with_cells
+    def filling(self, columns: Sequence[str], passage: Passage, typed: bool) -> Callable[[Rows], Any]:
+        """A function that fills the missing cells of a table. columns: the model's; typed: see Sink."""
+        from gmmcli.data.tensors import columns_to_fill, with_cells
 
+        wanted = columns_to_fill(passage.source, columns, typed)
         indices = [columns.index(name) for name in wanted]
 
         def filled(rows: Rows) -> Any:
             lacks = rows.x.isnan()
             self.filled += int(lacks.sum())
             full = self._complete(rows.x, rows.first_row)
-            return with_cells(rows.table, wanted, full[:, indices], lacks[:, indices], decimal)
+            return with_cells(rows.table, wanted, full[:, indices], lacks[:, indices], passage.reading.decimal)
 
         return filled
 

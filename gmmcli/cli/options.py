@@ -1,7 +1,7 @@
 """The options that commands share, each declared once, and the way from a declaration to Typer.
 
-- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading` and `Memory`: groups of options
-  that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
+- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading`, `Memory` and `Writing`: groups
+  of options that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
 - `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
 - `parse_size`: bytes from a text such as 8GB.
 """
@@ -60,14 +60,6 @@ Data = Annotated[
     ),
 ]
 Output = Annotated[str | None, OUTPUT("-o FILE", "Where to write, a file or an address. Default: standard output.")]
-RowsOutput = Annotated[
-    str | None,
-    OUTPUT(
-        "-o FILE",
-        "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
-        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
-    ),
-]
 OutputFormat = Annotated[
     str | None,
     OUTPUT(
@@ -127,6 +119,22 @@ Dtype = Annotated[
 Labels = Annotated[bool, DRAWS("", "Add the component each row was drawn from, as column true_component.")]
 Samples = Annotated[int, DRAWS("-n N", "Rows to draw.", least=1)]
 Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output.")]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where rows that pass through a command are written, and the names of the columns that it adds."""
+
+    output: Annotated[
+        str | None,
+        OUTPUT(
+            "-o FILE",
+            "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+            "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
+        ),
+    ] = None
+    output_format: OutputFormat = None
+    prefix: Prefix = ""
 
 
 @dataclass(frozen=True)

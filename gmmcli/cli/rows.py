@@ -1,6 +1,7 @@
 """Rows on their way out: those that pass through a command with columns added, and those that are drawn.
 
-- `RowOutput`, `open_output`: where rows go. `add_columns`: adds what is computed of them. `write_draws`: draws rows.
+- `Passage`, `open_passage`: the model, the data and the output of a command. `add_columns`: adds what it computes.
+- `RowOutput`, `open_output`: where rows go. `write_draws`: draws rows.
 
 A name that ends in a slash is a folder, in which every process writes a file of its own; read in the order of their
 names they are the rows in their order.
@@ -11,12 +12,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import typer
+
+from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.models import column_names
-from gmmcli.cli.options import MISSING_CHOICES
-from gmmcli.cli.processes import sums_over, threads_here
+from gmmcli.cli.files import rows_not_over
+from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import FileFormat, format_of_path, parse_format
 from gmmcli.errors import Option, UsageError
@@ -88,21 +92,55 @@ def open_output(
     return RowOutput(output, open_sink(target, output_format, delimiter=delimiter, decimal=reading.decimal), group)
 
 
+@dataclass(frozen=True)
+class Passage:
+    """Rows that pass through a command. output: None where they are not written."""
+
+    model: GaussianMixture
+    metadata: dict[str, Any]
+    source: Source
+    output: RowOutput | None
+    reading: ReadOptions
+    console: Console
+    group: Group
+
+
+def open_passage(
+    context: typer.Context,
+    model: str,
+    data: list[str] | None,
+    writing: options.Writing | None,
+    reading: options.Reading,
+    memory: options.Memory,
+    common: options.Common,
+) -> Passage:
+    """The model, the data and the output that the options of a command name. writing: None for no output."""
+    with library_imports():
+        from gmmcli.data import Source
+
+    group, read_options = group_of(context), reading.options()
+    refuse_stdin(data, group)
+    target = None if writing is None else writing.output
+    output = None if writing is None else open_output(target, writing.output_format, read_options, group)
+    mixture, metadata = open_model(model)
+    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
+    rows_not_over(target, model, source.paths)
+    console = Console(common.quiet or group.rank > 0)
+    return Passage(mixture, metadata, source, output, read_options, console, group)
+
+
 def add_columns(
-    source: Source,
-    model: GaussianMixture,
+    passage: Passage,
     names: Sequence[str],
     compute: Callable[[Tensor], Sequence[Tensor]],
-    output: RowOutput,
-    missing: MISSING_CHOICES,
-    console: Console,
+    missing: options.MISSING_CHOICES,
     comparison: Comparison | None = None,
 ) -> int:
-    """Writes this process's rows of the source with the columns `names`, which `compute` makes of the rows (B, D).
+    """Writes this process's rows with the columns `names`, which `compute` makes of the rows (B, D).
 
     Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError; with
-    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. console: shows progress on a terminal.
-    comparison: counts the rows by the first of the added columns, their component.
+    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. comparison: counts the rows by the
+    first of the added columns, their component.
 
     Returns the number of rows with empty cells. Blocks are worked side by side and written in order; the number of
     blocks in memory depends on the processors, the output does not.
@@ -113,7 +151,9 @@ def add_columns(
     from gmmcli.passes.block import Share
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
-    columns = source.match(column_names(model))
+    source, output, console, group = passage.source, passage.output, passage.console, passage.group
+    assert output is not None
+    columns = source.match(column_names(passage.model))
     check_free(names, source.names)
 
     def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
@@ -129,7 +169,7 @@ def add_columns(
     shown = console.live and output.name not in STDOUT  # there the rows themselves are shown
     watched = console.watch(passed) if shown else contextlib.nullcontext()
     with output.whole() as sink, watched, single_intra_op_thread():
-        tables = source.tables(columns, sink.typed, as_read(missing), Share(output.group.rank, output.group.size))
+        tables = source.tables(columns, sink.typed, as_read(missing), Share(group.rank, group.size))
         for piece, missed, counted in map_blocks(extended, tables, threads_here()):
             sink.write(piece)
             passed.rows = sink.rows_written
@@ -137,11 +177,11 @@ def add_columns(
             if comparison is not None and counted is not None:
                 comparison.add(counted)
         if comparison is not None:
-            comparison.join(output.group)
+            comparison.join(group)
     return empty
 
 
-def as_read(missing: MISSING_CHOICES) -> Missing:
+def as_read(missing: options.MISSING_CHOICES) -> Missing:
     """The reader's way with missing cells: for `em` it keeps them."""
     return "keep" if missing == "em" else missing
 
@@ -173,7 +213,7 @@ def write_draws(
             sink.write(piece)
 
 
-def _complete(x: Tensor, missing: MISSING_CHOICES) -> Tensor:
+def _complete(x: Tensor, missing: options.MISSING_CHOICES) -> Tensor:
     """Mask (B,) of rows (B, D) without a cell that is infinite or, unless missing is "em", missing."""
     import torch
 

@@ -11,23 +11,17 @@ import typer
 from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.completion import column
-from gmmcli.cli.console import Console
-from gmmcli.cli.files import rows_not_over
-from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.models import column_names
 from gmmcli.cli.options import DATA, OUTPUT, REPORT
-from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
-from gmmcli.cli.rows import RowOutput, add_columns, as_read, open_output
+from gmmcli.cli.processes import sums_over, threads_here
+from gmmcli.cli.rows import Passage, add_columns, as_read, open_passage
 from gmmcli.errors import InputError, Option, UsageError
-from gmmcli.passes.distributed import place
-from gmmcli.passes.group import Group
 from gmmcli.storage.addresses import masked
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.data import Source, SourceBlocks
-    from gmmcli.model.mixture import GaussianMixture
     from gmmcli.passes.block import Block
 
 EXAMPLES = """\
@@ -68,9 +62,7 @@ def score(
     data: options.Data = None,
     summary: Summary = False,
     quantile: Quantile = None,
-    output: options.RowsOutput = None,
-    output_format: options.OutputFormat = None,
-    prefix: options.Prefix = "",
+    writing: options.Writing,
     weights: Weights = None,
     missing: options.MissingCells = "error",
     reading: options.Reading,
@@ -83,58 +75,37 @@ def score(
     Columns are matched to the model by name. Rows, their order and all other
     columns stay as they are.
     """
-    with library_imports():
-        from gmmcli.data import Source
-        from gmmcli.passes.block import Share
-
-    of_rows = {"output": output, "output_format": output_format, "prefix": prefix or None, "quantile": quantile}
+    of_rows = {"output": writing.output, "output_format": writing.output_format, "prefix": writing.prefix or None}
+    of_rows |= {"quantile": quantile}
     for name, value in (of_rows if summary else {"json": json or None, "weights": weights}).items():
         if value is not None:
             problem = f"{'does not apply' if summary else 'applies only'} with --summary"
             raise UsageError(problem, subject=Option(name))
-    group = group_of(context)
-    refuse_stdin(data, group)
-    read_options = reading.options()
-    rows = None if summary else open_output(output, output_format, read_options, group)
-    mixture, metadata = open_model(model)
-    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
-    rows_not_over(output, model, source.paths)
-    console = Console(common.quiet or group.rank > 0)
-    if rows is not None:
-        below = None if quantile is None else _quantile(model, metadata, quantile)
-        _add_scores(source, mixture, rows, prefix, below, missing, console)
+    passage = open_passage(context, model, data, None if summary else writing, reading, memory, common)
+    if not summary:
+        below = None if quantile is None else _quantile(model, passage.metadata, quantile)
+        _add_scores(passage, writing.prefix, below, missing)
         return
-    share = Share(group.rank, group.size)
-    blocks = source.blocks(source.match(column_names(mixture)), weights, as_read(missing), share)
-    report = _summarise(mixture, blocks, group)
-    if group.rank > 0:
-        return
-    if json:
-        out.write_json({"model": masked(model), "data": source.label, **report})
-        return
-    out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+    report = _summarise(passage, weights, missing)
+    if json and passage.group.rank == 0:
+        out.write_json({"model": masked(model), "data": passage.source.label, **report})
+    elif passage.group.rank == 0:
+        out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
-def _add_scores(
-    source: Source,
-    mixture: GaussianMixture,
-    output: RowOutput,
-    prefix: str,
-    below: float | None,
-    missing: options.MISSING_CHOICES,
-    console: Console,
-) -> None:
+def _add_scores(passage: Passage, prefix: str, below: float | None, missing: options.MISSING_CHOICES) -> None:
     """Writes the rows with their log-likelihood. below: that of an outlier, None for no such column."""
     names = ["log_likelihood"] if below is None else ["log_likelihood", "outlier"]
 
     def compute(x: Tensor) -> Sequence[Tensor]:
-        scores = mixture.log_prob(x, marginal=missing == "em")
+        scores = passage.model.log_prob(x, marginal=missing == "em")
         return [scores] if below is None else [scores, (scores < below).long()]
 
-    empty = add_columns(source, mixture, [prefix + name for name in names], compute, output, missing, console)
+    empty = add_columns(passage, [prefix + name for name in names], compute, missing)
     if below is not None:
-        console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
-    output.report(console, empty)
+        passage.console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
+    assert passage.output is not None
+    passage.output.report(passage.console, empty)
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
@@ -150,11 +121,16 @@ def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
         raise InputError(str(error), subject=printable(path), remedy=remedy) from None
 
 
-def _summarise(mixture: GaussianMixture, blocks: SourceBlocks, group: Group) -> dict[str, Any]:
+def _summarise(passage: Passage, weights: str | None, missing: options.MISSING_CHOICES) -> dict[str, Any]:
     """The sums over all rows: log-likelihoods in nats, N the total weight."""
     import torch
 
+    from gmmcli.passes.block import Share
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
+
+    mixture, source, group = passage.model, passage.source, passage.group
+    columns, share = source.match(column_names(mixture)), Share(group.rank, group.size)
+    blocks = source.blocks(columns, weights, as_read(missing), share)
 
     def sums(block: Block) -> list[float]:
         with torch.inference_mode():  # a setting of each thread

@@ -114,9 +114,13 @@ def unpack(annotation: Any) -> tuple[Any, Declared | None]:
 @functools.cache
 def declarations(options: type) -> dict[str, tuple[Any, Declared]]:
     """Type and declaration of each declared field of a dataclass."""
-    hints = get_type_hints(options)
-    named = {f.name: f.metadata["declared"] for f in fields(options) if "declared" in f.metadata}
-    return {name: (unpack(hints[name])[0], declaration) for name, declaration in named.items()}
+    hints, found = get_type_hints(options, include_extras=True), dict[str, tuple[Any, Declared]]()
+    for f in fields(options):
+        kind, declaration = unpack(hints[f.name])
+        declaration = declaration or f.metadata.get("declared")
+        if declaration is not None:
+            found[f.name] = kind, declaration
+    return found
 
 
 def check_fields(options: Any) -> None:
