@@ -1,7 +1,7 @@
 """Bad inputs of every kind, each with its exit code and what its message says; run by test_hostile.py.
 
-`files` makes the files; a case is a command line for bash, in which `gmm` is this checkout's, an exit code, and a
-regular expression for the last line on stderr (none where the command is to be silent).
+`files` makes the files; a case is a command line, an exit code, and a regular expression for the last line on stderr
+(none where the command is to be silent).
 """
 
 from __future__ import annotations
