@@ -145,7 +145,7 @@ def checkpoint_key(
     weights: str | None,
     missing: str,
 ) -> dict[str, Any]:
-    """What a fit depends on, by the names that the user knows: options, columns, files with their sizes."""
+    """Everything that a fit depends on, by the user's names: options, columns, files with their sizes."""
     chosen = {as_flag(Option(name)): v for name, v in asdict(options).items() if name not in NO_RESULT_DEPENDS_ON}
     columns_and_rows = {"columns": list(columns), "--weights": weights, "--missing": missing}
     return chosen | columns_and_rows | {"files": [list(file) for file in files]}
@@ -174,7 +174,7 @@ def parse_every(option: str, text: str | None) -> Every:
 
 @contextmanager
 def interruptible(console: Console, words: Callable[[], str]) -> Iterator[None]:
-    """Where the block is interrupted, a line says what is saved."""
+    """Notes what is saved where the block is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the latter comes from a SIGTERM
@@ -183,7 +183,7 @@ def interruptible(console: Console, words: Callable[[], str]) -> Iterator[None]:
 
 
 def saved_by_fit(checkpoints: Checkpoints | None) -> str:
-    """What is saved of a single fit."""
+    """The words on a single fit."""
     if checkpoints is None:
         return "nothing of the fit is kept: --checkpoint FILE would keep it"
     shown = printable(checkpoints.path)
@@ -193,7 +193,7 @@ def saved_by_fit(checkpoints: Checkpoints | None) -> str:
 
 
 def saved_by_grid(store: FolderStore | None, fits: int) -> str:
-    """What is saved of so many fits."""
+    """The words on so many fits."""
     if store is None:
         return "none of the fits is kept: --resume would keep those that are done"
     if not store.cells:

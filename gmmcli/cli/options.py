@@ -123,7 +123,7 @@ Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output."
 
 @dataclass(frozen=True)
 class Writing:
-    """Where rows that pass through a command are written, and the names of the columns that it adds."""
+    """The output of rows that pass through a command, and the names of the columns that it adds."""
 
     output: Annotated[
         str | None,
@@ -153,7 +153,7 @@ class Common(Debugging):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the input is read; the defaults are those of ReadOptions."""
+    """Options of the input; the defaults are those of ReadOptions."""
 
     input_format: str | None = FORMAT.field(
         None, "FORMAT", f"{', '.join(FORMATS)}. Default: by suffix, else by content.", suggestions=FORMATS
@@ -186,7 +186,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Memory:
-    """How much memory data may take, and the folder for data that takes more.
+    """Memory for data, and the folder for data that takes more.
 
     Raises UsageError for a size or a folder that makes no sense.
     """

@@ -1,7 +1,7 @@
 """This process, and those that torchrun started with it.
 
-- `group_of`: the group that `gmm` hands to a command. `refuse_stdin`, `among_processes`, `threads_here`: what follows
-  from it. `sums_over`, `joined_lines`: what its processes exchange.
+- `group_of`: the group that `gmm` hands to a command. `refuse_stdin`: refuses standard input to several processes.
+  `among_processes`, `threads_here`: their shares of a host. `sums_over`, `joined_lines`: exchange numbers and lines.
 - `library_imports`: imports torch and pyarrow in less time.
 """
 

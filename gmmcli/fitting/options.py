@@ -29,7 +29,7 @@ BY_ADAM = {"method": ["gradient"], "optimizer": [None, "adam"]}
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What is fitted and how; None means the default that depends on the others. The help texts describe each option.
+    """Options of a fit, each described by its help text. None means a default that depends on the others.
 
     init: a name in INITS, or "given" when a model or a table of means is passed.
     """
