@@ -49,9 +49,8 @@ class Running:
     resume: bool = LONG.field(
         False,
         "",
-        "Go on from the --checkpoint as if the fit had never stopped, or begin where there is none. Of "
-        "several fits, keep each that is done in the folder MODEL.cells until all are, and go on from those that "
-        "are there.",
+        "Go on from the --checkpoint as if the fit had never stopped, or begin where there is none. Of several fits, "
+        "keep each that is done in the folder MODEL.cells until all are, and go on from those that are there.",
     )
     time_limit: str | None = LONG.field(
         None,
