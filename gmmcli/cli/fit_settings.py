@@ -48,10 +48,8 @@ class FitTargets:
         """Raises UsageError where an input would be overwritten; a model may go on from itself."""
         not_over(vars(self), "data", data)
         if start is not None:
-            replaced = {"output"} if start.model is not None else set()
-            not_over(
-                {option: file for option, file in vars(self).items() if option not in replaced}, "--init", [init]
-            )
+            others = {option: file for option, file in vars(self).items() if option != "output"}
+            not_over(vars(self) if start.model is None else others, "--init", [init])
 
 
 @dataclass(frozen=True)

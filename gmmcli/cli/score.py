@@ -118,7 +118,7 @@ def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
     try:
         return Scores.from_json(metadata["scores"]).quantile(share)
     except InputError as error:
-        raise InputError(str(error), subject=printable(path), remedy=remedy) from None
+        raise InputError(error.notice.problem, subject=printable(path), remedy=remedy) from None
 
 
 def _summarise(passage: Passage, weights: str | None, missing: options.MISSING_CHOICES) -> dict[str, Any]:

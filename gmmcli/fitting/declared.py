@@ -72,8 +72,8 @@ class Declared:
         """The end of a sentence that begins with "must"; empty where the number is in range."""
         if kind is int and not isinstance(value, Integral):
             return "be a whole number"
-        value = float(value) if isinstance(value, int | float | Integral) else math.nan
-        if not math.isfinite(value):
+        finite = isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
+        if not finite:
             return "be a number"
         if self.above is not None and self.below is not None and not self.above < value < self.below:
             return f"be between {self.above:g} and {self.below:g}"
