@@ -72,8 +72,7 @@ class Declared:
         """The end of a sentence that begins with "must"; empty where the number is in range."""
         if kind is int and not isinstance(value, Integral):
             return "be a whole number"
-        finite = isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
-        if not finite:
+        if not _finite(value):
             return "be a number"
         if self.above is not None and self.below is not None and not self.above < value < self.below:
             return f"be between {self.above:g} and {self.below:g}"
@@ -86,6 +85,11 @@ class Declared:
         if self.below is not None and value >= self.below:
             return f"be less than {self.below:g}"
         return ""
+
+
+def _finite(value: Any) -> bool:
+    """Whether it is a number, and finite."""
+    return isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)
