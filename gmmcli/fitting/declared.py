@@ -70,7 +70,7 @@ class Declared:
 
     def _problem(self, value: Any, kind: type) -> str:
         """The end of a sentence that begins with "must"; empty where the number is in range."""
-        if kind is int and not isinstance(value, Integral):
+        if kind is int and not issubclass(type(value), Integral):
             return "be a whole number"
         if not _finite(value):
             return "be a number"
