@@ -1,16 +1,16 @@
-"""`python -m gmmcli`, `torchrun -m gmmcli` and `gmm` itself: starts so that Ctrl-C is silent from the first."""
+"""Start of `python -m gmmcli`, `torchrun -m gmmcli` and `gmm` itself, in which Ctrl-C is silent from the first."""
 
 import signal
 import sys
 
-INTERRUPTED = 130  # as in cli/app.py, which is not to be imported yet
+INTERRUPTED = 130  # as in cli/app.py, which is imported later
 
 
 def run() -> int:
     """Runs `gmm` with the process's arguments and returns the exit code.
 
-    Until the command line is imported nothing could catch a KeyboardInterrupt, so that an interrupt ends the
-    process at once, as it does when all is done. One that is ignored, as in a shell's background, remains so.
+    Nothing could catch a KeyboardInterrupt before the command line is imported, or after its end: then an interrupt
+    ends the process at once. An interrupt that is ignored, as in a shell's background, remains so.
     """
     ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     try:

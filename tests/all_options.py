@@ -42,9 +42,9 @@ def page() -> str:
         parts += [f"### gmm {name}", *described(name, command)]
     reader = next(command for command in commands.values() if takes(command, READING) and takes(command, ROOM))
     shared = [
-        (f"### {FORMAT}", "Of the commands that read DATA.", chosen(reader, READING)),
-        (f"### {MEMORY}", "Of the commands that read DATA.", chosen(reader, ROOM)),
-        (f"### {REPORT}", "Of every command.", chosen(reader, COMMON)),
+        (f"### {FORMAT.title}", "Of the commands that read DATA.", chosen(reader, READING)),
+        (f"### {MEMORY.title}", "Of the commands that read DATA.", chosen(reader, ROOM)),
+        (f"### {REPORT.title}", "Of every command.", chosen(reader, COMMON)),
         ("### gmm", "Without a command.", [p for p in group.params if p.name not in (*OWN_HELP, "debug")]),
     ]
     for heading, of_whom, parameters in shared:

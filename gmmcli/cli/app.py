@@ -1,8 +1,8 @@
-"""`gmm`: the commands together, and what becomes of their errors.
+"""`gmm`: the commands together, and the table of their errors.
 
 - `app`: the Typer application.
 - `main`: runs it and returns the exit code; nothing else in the package ends the process.
-- `explain`: the one table from errors to messages and exit codes.
+- `explain`: the table from errors to messages and exit codes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import typer
 
 from gmmcli import __version__
 from gmmcli.cli import assign, console, fit, generate, impute, plot, sample, score, show
-from gmmcli.cli.options import Debug, flatten
+from gmmcli.cli.options import Debugging, flatten
 from gmmcli.cli.processes import group_of
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.passes.distributed import together
@@ -53,48 +53,40 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def gmm(
     context: typer.Context,
+    *,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
-    debug: Debug = False,
+    debugging: Debugging,
 ) -> None:
     """Fits Gaussian mixtures to data files, and scores, labels, samples and draws pictures with them.
 
     Reads and writes CSV, TSV, JSON lines, Parquet and Arrow, from files or through pipes.
     """
     if group_of(context).size > 1 and context.invoked_subcommand not in SHARED:
-        raise UsageError(
-            f"gmm {context.invoked_subcommand} is work for one process: under torchrun only {listing(SHARED)} run"
-        )
+        problem = f"gmm {context.invoked_subcommand} is work for one process"
+        raise UsageError(problem, remedy=f"under torchrun only {listing(SHARED)} run")
 
 
-for command, examples in (
-    (generate.generate, generate.EXAMPLES),
-    (fit.fit, fit.EXAMPLES),
-    (score.score, score.EXAMPLES),
-    (assign.assign, assign.EXAMPLES),
-    (impute.impute, impute.EXAMPLES),
-    (sample.sample, sample.EXAMPLES),
-    (show.show, show.EXAMPLES),
-    (plot.plot, plot.EXAMPLES),
-):
-    app.command(epilog="Examples:\n\n" + examples)(flatten(command))
+app.callback()(flatten(gmm))
+for module in (generate, fit, score, assign, impute, sample, show, plot):
+    command = getattr(module, module.__name__.rpartition(".")[2])
+    app.command(epilog="Examples:\n\n" + module.EXAMPLES)(flatten(command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `gmm` with these arguments, or the process's own, and returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    debug = "--debug" in arguments  # looked for here, since an error may come before options are parsed
+    debug = "--debug" in arguments  # not from the parsed options: an error may come before these
     with _streams(), _terminable(), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
         try:
-            with together() as group:
+            with together(lambda error: explain(error)[1]) as group:
                 code = _run(arguments, group)
-            console.flush()  # what is still buffered may meet a closed pipe or a full disk
+            console.flush()  # the rest of the buffer may meet a closed pipe or a full disk
         except BaseException as error:
             code, message = explain(error)
             if debug and code not in (CLOSED_PIPE, INTERRUPTED):
@@ -107,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code of an error, and the line that tells the user of it, empty where nothing is to be said."""
+    """The exit code of an error, and the line about it, empty where nothing is to be said."""
     match error:
         case SystemExit():  # typer and rich exit on a closed pipe, with a code of theirs
             if isinstance(error.__context__, BrokenPipeError):
@@ -120,40 +112,29 @@ def explain(error: BaseException) -> tuple[int, str]:
         case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED, ""
         case OSError():
-            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-            return 1, place + (error.strerror or str(error) or type(error).__name__)
+            file = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            return 1, file + (error.strerror or str(error) or type(error).__name__)
         case MemoryError():
             return 1, "not enough memory"
-        case RuntimeError() if "can't allocate memory" in str(error) or "out of memory" in str(error):
-            return 1, f"not enough memory: {str(error).splitlines()[0]}"  # torch has no class of its own for it
+        case RuntimeError() if isinstance(error, _device_memory_error()):
+            return 1, f"not enough memory: {' '.join(str(error).splitlines()[:1])}"
     usage = getattr(error, "format_message", None)  # click's errors; where click lives depends on typer's version
     if usage is not None:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "gmm"
-        said = _refused_value(error) or str(usage()).replace("Value error, ", "").rstrip(".")  # words of pydantic's
+        said = str(usage()).rstrip(".")
         return 2, f"{said}: see {where} --help" if said else ""  # nothing is said where help was printed instead
     return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
 
 
-def _refused_value(error: BaseException) -> str:
-    """`--samples 0: must be at least 1`, for a number that typer has pydantic refuse; empty for other errors."""
-    option, details = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
-    if option is None or details is None:
-        return ""
-    first = details()[0]
-    limits = first.get("ctx", {})
-    match str(first["type"]):
-        case "greater_than_equal":
-            reason = f"must be at least {limits['ge']}"
-        case "less_than_equal":
-            reason = f"must be at most {limits['le']}"
-        case kind if kind.startswith("int_"):
-            reason = "must be a whole number"
-        case kind if kind.startswith("float_"):
-            reason = "must be a number"
-        case _:
-            return ""
-    return f"{option.opts[0]} {first['input']}: {reason}"
+def _device_memory_error() -> tuple[type[Exception], ...]:
+    """The class of torch's errors for the memory of a device; none where torch is not imported.
+
+    torch raises a plain RuntimeError, without a type or a code, where the CPU's memory does not suffice. That one is
+    reported as an unexpected error, with torch's own words.
+    """
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.OutOfMemoryError,)
 
 
 def _run(arguments: Sequence[str], group: Group) -> int:
@@ -174,7 +155,7 @@ class _Closed(io.RawIOBase):
 
 @contextmanager
 def _terminable():
-    """A SIGTERM unwinds the command as Ctrl-C does, so that what is half-written goes; a second ends it at once."""
+    """A SIGTERM unwinds the command as Ctrl-C does, so that half-written files go; a second ends it at once."""
     aside = threading.current_thread() is not threading.main_thread()
     if aside or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -193,12 +174,12 @@ def _terminable():
 
 @contextmanager
 def _streams():
-    """Stands in for streams that were closed before the start: no input, and a write to stdout is an OSError."""
-    kept = sys.stdin, sys.stdout, sys.stderr
+    """Replaces streams that were closed before the start: no input, and a write to stdout is an OSError."""
+    given = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull) as empty, open(os.devnull, "w") as void:
         closed = io.TextIOWrapper(_Closed(), write_through=True)  # pyright: ignore[reportArgumentType]
-        sys.stdin, sys.stdout, sys.stderr = kept[0] or empty, kept[1] or closed, kept[2] or void
+        sys.stdin, sys.stdout, sys.stderr = given[0] or empty, given[1] or closed, given[2] or void
         try:
             yield
         finally:
-            sys.stdin, sys.stdout, sys.stderr = kept
+            sys.stdin, sys.stdout, sys.stderr = given

@@ -7,22 +7,22 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.cli.console import Console, Table
+from gmmcli.cli.console import Console, Table, count
 from gmmcli.cli.processes import joined_lines
-from gmmcli.cli.tables import count
-from gmmcli.errors import InputError
+from gmmcli.errors import InputError, Option
 from gmmcli.model.agreement import rand_index
 from gmmcli.passes.group import Group
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gmmcli.cli.rows import Passage
     from gmmcli.data import ReadOptions
 
 SHOWN_LABELS = 12  # with columns of their own, the others together in one
 LABEL_WIDTH = 30  # characters of a label in a header
-MOST_LABELS = 100_000  # so that memory stays bounded: what has more of them is a measure or an identifier
+MOST_LABELS = 100_000  # so that memory stays bounded: a column with more is a measure or an identifier
 BACKGROUND = -1
 
 Counts = Counter[tuple[int, str | None]]  # rows by component and label, None for those without a label
@@ -50,35 +50,36 @@ class Comparison:
         component: Tensor,  # (M,) int64
         complete: Tensor,  # (B,) bool, true M times
     ) -> Counted:
-        """Of a block, for `add`: the rows of each component and label, and the number without a component."""
+        """The rows of a block by component and label, and the number without a component, for `add`."""
         from gmmcli.data import label_codes
 
         codes, labels = label_codes(table.column(self._column), self._column, self._reading)
-        texts = [*labels, None]  # where code −1 finds it
+        texts = [*labels, None]  # code −1 is an index from the end
         numbers, counts = (component * len(texts) + codes[complete] % len(texts)).unique(return_counts=True)
         pairs = (divmod(number, len(texts)) for number in numbers.tolist())
         found = {(k, texts[code]): n for (k, code), n in zip(pairs, counts.tolist(), strict=True)}
         return Counts(found), len(complete) - len(component)
 
     def add(self, counted: Counted) -> None:
-        """Takes in what `count` gave of a block. Raises InputError where labels become too many to be classes."""
+        """Adds the counts of a block. Raises InputError where labels become too many to be classes."""
         self._counts.update(counted[0])
         self._labels.update(label for _, label in counted[0])
         if len(self._labels) > MOST_LABELS:
-            name = printable(self._column)
-            raise InputError(f"--compare {name}: more than {MOST_LABELS} different labels: name a column of classes")
+            given = Option("compare", printable(self._column))
+            problem = f"more than {MOST_LABELS} different labels"
+            raise InputError(problem, subject=given, remedy="name a column of classes")
         self._without_component += counted[1]
 
     def join(self, group: Group) -> None:
-        """Takes in what the other processes have counted. Raises as `add` does."""
-        told = json.dumps([[[k, label, n] for (k, label), n in self._counts.items()], self._without_component])
+        """Adds the counts of the other processes. Raises as `add` does."""
+        own = json.dumps([[[k, label, n] for (k, label), n in self._counts.items()], self._without_component])
         self._counts, self._without_component = Counts(), 0
-        for line in joined_lines(group, [told]):
+        for line in joined_lines(group, [own]):
             counts, without = json.loads(line)
             self.add((Counts({(k, label): n for k, label, n in counts}), without))
 
     def show(self, console: Console) -> None:
-        """The cross-table, the adjusted Rand index and the rows that are in neither, as notes."""
+        """Notes the cross-table, the adjusted Rand index and the numbers of rows without a component or a label."""
         labels = self._ordered()
         if labels:
             console.note(self._table(labels))
@@ -142,6 +143,16 @@ class Comparison:
         totals = [sum(column) for column in zip(*cells, strict=True)]
         lines = [[name, *map(str, row)] for name, row in zip([*names, "all"], [*cells, totals], strict=True)]
         return Table(header, lines, title=f"components against {printable(self._column)}")
+
+
+def open_comparison(column: str, passage: Passage) -> Comparison:
+    """The comparison with a column of the data. Raises InputError where there is no such column."""
+    source, model = passage.source, passage.model
+    if column not in source.names:
+        problem = f"--compare: no column {printable(column)}"
+        raise InputError(problem, subject=source.label, remedy=f"there are {listing(source.names)}")
+    background = [] if model.background is None else [BACKGROUND]
+    return Comparison(column, [*range(model.components), *background], passage.reading)
 
 
 def _order(label: str) -> tuple[bool, float, str]:

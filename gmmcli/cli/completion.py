@@ -1,12 +1,12 @@
-"""Completion in the shell, of choices and of the columns of the file that the command line names.
+"""Completion in the shell: of choices, and of columns of the file on the command line.
 
-- `complete`, `complete_list`: of words that are known; of a list of such.
-- `column`, `column_list`: of a column of the data, or of the model where no data is named; of a list of such.
-- `model_column_list`: of a list of the model's columns.
+- `complete`, `complete_list`: complete one of given words; a list of them.
+- `column`, `column_list`: a column of the data, or of the model where no data is named; a list of columns.
+- `model_column_list`: a list of the model's columns.
 
-A shell waits for what is offered: torch is not imported, of a file only its beginning or its schema is read, and
-whatever goes wrong, nothing is offered. Nor is a name in which a shell would see more than a name: it puts what it
-is offered on the command line as it is.
+A shell waits for the answer: torch is not imported, and only the beginning or the schema of a file is read. Nothing
+is offered where anything goes wrong. Names with characters that mean something to a shell are not offered, since the
+shell puts them on the command line unquoted.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def column(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def column_list(ctx: typer.Context, incomplete: str) -> list[str]:
-    """What was typed, the last item of it completed by a column of the data that is not in it yet."""
+    """The typed list, its last item completed by a column of the data that is not in it yet."""
     return _list_begun(_data_columns(ctx), incomplete)
 
 
 def model_column_list(ctx: typer.Context, incomplete: str) -> list[str]:
-    """As column_list, of the model's columns."""
+    """The typed list, its last item completed by a column of the model that is not in it yet."""
     return _list_begun(_model_columns(ctx), incomplete)
 
 
@@ -74,7 +74,7 @@ def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
 
 
 def _model_columns(ctx: typer.Context) -> tuple[str, ...]:
-    """Of the metadata, which a model file has as plain JSON."""
+    """Columns of the model, from the metadata, which a model file has as plain JSON."""
     path = os.path.expanduser((_files(ctx) or [""])[0])
     if not os.path.isfile(path) or not _takes_model(ctx):  # to open a pipe would wait for its writer
         return ()
@@ -97,7 +97,7 @@ def _takes_model(ctx: typer.Context) -> bool:
 def _files(ctx: typer.Context) -> list[str]:
     """The arguments on the command line, the model's before the data's.
 
-    They are left in ctx.args where the last option, to be completed, still lacks its value.
+    They remain in ctx.args where the last option, to be completed, still lacks its value.
     """
     model, data = ctx.params.get("model"), ctx.params.get("data")
     return [*([model] if model else []), *(data or ()), *ctx.args]

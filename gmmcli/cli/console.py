@@ -3,8 +3,8 @@
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
 - `Table`: numbers in columns, none of which is ever folded.
 - `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
-- `as_flag`: an option of an error or a warning as the command line has it.
-- `discard`: lets a stream that cannot be written go nowhere.
+- `as_flag`: an option as the command line has it. `in_flags`: notices and remedies as text. `count`, `number`: words.
+- `discard`: drops the output to a stream that cannot be written.
 
 Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
 passed on to the terminal.
@@ -17,7 +17,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
@@ -27,7 +27,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from gmmcli.errors import Option
+from gmmcli.errors import Notice, Option, Remedy
 from gmmcli.storage.names import one_line
 
 UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
@@ -41,6 +41,25 @@ def as_flag(option: Option) -> str:
     """The option as the command line has it: `--variance-floor`, or `--missing drop`."""
     flag = "--" + option.name.replace("_", "-")
     return flag if option.value is None or option.value is True else f"{flag} {option.value}"
+
+
+def in_flags(value: Any) -> Any:
+    """The value with every notice and remedy in it, however deep, as text with flags."""
+    if isinstance(value, Notice | Remedy):
+        return value.worded(as_flag)
+    if isinstance(value, Mapping):
+        return {name: in_flags(item) for name, item in value.items()}
+    return [in_flags(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def number(value: float) -> str:
+    """Six digits."""
+    return f"{value:.6g}"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 class Console:
@@ -101,7 +120,7 @@ def flush() -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Lets what is still in the stream's buffer, and all that comes, go nowhere."""
+    """Drops the stream's buffer and all further output to it."""
     try:
         void = os.open(os.devnull, os.O_WRONLY)
         os.dup2(void, stream.fileno())
@@ -114,9 +133,9 @@ class Table:
     """Rows of cells without lines around them, as wide as what it is shown on.
 
     header: names of the columns, each of one line or, with a newline in it, of several; none is shown when all are
-    empty. left: places of the columns of words, the others, of numbers, being flush right. Where the columns do
-    not fit side by side they come in several tables one under another, each beginning with the first column; only a
-    name that is too wide by itself is cut. With split=False the lines are cut instead.
+    empty. left: indices of the columns of words; the others, of numbers, are flush right. Where the columns do not
+    fit side by side they come in several tables one under another, each beginning with the first column; only a name
+    that is too wide by itself is cut. With split=False the lines are cut instead.
     """
 
     def __init__(
@@ -136,41 +155,41 @@ class Table:
         self._split = split
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
-        """Its lines, for rich to print."""
+        """The lines, for rich to print."""
         for line in self.lines(options.max_width):
             line.no_wrap, line.overflow = True, "ignore"
             yield line
 
     def lines(self, width: int) -> list[Text]:
-        """What is printed where lines have this many characters."""
+        """The lines for a terminal of this many columns."""
         lines = [Text(self._title)] if self._title else []
         if not self._split:
-            lines += self._part([self._column(place) for place in range(len(self._names))])
+            lines += self._part([self._column(index) for index in range(len(self._names))])
             for line in lines:
                 line.truncate(width, overflow="ellipsis")
             return lines
         first = self._column(0)
-        room = width - cell_len(first[0]) - GAP
+        rest = width - cell_len(first[0]) - GAP
         part, used = [first], 0
-        for place in range(1, len(self._names)):
-            column = self._column(place, room)
-            if used and used + cell_len(column[0]) > room:
+        for index in range(1, len(self._names)):
+            column = self._column(index, rest)
+            if used and used + cell_len(column[0]) > rest:
                 lines += [*self._part(part), Text()]
                 part, used = [first], 0
             part.append(column)
             used += cell_len(column[0]) + GAP
         return lines + self._part(part)
 
-    def _column(self, place: int, room: int = UNLIMITED) -> list[str]:
-        """Its lines, all of one width: the name's at the foot of the header, then the cells; a name cut to `room`."""
-        cells = self._cells[place]
-        room = max(room, *map(cell_len, cells), 1)
-        names = [_cut(name, room) for name in self._names[place]]
+    def _column(self, index: int, most: int = UNLIMITED) -> list[str]:
+        """Lines of one width: the name at the foot of the header, then the cells; the name is cut to `most`."""
+        cells = self._cells[index]
+        most = max(most, *map(cell_len, cells), 1)
+        names = [_cut(name, most) for name in self._names[index]]
         height = max(map(len, self._names)) if any(any(lines) for lines in self._names) else 0
         lines = ([""] * (height - len(names)) + names if height else []) + cells
         widest = max(map(cell_len, lines), default=0)
         padding = [" " * (widest - cell_len(line)) for line in lines]
-        return [line + pad if place in self._left else pad + line for line, pad in zip(lines, padding, strict=True)]
+        return [line + pad if index in self._left else pad + line for line, pad in zip(lines, padding, strict=True)]
 
     def _part(self, columns: Sequence[Sequence[str]]) -> list[Text]:
         lines = [Text((" " * GAP).join(cells).rstrip()) for cells in zip(*columns, strict=True)]
@@ -194,7 +213,7 @@ def _cut(text: str, width: int) -> str:
 
 @contextmanager
 def _naming_stdout() -> Iterator[None]:
-    """Puts the name of standard output into an error of the system's, which has none."""
+    """Adds the name of standard output to an error of the system, which has none."""
     try:
         yield
     except BrokenPipeError:
@@ -206,13 +225,13 @@ def _naming_stdout() -> Iterator[None]:
 
 
 def _tell(what: str | Text | Table, wrap: bool = True) -> None:
-    """Shows on stderr; given up where that cannot be written, as on a full disk: no result is lost for a note."""
+    """Shows on stderr, or drops it where that cannot be written, as on a full disk: no result is lost for a note."""
     try:
         _show(_stderr(), what, wrap)
     except BrokenPipeError:
         raise
     except OSError:
-        discard(sys.stderr)  # else what is in its buffer fails again at the end of the process, with exit code 120
+        discard(sys.stderr)  # else its buffer fails again at the end of the process, with exit code 120
 
 
 def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:

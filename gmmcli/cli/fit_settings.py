@@ -1,81 +1,152 @@
-"""What `gmm fit` is to do, read off its options: `read_settings`, and `Targets`, where it writes."""
+"""The settings of `gmm fit`, read off its options and checked, and the files that it writes.
+
+- `Settings`, `read_settings`: what is fitted. `FitTargets`: the files. `read_start`: the start that --init names.
+- `select_columns`: the columns to fit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from gmmcli.cli.fit_options import Fitting, read_start
-from gmmcli.cli.grid_options import Choosing
-from gmmcli.cli.inputs import check_model_option
-from gmmcli.cli.run_options import Running
-from gmmcli.cli.targets import apart, check_table, not_over
-from gmmcli.storage.files import check_writable
+from gmmcli.choosing.options import GridOptions, parse_components
+from gmmcli.cli.files import apart, check_model, check_table, not_over
+from gmmcli.cli.long_fits import Running
+from gmmcli.cli.processes import library_imports
+from gmmcli.data.formats import format_of_path
+from gmmcli.errors import Option, UsageError
+from gmmcli.fitting.options import INITS, FitOptions
+from gmmcli.storage.addresses import is_address, suffix_of
+from gmmcli.storage.files import STDOUT, check_writable
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
-    from gmmcli.choosing.options import GridOptions
-    from gmmcli.data import ReadOptions
+    from gmmcli.data import ReadOptions, Selection, Source
     from gmmcli.fitting.given_start import Start
-    from gmmcli.fitting.options import FitOptions
+
+
+@dataclass(frozen=True)
+class FitTargets:
+    """The files of a fit: the model; a table of the fits, a picture, and a checkpoint, None for none."""
+
+    output: str
+    table: str | None
+    visualize: str | None
+    checkpoint: str | None
+
+    def check(self) -> None:
+        """Raises UsageError where a file cannot be written, the picture aside, and where two are the same."""
+        check_model("output", self.output, "model.pt")
+        check_table("table", self.table)
+        if self.checkpoint is not None:
+            check_writable(self.checkpoint, "fit.ckpt")
+        apart(vars(self))
+
+    def check_inputs(self, data: Sequence[str], init: str, start: Start | None) -> None:
+        """Raises UsageError where an input would be overwritten; a model may go on from itself."""
+        not_over(vars(self), "data", data)
+        if start is not None:
+            others = {option: file for option, file in vars(self).items() if option != "output"}
+            not_over(vars(self) if start.model is None else others, "--init", [init])
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The fit that is asked for. options: of a single fit, or what all cells share; grid: None for a single fit.
+    """A fit or several. options: of a single fit, or what all cells share; grid: None for a single fit.
 
-    start: what --init names when it is a file, None for a random start.
+    start: the file of --init, None for a random start. replicates: of the bootstrap, None for none.
     """
 
     options: FitOptions
     grid: GridOptions | None
     start: Start | None
+    replicates: int | None
+    running: Running
+    targets: FitTargets
+
+    def check(self, weights: str | None, missing: str, as_json: bool) -> None:
+        """Raises UsageError for options of the command that do not go together."""
+        self.running.check(self.grid is not None)
+        table = self.targets.table
+        if as_json and table in STDOUT[1:]:
+            both = f"--table {table} and --json both write to standard output"
+            raise UsageError(both, remedy="name a file for one")
+        if self.replicates is not None and (weights is not None or missing == "em"):
+            raise UsageError(
+                "draws whole rows that each weigh 1",
+                subject=Option("bootstrap", self.replicates),
+                remedy="leave out --weights and --missing em",
+            )
 
     @property
     def fits(self) -> int:
-        """How many fits are made, the bootstrap's aside."""
+        """Number of fits, the bootstrap's aside."""
         return 1 if self.grid is None else len(self.grid.order())
 
 
-def read_settings(fitting: Fitting, choosing: Choosing, running: Running, reading: ReadOptions) -> Settings:
-    """The settings, checked. Raises UsageError for what does not go together."""
-    grid = choosing.grid(fitting)
-    start = read_start(fitting.init, reading)
-    options = fitting.options(start) if grid is None else choosing.base(grid, fitting)
-    running.check(grid is not None)
-    return Settings(options, grid, start)
+def read_settings(
+    fitting: Mapping[str, Any],
+    choosing: Mapping[str, Any],
+    replicates: int | None,
+    running: Running,
+    targets: FitTargets,
+    reading: ReadOptions,
+) -> Settings:
+    """The settings, whose options are checked. Raises UsageError for what does not go together."""
+    grid = GridOptions.of(fitting, choosing, replicates is not None or targets.table is not None)
+    start = read_start(fitting["init"], reading)
+    if grid is not None:
+        return Settings(grid.shared(fitting), grid, start, replicates, running, targets)
+    given = dict(fitting)
+    if "components" in given:
+        given["components"] = parse_components(given["components"])[0]
+    options = FitOptions(**(given if start is None else start.complete(given)))
+    return Settings(options, None, start, None, running, targets)
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Where a fit is written: the model; a table of the fits, a picture, and its state on the way, None for none."""
+def read_start(init: str, reading: ReadOptions) -> Start | None:
+    """The start in a file that --init names; None for the name of a random start."""
+    if init in INITS or not _names_file(init):
+        return None
+    with library_imports():
+        from gmmcli.fitting.given_start import Start
 
-    model: str
-    table: str | None
-    picture: str | None
-    checkpoint: str | None
+    option = Option("init", one_line(init))
+    if _names_model(init, reading):
+        from gmmcli.model.model_file import load_model
 
-    @property
-    def _by_option(self) -> dict[str, str | None]:
-        return {
-            "--output": self.model,
-            "--table": self.table,
-            "--visualize": self.picture,
-            "--checkpoint": self.checkpoint,
-        }
+        return Start(load_model(init)[0], option=option)
+    import torch
 
-    def check(self) -> None:
-        """Raises UsageError where a file cannot be written, but for a picture, and where two are the same."""
-        check_model_option("--output", self.model, "model.pt")
-        check_table("--table", self.table)
-        if self.checkpoint is not None:
-            check_writable(self.checkpoint, "fit.ckpt")
-        apart(self._by_option)
+    from gmmcli.data import Source
 
-    def check_inputs(self, data: Sequence[str], init: str, start: Start | None) -> None:
-        """Raises UsageError where a file that is read would be written over; a model may go on from itself."""
-        not_over(self._by_option, "data", data)
-        if start is not None:
-            replaced = {"--output"} if start.model is not None else set()
-            others = {option: target for option, target in self._by_option.items() if option not in replaced}
-            not_over(others, "--init", [init])
+    source = Source([init], reading)
+    names = source.select().used
+    means = torch.cat([block.x for block in source.blocks(names)])
+    return Start(means=means, names=None if source.by_position else names, option=option)
+
+
+def _names_model(init: str, reading: ReadOptions) -> bool:
+    if suffix_of(init) == ".pt":
+        return True
+    if is_address(init):  # not fetched only to see its content
+        return format_of_path(init) is None and reading.format is None
+    return zipfile.is_zipfile(init)
+
+
+def _names_file(init: str) -> bool:
+    return os.path.exists(init) or bool(os.path.dirname(init) or os.path.splitext(init)[1])
+
+
+def select_columns(
+    source: Source, start: Start | None, columns: list[str] | None, exclude: list[str] | None, weights: str | None
+) -> Selection:
+    """The columns that are asked for, else those of the model to go on from, else all that are numeric."""
+    if columns is not None or exclude is not None or start is None or start.model is None or start.names is None:
+        return source.select(columns, exclude, weights)
+    chosen = source.select(source.match(start.names), None, weights)
+    reasons = {name: "the weights" if name == weights else "not in --init" for name in chosen.left_out}
+    return replace(chosen, left_out=reasons)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from gmmcli.cli.added_columns import RowOutput
-from gmmcli.cli.console import Console
-from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import check_model_option, column_names
-from gmmcli.cli.options import MIXTURE, OUTPUT, Common, Dtype, FamilyName, Labels, Output, OutputFormat, Samples, Seed
-from gmmcli.cli.rows import write_rows
-from gmmcli.cli.tables import count
-from gmmcli.cli.targets import apart
+from gmmcli.cli import options
+from gmmcli.cli.console import Console, count
+from gmmcli.cli.files import apart, check_model
+from gmmcli.cli.options import MIXTURE, OUTPUT
+from gmmcli.cli.processes import library_imports
+from gmmcli.cli.rows import RowOutput, write_draws
 from gmmcli.storage.names import printable
 
 EXAMPLES = """\
@@ -23,52 +19,40 @@ $ gmm generate --dims 4 --family diagonal --separation 2 --truth truth.pt -o dat
 
 $ gmm generate | gmm fit - -o model.pt"""
 
+Components = Annotated[int, MIXTURE("-k K", "Components.", least=1)]
+Dims = Annotated[int, MIXTURE("-d D", "Columns.", least=1)]
+Radius = Annotated[float, MIXTURE("NUMBER", "Means are uniform between -radius and radius in each column.")]
+Separation = Annotated[
+    float | None,
+    MIXTURE(
+        "C",
+        "Means of any two components are at least C times the sum of their largest standard deviations "
+        "apart; about 2 is well separated. Default: wherever they fall.",
+    ),
+]
+Variance = Annotated[float | None, MIXTURE("NUMBER", "Variance of --family constant. Default: 1.")]
+Truth = Annotated[
+    str | None,
+    OUTPUT("MODEL", "Save the true mixture as a model file too, for gmm score and the others. Default: not saved."),
+]
+
 
 def generate(
     *,
-    samples: Samples = 1000,
-    components: Annotated[
-        int, typer.Option("--components", "-k", min=1, metavar="K", help="Components.", rich_help_panel=MIXTURE)
-    ] = 5,
-    dims: Annotated[
-        int, typer.Option("--dims", "-d", min=1, metavar="D", help="Columns.", rich_help_panel=MIXTURE)
-    ] = 2,
-    family: FamilyName = "full",
-    radius: Annotated[
-        float,
-        typer.Option(
-            metavar="NUMBER",
-            help="Means are uniform between -radius and radius in each column.",
-            rich_help_panel=MIXTURE,
-        ),
-    ] = 8.0,
-    separation: Annotated[
-        float | None,
-        typer.Option(
-            metavar="C",
-            help="Means of any two components are at least C times the sum of their largest standard deviations "
-            "apart; about 2 is well separated. Default: wherever they fall.",
-            rich_help_panel=MIXTURE,
-        ),
-    ] = None,
-    variance: Annotated[
-        float | None,
-        typer.Option(metavar="NUMBER", help="Variance of --family constant. Default: 1.", rich_help_panel=MIXTURE),
-    ] = None,
-    seed: Seed = 42,
-    labels: Labels = False,
-    truth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Save the true mixture as a model file too, for gmm score and the others. Default: not saved.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    dtype: Dtype = "float64",
-    output: Output = None,
-    output_format: OutputFormat = None,
-    common: Common,
+    samples: options.Samples = 1000,
+    components: Components = 5,
+    dims: Dims = 2,
+    family: options.FamilyName = "full",
+    radius: Radius = 8.0,
+    separation: Separation = None,
+    variance: Variance = None,
+    seed: options.Seed = 42,
+    labels: options.Labels = False,
+    truth: Truth = None,
+    dtype: options.Dtype = "float64",
+    output: options.Output = None,
+    output_format: options.OutputFormat = None,
+    common: options.Common,
 ) -> None:
     """Draws rows from a random mixture that is known, in random order.
 
@@ -82,15 +66,14 @@ def generate(
         from gmmcli.model.synthetic import random_mixture
 
     console = Console(common.quiet)
-    sink = open_sink(output, output_format)
+    rows = RowOutput(output, open_sink(output, output_format))
     if truth is not None:
-        check_model_option("--truth", truth, "truth.pt")
-        apart({"--truth": truth, "--output": output})
+        check_model("truth", truth, "truth.pt")
+        apart({"truth": truth, "output": output})
     chosen = {"radius": radius, "separation": separation, "variance": variance, "seed": seed}
     mixture = random_mixture(components=components, dims=dims, family=family, **chosen)
     if truth is not None:
         save_model(truth, mixture, {"kind": "truth", "seed": seed, "options": chosen})
         console.note(f"{printable(truth)}: the true mixture, {count(components, 'component')}, family {family}")
-    label = "true_component" if labels else None
-    write_rows(mixture, column_names(mixture), samples, seed, label, dtype, sink)
-    RowOutput(output, sink).report(console)
+    write_draws(mixture, samples, seed, "true_component" if labels else None, dtype, rows)
+    rows.report(console)

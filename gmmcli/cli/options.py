@@ -1,8 +1,9 @@
-"""The options that several commands share, declared once: their names, help texts and where help shows them.
+"""The options that commands share, each declared once, and the way from a declaration to Typer.
 
-- Typed aliases such as `Output`, for the parameters of a command.
-- `Reading` and `Common`: groups of options that a command takes as one parameter.
-- `flatten`: makes a command with such parameters into one that Typer understands.
+- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading`, `Memory` and `Writing`: groups
+  of options that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
+- `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
+- `parse_size`: bytes from a text such as 8GB.
 """
 
 from __future__ import annotations
@@ -10,34 +11,44 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from dataclasses import dataclass, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from gmmcli.cli.completion import column, column_list, complete
-from gmmcli.cli.sizes import parse_size
+from gmmcli.choosing.options import GridOptions
+from gmmcli.cli.completion import column, column_list, complete, complete_list
+from gmmcli.cli.console import as_flag
 from gmmcli.data.formats import COMPRESSIONS, DEFAULT_NULL_VALUES, FORMATS, ReadOptions
-from gmmcli.errors import UsageError
+from gmmcli.errors import Option, UsageError
 from gmmcli.families import FAMILIES
+from gmmcli.fitting.declared import Declared, Panel, declarations, unpack
+from gmmcli.fitting.options import FitOptions
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.data import Scratch
 
-DATA = "Data"
-DRAWS = "Drawing"
-FORMAT = "Input format"
-MEMORY = "Memory"
-MIXTURE = "Mixture"
-OUTPUT = "Output"
-REPORT = "Reporting"
+DATA = Panel("Data")
+DRAWS = Panel("Drawing")
+FORMAT = Panel("Input format")
+MEMORY = Panel("Memory")
+MIXTURE = Panel("Mixture")
+OUTPUT = Panel("Output")
+REPORT = Panel("Reporting")
 MISSING_CHOICES = Literal["error", "drop", "em"]
-
-
+BYTES = {  # in a unit, by its name in lower case
+    "": 1,
+    "b": 1,
+    **{f"{letter}{end}": 1000**power for power, letter in enumerate("kmgt", 1) for end in ("", "b")},
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
+}
 _formats = [*FORMATS, *(f"{name}{suffix}" for name in ("csv", "tsv", "json") for suffix in COMPRESSIONS)]
 
+Fitting = Annotated[dict[str, Any], FitOptions]  # the values that are given, and the defaults that are not None
+Choosing = Annotated[dict[str, Any], GridOptions]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, as gmm fit writes it.", show_default=False)]
 Data = Annotated[
     list[str] | None,
@@ -48,199 +59,120 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where to write, a file or an address. Default: standard output.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-RowsOutput = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
-        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
-        rich_help_panel=OUTPUT,
-    ),
-]
+Output = Annotated[str | None, OUTPUT("-o FILE", "Where to write, a file or an address. Default: standard output.")]
 OutputFormat = Annotated[
     str | None,
-    typer.Option(
-        "--output-format",
-        metavar="FORMAT",
-        help=f"{', '.join(FORMATS)}, with .gz or .zst to compress. Default: by the suffix of --output, else csv; "
+    OUTPUT(
+        "FORMAT",
+        f"{', '.join(FORMATS)}, with .gz or .zst to compress. Default: by the suffix of --output, else csv; "
         "of a folder, parquet.",
-        autocompletion=complete(_formats),
-        rich_help_panel=OUTPUT,
+        suggestions=_formats,
     ),
 ]
-Prefix = Annotated[
-    str,
-    typer.Option(
-        metavar="TEXT", help="Put before the names of the columns added. Default: nothing.", rich_help_panel=OUTPUT
-    ),
-]
+Prefix = Annotated[str, OUTPUT("TEXT", "Put before the names of the columns added. Default: nothing.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option(
-        "--columns",
-        metavar="LIST",
-        help="Columns to use: names, positions from 1 or ranges such as 2:4, comma-separated. "
+    DATA(
+        "LIST",
+        "Columns to use: names, positions from 1 or ranges such as 2:4, comma-separated. "
         "Default: all numeric columns but those that gmm itself adds.",
-        autocompletion=column_list,
-        rich_help_panel=DATA,
+        suggestions=column_list,
     ),
 ]
 Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        metavar="LIST",
-        help="Columns to leave out, given alike. Default: none.",
-        autocompletion=column_list,
-        rich_help_panel=DATA,
-    ),
+    list[str] | None, DATA("LIST", "Columns to leave out, given alike. Default: none.", suggestions=column_list)
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(
-        "--weights",
-        metavar="COLUMN",
-        help="Column of row weights, not negative; N is then the total weight wherever it occurs. Default: every "
+    DATA(
+        "COLUMN",
+        "Column of row weights, not negative; N is then the total weight wherever it occurs. Default: every "
         "row weighs 1.",
-        autocompletion=column,
-        rich_help_panel=DATA,
+        suggestions=column,
     ),
 ]
 Missing = Annotated[
     MISSING_CHOICES,
-    typer.Option(
-        "--missing",
-        help="Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit (drop). "
+    DATA(
+        "",
+        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit (drop). "
         "With em the cells that are there are fitted, as is right where the others are missing at random; infinite "
         "ones are an error.",
-        rich_help_panel=DATA,
     ),
 ]
 MissingCells = Annotated[
     MISSING_CHOICES,
-    typer.Option(
-        "--missing",
-        help="Rows with a missing, NaN or infinite cell: an error that counts them, or empty cells in what is "
+    DATA(
+        "",
+        "Rows with a missing, NaN or infinite cell: an error that counts them, or empty cells in what is "
         "added (drop). With em they are judged by the cells that are there, and infinite ones are an error. No row "
         "is ever left out of the output.",
-        rich_help_panel=DATA,
     ),
 ]
 FamilyName = Annotated[
-    str,
-    typer.Option(
-        "--family",
-        "-f",
-        metavar="FAMILY",
-        help=f"Covariance family: {', '.join(FAMILIES)}.",
-        autocompletion=complete(list(FAMILIES)),
-        rich_help_panel=MIXTURE,
-    ),
+    str, MIXTURE("-f FAMILY", f"Covariance family: {', '.join(FAMILIES)}.", suggestions=list(FAMILIES))
 ]
-Seed = Annotated[
-    int,
-    typer.Option("--seed", metavar="INT", help="Of everything that is drawn at random.", rich_help_panel=DRAWS),
-]
+Seed = Annotated[int, DRAWS("INT", "Of everything that is drawn at random.")]
 Dtype = Annotated[
-    Literal["float64", "float32"],
-    typer.Option(
-        "--dtype",
-        help="Precision of what is written; float32 takes half the space.",
-        rich_help_panel=OUTPUT,
-    ),
+    Literal["float64", "float32"], OUTPUT("", "Precision of what is written; float32 takes half the space.")
 ]
-Labels = Annotated[
-    bool,
-    typer.Option(
-        "--labels",
-        help="Add the component each row was drawn from, as column true_component.",
-        rich_help_panel=DRAWS,
-    ),
-]
-Samples = Annotated[
-    int, typer.Option("--samples", "-n", min=1, metavar="N", help="Rows to draw.", rich_help_panel=DRAWS)
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print the report as JSON on standard output.", rich_help_panel=REPORT),
-]
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug", help="Show the traceback of an error, and warnings of libraries.", rich_help_panel=REPORT
-    ),
-]
+Labels = Annotated[bool, DRAWS("", "Add the component each row was drawn from, as column true_component.")]
+Samples = Annotated[int, DRAWS("-n N", "Rows to draw.", least=1)]
+Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output.")]
 
 
 @dataclass(frozen=True)
-class Common:
-    """What every command takes. debug is acted upon in app.main, before options are parsed."""
+class Writing:
+    """The output of rows that pass through a command, and the names of the columns that it adds."""
 
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors only, no notes.", rich_help_panel=REPORT)
-    ] = False
-    debug: Debug = False
+    output: Annotated[
+        str | None,
+        OUTPUT(
+            "-o FILE",
+            "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+            "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
+        ),
+    ] = None
+    output_format: OutputFormat = None
+    prefix: Prefix = ""
+
+
+@dataclass(frozen=True)
+class Debugging:
+    """An option of every command and of `gmm` itself. app.main acts on it, before options are parsed."""
+
+    debug: bool = REPORT.field(False, "", "Show the traceback of an error, and warnings of libraries.", rank=1)
+
+
+@dataclass(frozen=True)
+class Common(Debugging):
+    """Options of every command."""
+
+    quiet: bool = REPORT.field(False, "-q", "Print errors only, no notes.")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the input is read; the defaults are those of ReadOptions."""
+    """Options of the input; the defaults are those of ReadOptions."""
 
-    input_format: Annotated[
-        str | None,
-        typer.Option(
-            "--input-format",
-            metavar="FORMAT",
-            help=f"{', '.join(FORMATS)}. Default: by suffix, else by content.",
-            autocompletion=complete(FORMATS),
-            rich_help_panel=FORMAT,
-        ),
-    ] = None
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHAR", help="Of delimited text, or tab. Default: a comma; in TSV a tab.", rich_help_panel=FORMAT
-        ),
-    ] = None
-    quote: Annotated[
-        str, typer.Option(metavar="CHAR", help="Quoting character; empty for none.", rich_help_panel=FORMAT)
-    ] = ReadOptions.quote
-    decimal: Annotated[
-        str, typer.Option(metavar="CHAR", help="Decimal point, . or a comma.", rich_help_panel=FORMAT)
-    ] = ReadOptions.decimal
-    no_header: Annotated[
-        bool,
-        typer.Option(
-            "--no-header", help="The first line is data; the columns are called x1, x2, …", rich_help_panel=FORMAT
-        ),
-    ] = not ReadOptions.header
-    null_values: Annotated[
-        str,
-        typer.Option(
-            "--null-values",
-            metavar="LIST",
-            help="Cells that count as missing, comma-separated; empty cells always do.",
-            rich_help_panel=FORMAT,
-        ),
-    ] = ",".join(text for text in DEFAULT_NULL_VALUES if text)
-    encoding: Annotated[
-        str, typer.Option(metavar="NAME", help="Text encoding, such as latin-1.", rich_help_panel=FORMAT)
-    ] = ReadOptions.encoding
+    input_format: str | None = FORMAT.field(
+        None, "FORMAT", f"{', '.join(FORMATS)}. Default: by suffix, else by content.", suggestions=FORMATS
+    )
+    delimiter: str | None = FORMAT.field(None, "CHAR", "Of delimited text, or tab. Default: a comma; in TSV a tab.")
+    quote: str = FORMAT.field(ReadOptions.quote, "CHAR", "Quoting character; empty for none.")
+    decimal: str = FORMAT.field(ReadOptions.decimal, "CHAR", "Decimal point, . or a comma.")
+    no_header: bool = FORMAT.field(
+        not ReadOptions.header, "", "The first line is data; the columns are called x1, x2, …"
+    )
+    null_values: str = FORMAT.field(
+        ",".join(text for text in DEFAULT_NULL_VALUES if text),
+        "LIST",
+        "Cells that count as missing, comma-separated; empty cells always do.",
+    )
+    encoding: str = FORMAT.field(ReadOptions.encoding, "NAME", "Text encoding, such as latin-1.")
 
     def options(self) -> ReadOptions:
-        """The same for the data layer. Raises UsageError for a value that makes no sense."""
+        """The options as the data layer takes them. Raises UsageError for a value that makes no sense."""
         return ReadOptions(
             format=self.input_format,
             delimiter=self.delimiter,
@@ -254,78 +186,138 @@ class Reading:
 
 @dataclass(frozen=True)
 class Memory:
-    """What data may take, and where what takes more is kept meanwhile.
+    """Memory for data, and the folder for data that takes more.
 
     Raises UsageError for a size or a folder that makes no sense.
     """
 
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            "--memory",
-            metavar="SIZE",
-            help="What data may take on a host, beyond interpreter and libraries, such as 512MB or 8GiB; what takes "
-            "more is read again from files. Default: half of what is free.",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None
-    cache_dir: Annotated[
-        str | None,
-        typer.Option(
-            "--cache-dir",
-            metavar="FOLDER",
-            help="Where text and piped data larger than that are kept while the command runs. Default: the system's "
-            "temporary folder, or /var/tmp where that one is in memory.",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None
+    memory: str | None = MEMORY.field(
+        None,
+        "SIZE",
+        "What data may take on a host, beyond interpreter and libraries, such as 512MB or 8GiB; what takes "
+        "more is read again from files. Default: half of what is free.",
+    )
+    cache_dir: str | None = MEMORY.field(
+        None,
+        "FOLDER",
+        "Where text and piped data larger than that are kept while the command runs. Default: the system's "
+        "temporary folder, or /var/tmp where that one is in memory.",
+    )
 
     def __post_init__(self) -> None:
         self._size()
-        if self.cache_dir is not None:
-            check_folder("--cache-dir", self.cache_dir)
+        folder, given = self.cache_dir, Option("cache_dir", one_line(self.cache_dir or ""))
+        if folder is not None and not os.path.isdir(folder):
+            raise UsageError("there is no such folder", subject=given, remedy="create it first")
+        if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError("no permission to write in it", subject=given, remedy="name another folder")
 
     def scratch(self, processes: int = 1) -> Scratch:
-        """The same for the data layer of one of so many processes that share the host."""
+        """The options as the data layer takes them, for one of so many processes that share the host."""
         from gmmcli.data import Scratch
 
         return Scratch(self._size(), self.cache_dir, processes)
 
     def _size(self) -> int | None:
-        return None if self.memory is None else parse_size(self.memory, "--memory")
+        return None if self.memory is None else parse_size(self.memory, "memory")
 
 
-def check_folder(option: str, path: str) -> None:
-    """Raises UsageError where no file can be made: no such folder, no permission."""
-    if not os.path.isdir(path):
-        raise UsageError(f"{option} {one_line(path)}: there is no such folder: create it first")
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {one_line(path)}: no permission to write in it: name another folder")
+def parse_size(text: str, option: str) -> int:
+    """Bytes: `512MB` and `512M` are 512 · 1000², `2GiB` is 2 · 1024³, whatever the case; a number alone is bytes.
+
+    Raises UsageError naming the option for anything else, and for less than one byte.
+    """
+    given = Option(option, text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([a-z]*)", text.strip().lower())
+    unit = BYTES.get(match[2]) if match else None
+    if match is None or unit is None:
+        raise UsageError("not a size", subject=given, remedy="give a number with MB, GB, MiB or GiB, such as 8GB")
+    size = int(float(match[1]) * unit)
+    if size < 1:
+        raise UsageError("give at least one byte", subject=given)
+    return size
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with every parameter that is a group of options, a dataclass, replaced by the group's fields."""
+    """The command as Typer takes it: each group of options replaced by its fields, each declaration by an option.
+
+    A group is a parameter that is a dataclass, or a dictionary annotated with one, as `Fitting`: it gets the values
+    that are not None or False.
+    """
+    parameters, groups = [], dict[str, tuple[type, bool]]()
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    parameters = []
     for parameter in inspect.signature(command).parameters.values():
-        group = groups.get(parameter.name)
-        if group is None:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        types = get_type_hints(group, include_extras=True)
-        parameters += [
-            inspect.Parameter(f.name, parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
-            for f in fields(group)
-        ]
+        hint = hints[parameter.name]
+        group = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+        if isinstance(group, type):
+            groups[parameter.name] = group, group is hint
+            parameters += _fields(group)
+        else:
+            parameters.append(_parameter(parameter.name, *unpack(hint), parameter.default, hint=hint))
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
+        for name, (group, whole) in groups.items():
+            own = {option.name: values.pop(option.name) for option in _fields(group)}
+            given = {option: value for option, value in own.items() if value is not None and value is not False}
+            values[name] = group(**own) if whole else given
         command(**values)
 
-    signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters])
-    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {}
     return run
+
+
+@functools.cache
+def _fields(group: type) -> list[inspect.Parameter]:
+    """The declared fields of a group in the order of the help."""
+    declared = declarations(group)
+    panels = list(dict.fromkeys(declaration.panel for _, declaration in declared.values()))
+    ranges = group not in (FitOptions, GridOptions)
+
+    def order(name: str) -> tuple[int, int]:
+        declaration = declared[name][1]
+        return panels.index(declaration.panel), declaration.rank
+
+    return [_parameter(name, *declared[name], getattr(group, name), ranges) for name in sorted(declared, key=order)]
+
+
+def _parameter(
+    name: str, kind: Any, declaration: Declared | None, default: Any, ranges: bool = True, hint: Any = None
+) -> inspect.Parameter:
+    """A parameter of a command. ranges: whether the help shows the range of a number."""
+    if declaration is not None:
+        hint, default = _option(name, kind, declaration, default, ranges)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _option(name: str, kind: Any, declaration: Declared, default: Any, ranges: bool) -> tuple[Any, Any]:
+    """Annotation and default of a declared option."""
+    words = declaration.usage.split()
+    names = [as_flag(Option(name)), *(word for word in words if word.startswith("-"))]
+    metavar = next((word for word in words if not word.startswith("-")), None)
+    suggestions = declaration.suggestions
+    if not callable(suggestions):
+        suggestions = (complete_list if declaration.several else complete)(suggestions) if suggestions else None
+    parser = None
+    if declaration.several:
+        kind = str  # the command parses the list
+    elif declaration.choices or kind in (int, float) or get_origin(kind) is Literal:
+        parser = functools.partial(declaration.parse, name, kind)
+        kind = Literal[tuple(declaration.choices)] if declaration.choices else kind  # type: ignore[valid-type]
+    option = typer.Option(
+        *names,
+        metavar=metavar,
+        help=worded(declaration.help),
+        rich_help_panel=worded(declaration.panel),
+        autocompletion=suggestions,
+        parser=parser,
+        min=declaration.least if ranges else None,
+        max=declaration.most if ranges else None,
+    )
+    return Annotated[kind, option], None if declaration.several or declaration.open else default
+
+
+def worded(text: str) -> str:
+    """A declaration's text with the flag of each option that it names."""
+    return re.sub(r"<(\w+)>", lambda match: as_flag(Option(match[1])), text)

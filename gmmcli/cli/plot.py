@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gmmcli.cli import options
 from gmmcli.cli.completion import column, model_column_list
 from gmmcli.cli.console import Console
-from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import column_names, open_model
-from gmmcli.cli.options import DATA, MISSING_CHOICES, OUTPUT, Common, Memory, Reading
-from gmmcli.cli.selection_table import read_selection
-from gmmcli.cli.targets import not_over
-from gmmcli.cli.told import brief, check_history, telling
+from gmmcli.cli.files import not_over
+from gmmcli.cli.models import brief, check_history, column_names, damage_named, open_model
+from gmmcli.cli.options import DATA, OUTPUT
+from gmmcli.cli.processes import library_imports
 from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
 from gmmcli.errors import InputError, UsageError
-from gmmcli.model.criteria import CriterionName
+from gmmcli.fitting.declared import Panel
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
-    from gmmcli.data import Source
+    from gmmcli.data import ReadOptions
     from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.plot import RowSample
     from gmmcli.plot.coordinates import Coordinates
 
-PICTURE = "Picture"
+PICTURE = Panel("Picture")
+REFIT = "fit it anew for --history"
 
 EXAMPLES = """\
 $ gmm plot faithful.pt sample_data/faithful.csv -o faithful.png
@@ -34,105 +37,90 @@ $ gmm plot penguins.pt sample_data/penguins.csv --missing drop --projection pca 
 
 $ gmm plot faithful.pt --history -o passes.pdf"""
 
+Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="Model file, as gmm fit writes it.", show_default=False)
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA",
+        help="Files, globs or folders; - is standard input. Without any the model is drawn alone.",
+        show_default=False,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    PICTURE(
+        "LIST",
+        "Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
+        "comma-separated. Default: all, or the six that tell the components apart best.",
+        suggestions=model_column_list,
+    ),
+]
+Projection = Annotated[
+    Literal["pca"] | None,
+    PICTURE(
+        "",
+        "Draw the first two principal components of the columns, in units of their standard "
+        "deviations. Default: the columns themselves.",
+    ),
+]
+History = Annotated[bool, PICTURE("", "Draw the log-likelihood of the fit by pass.")]
+Selection = Annotated[
+    str | None,
+    PICTURE(
+        "FILE",
+        "Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
+        "MODEL. Default: none.",
+    ),
+]
+Criterion = Annotated[
+    str | None,
+    PICTURE(
+        "", "Of --selection. Default: the one by which the chosen fit is best, else bic.", choices=tuple(CRITERIA)
+    ),
+]
+Output = Annotated[str, OUTPUT("-o FILE", "Where to write: .png, .svg, .pdf or .gif.")]
+Width = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=2, most=100)]
+Height = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=1.5, most=100)]
+Dpi = Annotated[int, OUTPUT("N", "Pixels per inch.", least=20, most=1200)]
+Weights = Annotated[
+    str | None,
+    DATA(
+        "COLUMN",
+        "Column of row weights, not negative: histograms add them up, and points are the more opaque the "
+        "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
+        suggestions=column,
+    ),
+]
+Missing = Annotated[
+    options.MISSING_CHOICES,
+    DATA(
+        "",
+        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
+        "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
+    ),
+]
+
 
 def plot(
     *,
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Model file, as gmm fit writes it.", show_default=False)
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="DATA",
-            help="Files, globs or folders; - is standard input. Without any the model is drawn alone.",
-            show_default=False,
-        ),
-    ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--columns",
-            metavar="LIST",
-            help="Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
-            "comma-separated. Default: all, or the six that tell the components apart best.",
-            autocompletion=model_column_list,
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    projection: Annotated[
-        Literal["pca"] | None,
-        typer.Option(
-            "--projection",
-            help="Draw the first two principal components of the columns, in units of their standard "
-            "deviations. Default: the columns themselves.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    history: Annotated[
-        bool, typer.Option("--history", help="Draw the log-likelihood of the fit by pass.", rich_help_panel=PICTURE)
-    ] = False,
-    selection: Annotated[
-        str | None,
-        typer.Option(
-            "--selection",
-            metavar="FILE",
-            help="Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
-            "MODEL. Default: none.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    criterion: Annotated[
-        CriterionName | None,
-        typer.Option(
-            "--criterion",
-            help="Of --selection. Default: the one by which the chosen fit is best, else bic.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where to write: .png, .svg, .pdf or .gif.",
-            rich_help_panel=OUTPUT,
-        ),
-    ],
-    width: Annotated[
-        float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=2, max=100, rich_help_panel=OUTPUT),
-    ] = None,
-    height: Annotated[
-        float | None,
-        typer.Option(metavar="INCHES", help="Default: by the picture.", min=1.5, max=100, rich_help_panel=OUTPUT),
-    ] = None,
-    dpi: Annotated[
-        int, typer.Option("--dpi", metavar="N", help="Pixels per inch.", min=20, max=1200, rich_help_panel=OUTPUT)
-    ] = 160,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            metavar="COLUMN",
-            help="Column of row weights, not negative: histograms add them up, and points are the more opaque the "
-            "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
-            autocompletion=column,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    missing: Annotated[
-        MISSING_CHOICES,
-        typer.Option(
-            "--missing",
-            help="Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
-            "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
-            rich_help_panel=DATA,
-        ),
-    ] = "error",
-    reading: Reading,
-    memory: Memory,
-    common: Common,
+    model: Model = None,
+    data: Data = None,
+    columns: Columns = None,
+    projection: Projection = None,
+    history: History = False,
+    selection: Selection = None,
+    criterion: Criterion = None,
+    output: Output,
+    width: Width = None,
+    height: Height = None,
+    dpi: Dpi = 160,
+    weights: Weights = None,
+    missing: Missing = "error",
+    reading: options.Reading,
+    memory: options.Memory,
+    common: options.Common,
 ) -> None:
     """Draws a model and data as a picture.
 
@@ -149,25 +137,23 @@ def plot(
         "--criterion": criterion is not None,
         "--weights": weights is not None,
     }
-    _check_options(given, selection is not None, history)
+    _check_options(given, selection is not None)
     with library_imports():
         from gmmcli.data import Source
         from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 
     check_picture(output)
-    options = reading.options()
-    console = Console(common.quiet)
+    console, read_options, size = Console(common.quiet), reading.options(), (width, height)
     read = [path for path in (model, selection) if path is not None]
-    not_over({"--output": output}, "the table of fits" if selection is not None else "the model", read)
+    not_over({"output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
-        fits = read_selection(selection, options, criterion)
+        fits = read_selection(selection, read_options, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
-        figure = figure_of(plot_selection(fits, criterion, size=(width, height)))
+        figure = figure_of(plot_selection(fits, criterion, size=size))
     elif history:
         fit = _fit_of(str(model))
-        with telling(str(model), "fit it anew for --history"):
-            check_history(fit)
-            figure = figure_of(plot_history(brief(fit), size=(width, height)))
+        with damage_named(str(model), REFIT):
+            figure = figure_of(plot_history(brief(fit), size=size))
     else:
         mixture, metadata = open_model(str(model))
         coordinates = _coordinates(mixture, columns, projection)
@@ -176,38 +162,45 @@ def plot(
         warn_of_letters(console, coordinates.labels)
         rows = None
         if data:
-            source = Source(data, options, scratch=memory.scratch())
-            not_over({"--output": output}, "data", source.paths)
-            used = _weights_column(source, weights, metadata)
-            rows = _rows(source, mixture, coordinates, missing, used)
+            source = Source(data, read_options, scratch=memory.scratch())
+            not_over({"output": output}, "data", source.paths)
+            fitted = metadata.get("weights_column")
+            fitted = fitted if isinstance(fitted, str) and fitted in source.names else None
+            used = fitted if weights is None else weights or None
+            rows = rows_to_draw(source, mixture, coordinates, missing, used)
+            if not rows.rows:
+                problem = "no row has all cells that the picture needs"
+                raise InputError(problem, subject=source.label, remedy="give other --columns")
             console.note(rows.caption())
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
-        figure = data_figure(rows, mixture, coordinates=coordinates, size=(width, height))
+        figure = data_figure(rows, mixture, coordinates=coordinates, size=size)
     write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
 
 
-def _check_options(given: dict[str, bool], selection: bool, history: bool) -> None:
+def _check_options(given: Mapping[str, bool], selection: bool) -> None:
     """Raises UsageError for options that exclude each other, and where there is nothing to draw."""
     for name, wanted in given.items():
         if wanted and selection and name != "--criterion":
-            raise UsageError(f"{name} does not apply with --selection: leave one out")
-        if wanted and history and name in ("DATA", "--columns", "--projection", "--weights"):
-            raise UsageError(f"{name} does not apply with --history: leave one out")
+            raise UsageError("does not apply with --selection", subject=name, remedy="leave one out")
+        if wanted and given["--history"] and name in ("DATA", "--columns", "--projection", "--weights"):
+            raise UsageError("does not apply with --history", subject=name, remedy="leave one out")
     if given["--criterion"] and not selection:
-        raise UsageError("--criterion applies only with --selection")
+        raise UsageError("applies only with --selection", subject="--criterion")
     if not given["MODEL"] and not selection:
-        raise UsageError("nothing to draw: name a MODEL, or a table of fits with --selection")
+        raise UsageError("nothing to draw", remedy="name a MODEL, or a table of fits with --selection")
     if given["--weights"] and not given["DATA"]:
-        raise UsageError("--weights applies only with DATA")
+        raise UsageError("applies only with DATA", subject="--weights")
 
 
 def _fit_of(path: str) -> dict[str, Any]:
-    """What a model file says of its fit; raises InputError where that is nothing."""
+    """The metadata of a model file with a history that can be drawn; raises InputError where there is none."""
     metadata = open_model(path)[1]
     if not metadata.get("history"):
-        raise InputError(f"{printable(path)}: it has no history of a fit: fit it anew for --history")
+        raise InputError("it has no history of a fit", subject=printable(path), remedy=REFIT)
+    with damage_named(path, REFIT):
+        check_history(metadata)
     return metadata
 
 
@@ -219,19 +212,52 @@ def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: 
     return choose_coordinates(model, picked, projection)
 
 
-def _weights_column(source: Source, asked: str | None, metadata: dict[str, Any]) -> str | None:
-    """The column of row weights that is asked for, else that of the fit if the source has it; None for none."""
-    if asked is not None:
-        return asked or None
-    fitted = metadata.get("weights_column")
-    return fitted if isinstance(fitted, str) and fitted in source.names else None
+def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:
+    """The rows of a table of fits: family, components, chosen, reason and, where the table has them, the criteria.
+
+    Numbers are None where cells are empty, as of fits that failed, texts empty. Raises InputError that names the
+    file, and the fault: a column that is missing, `criterion` among them, or has no value; a number of components
+    that is none; a table that is cut short, or several in one.
+    """
+    from gmmcli.data import Source
+
+    source = Source([path], options)
+    wanted = ["family", "components", "chosen", "reason", *([criterion] if criterion else [])]
+    absent = [name for name in wanted if name not in source.names]
+    if absent:
+        columns = f"family, components, {', '.join(CRITERIA)}, chosen and reason"
+        remedy = f"a table of fits has {columns}; this has {listing(source.names)}"
+        raise InputError(f"no column {listing(absent)}", subject=source.label, remedy=remedy)
+    numbers = ["components", "chosen", *(name for name in CRITERIA if name in source.names)]
+    found = []
+    for rows in source.tables(numbers):
+        texts = [[str(cell or "") for cell in rows.table.column(name).to_pylist()] for name in ("family", "reason")]
+        for family, reason, cells in zip(*texts, rows.x.tolist(), strict=True):
+            values = {name: None if cell != cell else cell for name, cell in zip(numbers, cells, strict=True)}
+            count = values["components"]
+            if not family or count is None or count < 1 or count != int(count):
+                components = "missing" if count is None else f"{count:g}"
+                problem = f"row {len(found) + 1}: family {printable(family)} with components {components}"
+                remedy = "each row needs a family and a whole number"
+                raise InputError(problem, subject=source.label, remedy=remedy)
+            found.append({**values, "family": family, "reason": reason, "components": int(count)})
+    _check_whole(source.label, found)
+    if criterion is not None and all(row[criterion] is None for row in found):
+        known = [name for name in CRITERIA if any(row.get(name) is not None for row in found)]
+        remedy = f"choose one of {listing(known)}"
+        raise InputError(f"no row has a value of {criterion}", subject=source.label, remedy=remedy)
+    return found
 
 
-def _rows(
-    source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES, weights: str | None
-) -> RowSample:
-    """The rows to draw, of all that the inputs have, in one reading; raises InputError where none can be drawn."""
-    sample = rows_to_draw(source, model, coordinates, missing, weights)
-    if not sample.rows:
-        raise InputError(f"{source.label}: no row has all cells that the picture needs: give other --columns")
-    return sample
+def _check_whole(label: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError where the rows are not those of one grid: each family with each number once, one chosen."""
+    remedy = "give the table as gmm fit --table wrote it"
+    cells = Counter((row["family"], row["components"]) for row in rows)
+    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
+        if cells[family, count] != 1:
+            often = "more than once" if cells[family, count] else "nowhere"
+            problem = f"family {printable(family)} with components {count} is {often}"
+            raise InputError(problem, subject=label, remedy=remedy)
+    chosen = sum(row["chosen"] == 1 for row in rows)
+    if chosen != 1:
+        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=label, remedy=remedy)

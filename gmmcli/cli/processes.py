@@ -1,8 +1,16 @@
-"""The processes that a command runs in, as `gmm` hands them to it."""
+"""This process, and those that torchrun started with it.
+
+- `group_of`: the group that `gmm` hands to a command. `refuse_stdin`: refuses standard input to several processes.
+  `among_processes`, `threads_here`: their shares of a host. `sums_over`, `joined_lines`: exchange numbers and lines.
+- `library_imports`: imports torch and pyarrow in less time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import typer
@@ -21,7 +29,7 @@ def group_of(context: typer.Context) -> Group:
 def refuse_stdin(paths: Sequence[str] | None, group: Group) -> None:
     """Raises UsageError where several processes would have to read standard input."""
     if group.size > 1 and (not paths or "-" in paths):
-        raise UsageError("standard input cannot be read by several processes: name files")
+        raise UsageError("standard input cannot be read by several processes", remedy="name files")
 
 
 def sums_over(group: Group, *numbers: int) -> list[int]:
@@ -34,7 +42,7 @@ def sums_over(group: Group, *numbers: int) -> list[int]:
 
 
 def joined_lines(group: Group, lines: Sequence[str]) -> list[str]:
-    """The lines of all processes, one process's behind another's; there is no line break in any."""
+    """The lines of all processes, in the order of the processes; no line has a line break."""
     if group.size == 1:
         return [*lines]
     import torch
@@ -45,7 +53,7 @@ def joined_lines(group: Group, lines: Sequence[str]) -> list[str]:
 
 
 def among_processes(options: FitOptions) -> FitOptions:
-    """The options with what processes of one host share: its processors, and its CUDA devices."""
+    """The options for one of several processes of a host, which share its processors and CUDA devices."""
     here = place()
     if here.local_size == 1:
         return options
@@ -57,3 +65,22 @@ def threads_here() -> int:
     from gmmcli.passes.workers import default_threads
 
     return max(1, default_threads() // place().local_size)
+
+
+@contextmanager
+def library_imports() -> Iterator[None]:
+    """Spares the collector of cyclic garbage the objects that the imports inside make, for good.
+
+    Modules, classes and functions live until the process ends. A search through them finds nothing, but takes 0.13 of
+    the 1.25 s of importing torch, and another 0.2 s when the process ends. Nothing changes where torch was imported
+    before, by a caller who has objects of their own.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -1,6 +1,8 @@
-"""How a fit is followed while it runs: a picture on a terminal, or plain lines with --log-every.
+"""Progress of a fit: a picture on a terminal, or lines with --log-every; and of rows that pass through a command.
 
-Both are listeners of the fit's loop, called after every step and at the end of every restart.
+- `follow`: the watcher of a fit or of several. Picture and lines are listeners of the fit's loop, which calls them
+  after every step and at the end of every restart.
+- `RowCount`: the number of rows so far.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,7 @@ from rich.console import ConsoleOptions
 from rich.text import Text
 
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.cli.console import Console, Table
-from gmmcli.cli.tables import count
+from gmmcli.cli.console import Console, Table, as_flag, count
 from gmmcli.fitting.stopping import LEFT_BEHIND
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
 BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 40  # passes of the leading restart that are drawn
-WIDE = 68  # columns of a terminal that has room for all of them
-NARROW = (0, 1, 2, 4, 5)  # those that there is room for elsewhere
+WIDE = 68  # columns of a terminal that is wide enough for all of them
+NARROW = (0, 1, 2, 4, 5)  # indices of the others on a narrow one
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def follow(
 
 
 class _Followed(Watcher):
-    """Tells what is shown which fit it is of, and hands it every step; the visualizer gets those of the cells."""
+    """Passes every step of the fits on: to the lines or the picture, and those of the cells to the visualizer."""
 
     def __init__(self, shown: _Lines | _Picture | None, visualizer: Visualizer | None, fits: int) -> None:
         self._shown, self._visualizer, self._fits = shown, visualizer, fits
@@ -107,7 +108,7 @@ class _Lines:
         self._shown: dict[tuple[str, int], int] = {}
 
     def begins(self, title: str) -> None:
-        """Another fit of a grid, which the lines that follow are of."""
+        """Begins the lines of another fit of a grid."""
         self._shown.clear()
         self._console.note(title)
 
@@ -134,33 +135,32 @@ class _Lines:
             parts.append(rate_of(self._rate))
         parts.append(f"elapsed {elapsed:.1f} s")
         if run.failure is not None:
-            parts.append(f"failed: {run.failure}")
+            parts.append(f"failed: {run.failure.worded(as_flag)}")
         elif run.stop is not None:
             parts.append(f"stopped: {run.stop.name}")
         self._console.note("  ".join(parts))
 
 
 class _JsonLines(_Lines):
-    """The same as objects for machines: log-likelihood and gains in nats per row, the time elapsed in seconds.
+    """JSON objects, one a line: log-likelihood and gains in nats per row, the time elapsed in seconds.
 
-    rows_per_second: of the last pass over all rows, null where they are too few for it to be told.
+    rows_per_second: of the last pass over all rows, null where they are too few to measure it.
     """
 
     _title = ""
 
     def begins(self, title: str) -> None:
-        """Another fit of a grid, which the lines that follow are of."""
+        """Begins the lines of another fit of a grid."""
         self._shown.clear()
         self._title = title
 
     def _tell(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
         record = asdict(run.history[-1]) if run.history else {}
         stop = None if run.stop is None else run.stop.name
-        failure = None if run.failure is None else str(run.failure)
-        title = {"fit": fit or self._title} if fit or self._title else {}
-        told = title | {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
-        told |= {"rows_per_second": self._rate}
-        self._console.log(told | {"stop": stop, "failure": failure})
+        failure = None if run.failure is None else run.failure.worded(as_flag)
+        values = {"fit": fit or self._title} if fit or self._title else {}
+        values |= {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
+        self._console.log(values | {"rows_per_second": self._rate, "stop": stop, "failure": failure})
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,11 @@ class _Row:
     rank: tuple[int, float]
     failed: bool
     cells: tuple[str, ...]
-    levels: tuple[float, ...] = ()  # log-likelihoods of its last passes
+    levels: tuple[float, ...] = ()  # log-likelihoods of the last passes
 
 
 class _Picture:
-    """The newest step of each restart. Remembers only; rich draws it from a thread of its own."""
+    """The newest step of each restart. A call only stores it; rich draws from a thread of its own."""
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter
@@ -183,7 +183,7 @@ class _Picture:
         self._title = ""
 
     def begins(self, title: str) -> None:
-        """Another fit of a grid, which is shown from now on."""
+        """Begins the picture of another fit of a grid."""
         self._title, self._rows = title, {}
 
     def __call__(self, run: Run, elapsed: float, fit: str = "") -> None:
@@ -195,10 +195,9 @@ class _Picture:
             gains = (f"{value:.1e}" if math.isfinite(value) else "" for value in (record.gain, record.remaining))
             numbers = (f"{log_likelihood:.6f}", *gains)
         failed = run.failure is not None
-        if failed:
-            state = f"failed: {str(run.failure).partition(': ')[0]}"  # what follows is detail and remedy
-        else:
-            state = "running" if run.stop is None else run.stop.name
+        state = "running" if run.stop is None else run.stop.name
+        if run.failure is not None:
+            state = f"failed: {replace(run.failure.notice, remedies=()).worded(as_flag)}"
         hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
         cells = (f"{fit}, {run.restart}" if fit else str(run.restart), str(_passes(run)), *numbers, state)
         levels = tuple(record.log_likelihood for record in run.history[-SPARKS:])
@@ -210,14 +209,10 @@ class _Picture:
             yield Text(self._title)
         if rows:
             shown = sorted(sorted(rows, key=lambda restart: rows[restart].rank)[:SHOWN])
-            places = range(len(HEADER)) if options.max_width >= WIDE else NARROW
-            table = Table(
-                [HEADER[place] for place in places],
-                [[rows[restart].cells[place] for place in places] for restart in shown],
-                left=(0, len(places) - 1),
-                split=False,
-            )
-            yield from table.lines(options.max_width)
+            indices = range(len(HEADER)) if options.max_width >= WIDE else NARROW
+            cells = [[rows[restart].cells[index] for index in indices] for restart in shown]
+            header, words = [HEADER[index] for index in indices], (0, len(indices) - 1)
+            yield from Table(header, cells, left=words, split=False).lines(options.max_width)
             hidden = [row for restart, row in rows.items() if restart not in shown]
             if hidden:
                 failed = sum(row.failed for row in hidden)
@@ -249,7 +244,7 @@ class RowCount:
 
 
 def pass_line(meter: Meter) -> str:
-    """How far the pass under way is, where a pass takes so long that it is worth to be told."""
+    """Progress of a pass that takes long; empty for one that does not."""
     if not meter.long:
         return ""
     rate, left = meter.rows_per_second, meter.left

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.cli import console
-from gmmcli.cli.console import Table
-from gmmcli.cli.imports import library_imports
-from gmmcli.cli.inputs import column_names, open_model
-from gmmcli.cli.options import Common, Json, Model
-from gmmcli.cli.summary import bootstrap_lines, certainty_lines, model_lines, stop_line, telling_lines
-from gmmcli.cli.tables import (
+from gmmcli.cli import console, options
+from gmmcli.cli.console import Table, count, number
+from gmmcli.cli.models import brief, check_kinds, column_names, damage_named, open_model
+from gmmcli.cli.processes import library_imports
+from gmmcli.cli.report import (
+    bootstrap_lines,
+    certainty_lines,
     component_table,
     correlation_table,
-    count,
     covariance_count,
     deviation_table,
-    number,
+    model_lines,
+    stop_line,
+    telling_lines,
 )
-from gmmcli.cli.told import brief, check_kinds, telling
 
 if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
@@ -28,10 +28,10 @@ $ gmm show faithful.pt
 
 $ gmm show faithful.pt --json"""
 
-SHOWN_CORRELATIONS = 64  # numbers, over all components
+SHOWN_CORRELATIONS = 64  # over all components
 
 
-def show(*, model: Model, as_json: Json = False, common: Common) -> None:
+def show(*, model: options.Model, json: options.Json = False, common: options.Common) -> None:
     """Prints a model: weights, means, standard deviations and correlations, and how it was fitted.
 
     With --json all parameters in the units of the data, and everything known of the fit.
@@ -41,14 +41,14 @@ def show(*, model: Model, as_json: Json = False, common: Common) -> None:
 
     mixture, metadata = open_model(model)
     with torch.no_grad():
-        if as_json:
+        if json:
             console.write_json({**_parameters(mixture), "metadata": metadata})
             return
-        with telling(model, "use --json, or fit anew"):
+        with damage_named(model, "use --json, or fit anew"):
             parts = [*_tables(mixture, metadata), "", *_history(mixture, brief(metadata))]
             for part in parts:
                 if isinstance(part, Table):
-                    part.lines(console.UNLIMITED)  # fails here, before a line is printed, where cells are missing
+                    part.lines(console.UNLIMITED)  # fails for missing cells before a line is printed
     console.write(
         f"{model}: family {mixture.family}, {count(mixture.components, 'component')}, "
         f"{count(mixture.dims, 'column')}, {count(mixture.parameter_count, 'parameter')}"
@@ -90,13 +90,13 @@ def _background(mixture: GaussianMixture) -> dict[str, Any] | None:
 
 
 def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
-    """What the metadata tell of the fit, a line each; a model that was not fitted tells little."""
+    """The metadata of the fit in lines; those of a model that was not fitted say little."""
     if metadata.get("kind") == "truth":
         return ["a known mixture, as gmm generate draws it"]
     if "stop" not in metadata:
         return ["nothing is known of how this model was made"]
     check_kinds(metadata)
-    options, restarts = metadata["options"], metadata["restarts"]
+    chosen, restarts = metadata["options"], metadata["restarts"]
     rows = f"data: {metadata['source']}, " if "source" in metadata else "data: "
     rows += count(metadata["rows"], "row")
     if metadata["weight"] != metadata["rows"]:
@@ -105,20 +105,20 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | T
     if metadata.get("rows_left_out"):
         rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
     method = f"method: {metadata['method']}"
-    if options.get("optimizer"):
-        method += f" with {options['optimizer']}"
+    if chosen.get("optimizer"):
+        method += f" with {chosen['optimizer']}"
     if metadata.get("acceleration"):
         method += f" with {metadata['acceleration']} acceleration"
-    if options.get("prior"):
+    if chosen.get("prior"):
         method += ", conjugate prior"
-    if options.get("standardize"):
+    if chosen.get("standardize"):
         method += ", standardized"
     lines: list[str | Table] = [
         *telling_lines(mixture),
         *certainty_lines(mixture, metadata),
         *bootstrap_lines(mixture, metadata),
         rows,
-        f"{method}; init {metadata.get('init', options['init'])}, seed {metadata['seed']}, "
+        f"{method}; init {metadata.get('init', chosen['init'])}, seed {metadata['seed']}, "
         + (f"best of {len(restarts)} restarts" if len(restarts) > 1 else "one start"),
         *model_lines(metadata)[1:],
         stop_line(metadata),

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
-from gmmcli.cli.inputs import as_read, column_names
+from gmmcli.cli.models import column_names
 from gmmcli.cli.options import MISSING_CHOICES
-from gmmcli.errors import UsageError
+from gmmcli.cli.rows import as_read
+from gmmcli.errors import Option, UsageError
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.names import one_line, printable
 
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 STEP = "{step}"  # in a name: the number of passes
 EVERY = 10  # passes between pictures, unless --log-every says otherwise
 LETTERS = 20  # without a font that a warning names
-FRAMES = 400  # of a restart that are kept; where there are more, every second one is let go
+FRAMES = 400  # most of a restart that are kept; beyond that every second one is dropped
 
 
 class Visualizer:
-    """Keeps the mixtures of a fit on its way, where they are wanted, and draws them when it is done.
+    """The mixtures of a fit by pass, where they are wanted, drawn when the fit is done.
 
     target: the picture's name, with STEP in it for one every so many passes, or a GIF for an animation. every: passes
     between pictures. several: whether several fits are made, of which only the best one's end can be drawn.
@@ -40,22 +41,20 @@ class Visualizer:
 
         self._target, self._every = target, every or EVERY
         self._stepwise, self._animated = STEP in target, suffix_of(target) == ".gif"
+        unknown, given = re.search(r"\{[^{}]*\}", target.replace(STEP, "")), Option("visualize", printable(target))
         if self._stepwise and self._animated:
-            raise UsageError(f"--visualize {printable(target)}: a GIF has all steps in it: leave out {STEP}")
-        unknown = re.search(r"\{[^{}]*\}", target.replace(STEP, ""))
+            raise UsageError("a GIF has all steps in it", subject=given, remedy=f"leave out {STEP}")
         if unknown is not None:
-            raise UsageError(
-                f"--visualize {printable(target)}: unknown {unknown[0]}: write {STEP} for the number of passes"
-            )
+            remedy = f"write {STEP} for the number of passes"
+            raise UsageError(f"unknown {unknown[0]}", subject=given, remedy=remedy)
         if several and (self._stepwise or self._animated):
-            raise UsageError(
-                f"--visualize {printable(target)}: steps are those of one fit: leave out what chooses among several"
-            )
+            remedy = "leave out what chooses among several"
+            raise UsageError("steps are those of one fit", subject=given, remedy=remedy)
         (check_animation if self._animated else check_picture)(target.replace(STEP, "0"))
         self._seen: dict[int, list[tuple[int, float, GaussianMixture]]] = {}
 
     def keep(self, run: Run) -> None:
-        """Takes in a step of a run, where steps are wanted."""
+        """Adds a step of a run, where steps are wanted."""
         if not (self._stepwise or self._animated) or not run.history or run.failure is not None:
             return
         record, seen = run.history[-1], self._seen.setdefault(run.restart, [])
@@ -65,8 +64,10 @@ class Visualizer:
             del seen[1::2]
 
     def draw(self, console: Console, source: Source, fitted: Fitted, restart: int, weights: str | None) -> str:
-        """Writes what was asked for, and returns the line that says so. console: for a warning; restart: the one that
-        was kept; weights: the column of row weights."""
+        """Writes the pictures, and returns the line about them.
+
+        console: for a warning; restart: the best one; weights: the column of row weights.
+        """
         from gmmcli.plot import choose_coordinates, write_animation, write_picture
 
         model, shown = fitted.model, printable(self._target)
@@ -102,13 +103,9 @@ def warn_of_letters(console: Console, names: Iterable[str]) -> None:
 
 
 def rows_to_draw(
-    source: Source,
-    model: GaussianMixture,
-    coordinates: Coordinates,
-    missing: MISSING_CHOICES,
-    weights: str | None,
+    source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES, weights: str | None
 ) -> RowSample:
-    """Those of a source that has the model's columns, in one reading. weights: their column, None for none."""
+    """A sample of the rows of a source that has the model's columns. weights: their column, None for none."""
     from gmmcli.plot import RowSampler
 
     blocks = source.blocks(source.match(column_names(model)), weights, as_read(missing))
@@ -120,8 +117,8 @@ def rows_to_draw(
 
 
 def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
-    """With its components in the order of the fitted model, so that each keeps its colour."""
-    return model if len(order) != model.components else model.ordered(order)  # one may be dropped on the way
+    """The model with its components in the order of the fitted one, so that each keeps its colour."""
+    return model if len(order) != model.components else model.ordered(order)  # fewer where one was dropped
 
 
 def _caption(passes: int, level: float) -> str:

@@ -1,14 +1,13 @@
-"""The options of a fit, checked once for the command line and for Python alike. Imports no torch."""
+"""The options of a fit, declared and checked once for the command line and for Python alike. Imports no torch."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal
 
-from gmmcli.errors import UsageError
+from gmmcli.errors import Option, UsageError
 from gmmcli.families import FAMILIES, given_variance
+from gmmcli.fitting.declared import Panel, check_fields
 
 ACCELERATIONS = ("bfgs", "anderson", "squarem", "none")  # of EM; the first is the default
 INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
@@ -16,104 +15,163 @@ RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
-ON_COLLAPSE = ("reset", "drop", "error")
-PRECISIONS = ("auto", "float32", "float64", "tf32")
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
+
+MODEL = Panel("Model")
+METHOD = Panel("Method")
+GRADIENT = Panel("Gradient descent (<method> gradient)")
+DEVICE = Panel("Device")
+BY_GRADIENT = {"method": ["gradient"]}
+BY_ADAM = {"method": ["gradient"], "optimizer": [None, "adam"]}
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What is fitted and how; None means the default that depends on the others.
+    """Options of a fit, each described by its help text. None means a default that depends on the others.
 
-    tolerance: nats per row of estimated remaining gain. iterations: full passes a restart may take. acceleration: of
-    EM, a name in ACCELERATIONS. variance_floor: relative to each column's variance. prior: whether means and
-    covariances have a conjugate prior. noise: whether there is a background, a component of uniform density over the
-    range of the data. on_collapse: a name in ON_COLLAPSE, what is done with a component that has shrunk to a few rows
-    or to the floor. mixture_lr, component_lr: Adam's rates of the weights and of means and covariances. variance: of
-    the constant family. init: a name in INITS, or "given" when a model or a table of means is passed. threads:
-    workers on the CPU, all processors when None.
+    init: a name in INITS, or "given" when a model or a table of means is passed.
     """
 
-    components: int = 5
-    family: str = "full"
-    method: Literal["em", "gradient"] = "em"
-    variance: float | None = None
-    init: str = "auto"
-    restarts: int | None = None
-    seed: int = 42
-    iterations: int | None = None
-    tolerance: float = 1e-6
-    variance_floor: float | None = None
-    prior: bool = False
-    noise: bool = False
-    on_collapse: Literal["reset", "drop", "error"] = "reset"
-    standardize: bool = False
-    acceleration: Literal["bfgs", "anderson", "squarem", "none"] | None = None
-    optimizer: Literal["adam", "lbfgs"] | None = None
-    mixture_lr: float | None = None
-    component_lr: float | None = None
-    batch_size: int | None = None
-    device: str = "auto"
-    precision: Literal["auto", "float32", "float64", "tf32"] = "auto"
-    threads: int | None = None
+    components: int = MODEL.field(
+        5,
+        "-k K",
+        "Components; several, as 1:9 or 2,4:6, to choose among. Default: 5, or as many as <init> has.",
+        least=1,
+        several=True,
+    )
+    family: str = MODEL.field(
+        "full",
+        "-f FAMILY",
+        f"Covariance family: {', '.join(FAMILIES)}; several, comma-separated, or all, to choose among. "
+        "Default: full, or that of <init>.",
+        choices=FAMILIES,
+        suggestions=(*FAMILIES, "all"),
+        several=True,
+    )
+    method: Literal["em", "gradient"] = METHOD.field(
+        "em", "", "em: closed-form steps. gradient: descent on the mean negative log-likelihood.", rank=-2
+    )
+    variance: float | None = MODEL.field(
+        None,
+        "NUMBER",
+        "The variance of <family> constant, in squared units of the data, of z-scores with <standardize>. "
+        "Default: 1.",
+        above=0,
+        applies={"family": given_variance()},
+    )
+    init: str = METHOD.field(
+        "auto",
+        "START",
+        f"{', '.join(INITS)}; or a model file to go on from, or a table of starting means, its columns "
+        "matched by name. ward: many small clusters, merged. auto: ward and kmeans++ by turns. random: random "
+        "responsibilities. random-rows: K rows as means.",
+        suggestions=INITS,
+    )
+    restarts: int | None = METHOD.field(
+        None,
+        "N",
+        "Starts. After a short run of each the best three go on, and the best of these is kept. "
+        f"Default: {RESTARTS}; 1 when <init> is a file.",
+        least=1,
+    )
+    seed: int = METHOD.field(42, "INT", "Of everything that is drawn at random.")
+    iterations: int | None = METHOD.field(
+        None,
+        "N",
+        "Passes over the data that a restart may take; an epoch of mini-batches is one. Adam's rates are "
+        f"annealed to 0 over them. Default: {ITERATIONS}.",
+        least=1,
+    )
+    tolerance: float = METHOD.field(
+        1e-6, "NATS", "Stop when the estimated gain still to come is below this, in nats per row.", least=0
+    )
+    variance_floor: float | None = MODEL.field(
+        None,
+        "NUMBER",
+        f"No component's variance falls below this share of the column's variance. Default: {VARIANCE_FLOOR:g}.",
+        above=0,
+        below=1,
+        unless={"family": given_variance()},
+    )
+    prior: bool = METHOD.field(
+        False,
+        "",
+        "Maximise the posterior under a conjugate prior, worth a row or so for each component: it keeps "
+        "components from collapsing where rows are few. BIC is then of a likelihood below its maximum.",
+        rank=-1,
+    )
+    noise: bool = MODEL.field(
+        False,
+        "",
+        "Add a background: a component of uniform density over the range of the data, for rows that belong "
+        "to no other. gmm assign calls it -1.",
+    )
+    on_collapse: Literal["reset", "drop", "error"] = METHOD.field(
+        "reset",
+        "",
+        "What is done with a component that has shrunk to a few rows or to the variance floor. reset: it "
+        "begins again at a row that the mixture explains badly, up to three times a restart. drop: the fit goes "
+        "on without it. error: that restart fails.",
+        rank=-1,
+    )
+    standardize: bool = MODEL.field(
+        False, "", "Fit z-scores (divisor N) of the columns. The model still takes and shows original units."
+    )
+    acceleration: Literal["bfgs", "anderson", "squarem", "none"] | None = METHOD.field(
+        None,
+        "",
+        "How EM's steps are extrapolated, so that it needs fewer passes; none: plain EM. "
+        f"Default: {ACCELERATIONS[0]}.",
+        applies={"method": ["em"]},
+        rank=-1,
+    )
+    optimizer: Literal["adam", "lbfgs"] | None = GRADIENT.field(
+        None, "", "Default: adam. lbfgs takes all rows at once.", applies=BY_GRADIENT
+    )
+    mixture_lr: float | None = GRADIENT.field(
+        None,
+        "RATE",
+        "Adam's first step size for the weights, on the scale of their logits: how fast rows move "
+        f"between components. Default: {MIXTURE_LR}.",
+        above=0,
+        applies=BY_ADAM,
+    )
+    component_lr: float | None = GRADIENT.field(
+        None,
+        "RATE",
+        "Adam's first step size for means, in standard deviations of the data, and covariances, on a log "
+        f"scale: how fast components move and stretch. Default: {COMPONENT_LR}.",
+        above=0,
+        applies=BY_ADAM,
+    )
+    batch_size: int | None = GRADIENT.field(
+        None, "ROWS", "Rows of a mini-batch of Adam. Default: all.", least=1, applies=BY_ADAM
+    )
+    device: str = DEVICE.field(
+        "auto",
+        "DEVICE",
+        "auto, cpu, cuda, cuda:N or mps. auto is cuda where there is one.",
+        suggestions=("auto", "cpu", "cuda", "cuda:0", "mps"),
+    )
+    precision: Literal["auto", "float32", "float64", "tf32"] = DEVICE.field(
+        "auto",
+        "",
+        "Of the passes over the data. auto is float64 where the device is fast in it, float32 elsewhere; "
+        "tf32 is for CUDA, where three digits will do.",
+    )
+    threads: int | None = DEVICE.field(
+        None, "N", "Workers on the CPU; the result does not depend on it. Default: one for each processor.", least=1
+    )
 
     def __post_init__(self) -> None:
-        """Raises UsageError naming the first option that is out of range or does not apply."""
-        if self.family not in FAMILIES:
-            raise UsageError(f"unknown --family {self.family!r}: choose one of {', '.join(FAMILIES)}")
-        for name, choices in (
-            ("method", ("em", "gradient")),
-            ("precision", PRECISIONS),
-            ("on_collapse", ON_COLLAPSE),
-        ):
-            if getattr(self, name) not in choices:
-                raise UsageError(f"unknown {_flag(name)} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+        """Raises UsageError naming the first option that is out of range or has no effect."""
+        check_fields(self)
         if self.init not in (*INITS, "given"):
-            raise UsageError(f"unknown --init {self.init!r}: choose {', '.join(INITS)}, a model file or a table")
-        self._check_numbers()
-        self._check_combinations()
-
-    def _check_numbers(self) -> None:
-        for name in ("components", "seed", "restarts", "iterations", "batch_size", "threads"):
-            value = getattr(self, name)
-            if value is None and name not in ("components", "seed"):
-                continue
-            if not isinstance(value, Integral):
-                raise UsageError(f"{_flag(name)} {value!r}: must be a whole number")
-            if name != "seed" and value < 1:
-                raise UsageError(f"{_flag(name)} {value}: must be at least 1")
-        for name in ("variance", "mixture_lr", "component_lr", "tolerance", "variance_floor"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value >= 0 and math.isfinite(value)):
-                raise UsageError(f"{_flag(name)} {value}: must be a number and not negative")
-            if value == 0 and name != "tolerance":
-                raise UsageError(f"{_flag(name)} {value}: must be positive")
-        if self.floor >= 1:
-            raise UsageError(f"--variance-floor {self.variance_floor}: must be less than 1, the data's own variance")
-
-    def _check_combinations(self) -> None:
-        if self.variance is not None and self.family not in given_variance():
-            raise UsageError(f"--variance applies to --family {', '.join(given_variance())}, not to {self.family}")
-        if self.variance_floor is not None and self.family in given_variance():
-            raise UsageError(f"--variance-floor does not apply to --family {self.family}: nothing is estimated")
-        if self.method == "em":
-            for name in ("optimizer", "mixture_lr", "component_lr", "batch_size"):
-                if getattr(self, name) is not None:
-                    raise UsageError(f"{_flag(name)} applies to --method gradient, not to em")
-        elif self.acceleration is not None:
-            raise UsageError("--acceleration applies to --method em, not to gradient")
-        if self.acceleration not in (None, *ACCELERATIONS):
-            choices = ", ".join(ACCELERATIONS)
-            raise UsageError(f"unknown --acceleration {self.acceleration!r}: choose one of {choices}")
-        if self.optimizer not in (None, "adam", "lbfgs"):
-            raise UsageError(f"unknown --optimizer {self.optimizer!r}: choose adam or lbfgs")
-        if self.optimizer == "lbfgs":
-            for name in ("mixture_lr", "component_lr", "batch_size"):
-                if getattr(self, name) is not None:
-                    raise UsageError(f"{_flag(name)} applies to --optimizer adam, not to lbfgs")
+            choices = f"choose {', '.join(INITS)}, a model file or a table"
+            raise UsageError("there is no such start", subject=Option("init", self.init), remedy=choices)
         if self.init == "given" and (self.restarts or 1) > 1:
-            raise UsageError("--restarts applies to random starts, not to --init from a file")
+            raise UsageError("there is one start, which is given", subject=Option("restarts", self.restarts))
 
     @property
     def restart_count(self) -> int:
@@ -127,12 +185,12 @@ class FitOptions:
 
     @property
     def passes(self) -> int:
-        """Full passes that a restart may take."""
+        """Most full passes of a restart."""
         return self.iterations or ITERATIONS
 
     @property
     def short_passes(self) -> int:
-        """Full passes of every restart before all but the best few are left behind."""
+        """Full passes of every restart before only the best few go on."""
         return SHORT_PASSES["em" if self.method == "em" else self.optimizer or "adam"]
 
     @property
@@ -150,7 +208,3 @@ class FitOptions:
     def component_rate(self) -> float:
         """Adam's learning rate of means and covariances."""
         return self.component_lr or COMPONENT_LR
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -77,8 +77,8 @@ def own_device(name: str) -> str:
 
 
 @contextmanager
-def together() -> Iterator[Group]:
-    """The processes that torchrun has started, or this process alone.
+def together(word: Callable[[BaseException], str] = str) -> Iterator[Group]:
+    """The processes that torchrun has started, or this process alone. word: the line that reports an error.
 
     An error that leaves the context ends all processes. The first process that it reaches raises it, the others raise
     SystemExit. Raises ProcessLostError if another process ended without a report, or has not answered for GMM_TIMEOUT
@@ -98,7 +98,7 @@ def together() -> Iterator[Group]:
     wait = timedelta(seconds=_timeout())
     run, rank, size = next(rendezvous("env://", timeout=wait))
     attempt = PrefixStore(f"gmm attempt {here.attempt}", run)
-    words = _Words(attempt, PrefixStore("gmm", run), here)
+    words = _Words(attempt, PrefixStore("gmm", run), here, word)
     words.recall()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
@@ -129,6 +129,7 @@ class _Words:
     attempt: Any
     run: Any
     here: Place
+    word: Callable[[BaseException], str]
 
     def recall(self) -> None:
         """Raises the error that ended an earlier attempt and would end this one."""
@@ -156,7 +157,7 @@ class _Words:
             self.attempt.set("spoken", "")
             code = getattr(error, "exit_code", 1)
             if code in LASTING:
-                self.run.set("error", f"{code} {error}")
+                self.run.set("error", f"{code} {self.word(error)}")
         except RuntimeError:  # the store is gone
             pass
         return True

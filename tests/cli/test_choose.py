@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gmmcli.choosing.cells import Cause, Cell
-from gmmcli.cli.grid_report import _by_cause
+from gmmcli.cli.fit_report import by_cause
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, executable, gmm, ok, process
 
@@ -63,7 +63,7 @@ def test_causes_of_different_kinds_are_told_apart() -> None:
         return Cell("full", components, None, {}, cause=Cause(kind, f"component {components} at {share}"))
 
     cells = [cell(3, "flat", 1e-9), cell(4, "few rows", 0.5), cell(5, "flat", 2e-9)]
-    assert [[one.components for one in alike] for alike in _by_cause(cells)] == [[3, 5], [4]]
+    assert [[one.components for one in alike] for alike in by_cause(cells)] == [[3, 5], [4]]
 
 
 def test_other_criteria_and_outputs(here: Path) -> None:
@@ -170,15 +170,18 @@ def test_the_bootstrap_is_told_and_kept(here: Path) -> None:
     ("line", "message"),
     [
         ("-k 3:1", "--components 3:1: numbers are at least 1, and a range runs upwards"),
-        ("-k 1:3 -f fulll", "unknown family 'fulll': choose one of .*, or all"),
-        ("-k 1:3 --folds 3", "--folds applies to --criterion holdout"),
-        ("-k 1:3 --criterion holdout --folds 1", "--folds 1: give at least 2"),
+        ("-k 1:3 -f fulll", "--family fulll: there is no such family: choose one of .*, or all"),
+        ("-k 1:3 --folds 3", "--folds 3: has no effect with criterion bic: give --criterion holdout"),
+        ("-k 1:3 --criterion holdout --folds 1", "--folds 1: must be at least 2"),
         ("-k 1:3 --init faithful.pt", "--init faithful.pt: a file starts one fit"),
         ("-k 1:3 --table nowhere/g.csv", "nowhere/g.csv: there is no folder"),
         ("-k 1:3 --table g.xyz", "--table g.xyz: no format by this suffix: give one of .csv, .tsv"),
         ("-k 1:3 --table - --json", "both write to standard output"),
-        ("-k 1:3 --bootstrap 10 --weights waiting", "--bootstrap draws whole rows"),
-        ("-k 1:3 --variance 2 -f full,tied", "--variance applies to --family constant"),
+        ("-k 1:3 --bootstrap 10 --weights waiting", "--bootstrap 10: draws whole rows"),
+        (
+            "-k 1:3 --variance 2 -f full,tied",
+            "--variance 2.0: has no effect with family full: give --family",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(line: str, message: str, here: Path) -> None:

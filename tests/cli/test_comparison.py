@@ -180,7 +180,7 @@ def test_nothing_to_compare(here: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--compare", "kind", "-o", "a.csv"], 3, "penguins.csv: --compare: no column kind: there are species, isl"),
-        (["--json", "-o", "a.csv"], 2, "--json applies only with --compare"),
+        (["--json", "-o", "a.csv"], 2, "--json: applies only with --compare"),
         (["--compare", "species", "--json"], 2, "--json and the rows would both go to standard output"),
         (["--compare", "species", "--json", "-o", "-"], 2, "give the rows a file by -o"),
     ],

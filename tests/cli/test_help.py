@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import typer
 
+from gmmcli.choosing.options import GridOptions
 from gmmcli.cli.app import app
-from gmmcli.cli.fit_options import Fitting
+from gmmcli.fitting.declared import declarations
 from gmmcli.fitting.options import FitOptions
 from tests.cli.conftest import ENVIRONMENT, gmm, ok, processor_seconds
 
@@ -120,5 +121,22 @@ def test_version() -> None:
     assert re.fullmatch(r"gmm \d+\.\d+\.\d+\n", ok("--version").out)
 
 
-def test_defaults_of_the_command_are_those_of_the_library() -> None:
-    assert Fitting().options() == FitOptions()
+@pytest.mark.parametrize("options", [FitOptions, GridOptions])
+def test_the_options_of_the_library_are_those_of_the_command(options: type) -> None:
+    """With its defaults, shown beside the help or told in its words."""
+    parameters = {parameter.name: parameter for parameter in COMMANDS["fit"].params}
+    declared = declarations(options)
+    assert len(declared) > 1
+    for name, (_, declaration) in declared.items():
+        default, own = getattr(options, name), parameters[name].default
+        if declaration.several or declaration.open:
+            assert own is None
+            assert f"Default: {default}" in declaration.help
+        else:
+            assert own == default
+
+
+def test_the_library_words_options_without_flags() -> None:
+    for options in (FitOptions, GridOptions):
+        for _, declaration in declarations(options).values():
+            assert "--" not in declaration.help + declaration.panel + declaration.usage

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gmmcli.cli.imports import library_imports
+from gmmcli.cli.processes import library_imports
 from tests.cli.conftest import ENVIRONMENT
 
 

@@ -164,8 +164,8 @@ def test_other_columns_are_predicted_from_those_given(here: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--given", "speed"], 3, "--given: no column speed in the model: it has eruptions, waiting"),
-        (["--given", "eruptions,waiting"], 2, "--given names every column of the model: leave out those to predict"),
-        (["--prefix", "p_"], 2, "--prefix applies only with --given, which adds columns"),
+        (["--given", "eruptions,waiting"], 2, "--given: names every column of the model: leave out those to predict"),
+        (["--prefix", "p_"], 2, "--prefix p_: applies only with --given, which adds columns"),
     ],
 )
 def test_what_cannot_be_imputed(here: Path, arguments: list[str], code: int, message: str) -> None:

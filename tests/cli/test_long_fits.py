@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gmmcli.cli.run_options import parse_duration, parse_every
+from gmmcli.cli.long_fits import parse_duration, parse_every
 from gmmcli.errors import UsageError
 from gmmcli.fitting.checkpoint import Every
 from gmmcli.model.model_file import load_model
@@ -142,12 +142,12 @@ def test_a_checkpoint_is_kept_and_gone_on_from(here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--resume",), "--resume goes on from a --checkpoint FILE: name one"),
-        (("--checkpoint-every", "5"), "--checkpoint-every applies to a --checkpoint FILE: name one"),
+        (("--resume",), "--resume: goes on from a --checkpoint FILE: name one"),
+        (("--checkpoint-every", "5"), "--checkpoint-every 5: applies to a --checkpoint FILE: name one"),
         (("--checkpoint", "c", "--checkpoint-every", "0"), "--checkpoint-every 0: must be at least 1"),
         (("--checkpoint", "c", "--checkpoint-every", "soon"), "--checkpoint-every soon: give a time such as 90s"),
         (("--checkpoint", "nowhere/c"), "nowhere/c: there is no folder"),
-        (("--checkpoint", "c", "-k", "1:3"), "--checkpoint is of a single fit"),
+        (("--checkpoint", "c", "-k", "1:3"), "--checkpoint c: a checkpoint is of a single fit"),
         (("--time-limit", "10 minutes"), "--time-limit 10 minutes: give a time such as 90s, 10m or 1h30m"),
         (("--memory", "much"), "--memory much"),
     ],
@@ -160,11 +160,11 @@ def test_what_makes_no_sense_is_a_usage_error(options: tuple[str, ...], message:
 
 
 def test_durations() -> None:
-    assert parse_duration("--x", "90") == 90
-    assert parse_duration("--x", "1h30m") == 5400
-    assert parse_duration("--x", "1.5d") == 129_600
-    assert parse_every("--x", "10m") == Every(600)
-    assert parse_every("--x", "25") == Every(float("inf"), 25)
+    assert parse_duration("x", "90") == 90
+    assert parse_duration("x", "1h30m") == 5400
+    assert parse_duration("x", "1.5d") == 129_600
+    assert parse_every("x", "10m") == Every(600)
+    assert parse_every("x", "25") == Every(float("inf"), 25)
     for text in ("", "m", "1w", "10 m", "-5s", "1e3"):
-        with pytest.raises(UsageError, match="--x"):
-            parse_duration("--x", text)
+        with pytest.raises(UsageError, match="x="):
+            parse_duration("x", text)

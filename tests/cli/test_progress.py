@@ -12,13 +12,15 @@ from rich.console import Console as RichConsole
 
 from gmmcli.cli.console import Console
 from gmmcli.cli.progress import SHOWN, _Lines, _Picture, pass_line, sparkline
-from gmmcli.errors import NumericalError
+from gmmcli.errors import NumericalError, Remedy
 from gmmcli.fitting.loop import PassRecord, Run
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
 from gmmcli.passes.meter import Meter
 
 STATE: Any = None  # of the engine, which nobody looks at here
-FAILURE = NumericalError("component 3 has 1.2 rows of weight: lower --components or raise --variance-floor")
+REMEDIES = (Remedy("lower", "components"), Remedy("raise", "variance_floor"))
+FAILURE = NumericalError("component 3 has 1.2 rows of weight", remedy=REMEDIES)
+LINE = "component 3 has 1.2 rows of weight: lower --components or raise --variance-floor"
 
 
 def run(
@@ -135,8 +137,8 @@ def test_the_last_line_of_a_restart_has_its_reason(capsys: pytest.CaptureFixture
         f"restart 1  pass 24  {numbers}  stopped: converged",
         f"restart 2  pass 24  {numbers}  stopped: iteration limit",
         f"restart 3  pass 24  {numbers}  stopped: left behind",
-        f"restart 4  pass 24  {numbers}  failed: {FAILURE}",
-        f"restart 5  pass 1  elapsed 1.5 s  failed: {FAILURE}",
+        f"restart 4  pass 24  {numbers}  failed: {LINE}",
+        f"restart 5  pass 1  elapsed 1.5 s  failed: {LINE}",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gmmcli.cli.sizes import parse_size
+from gmmcli.cli.options import parse_size
 from gmmcli.errors import UsageError
 from tests.cli.conftest import gmm
 
@@ -30,14 +30,14 @@ def test_sizes(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "1XB", "-1GB", "1e9", "1 GB of it", "1GBs", "one", "1,5GB", "1GiBB"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--memory .*: not a size: give a number with MB, GB"):
-        parse_size(text, "--memory")
+    with pytest.raises(UsageError, match=r"^memory=.*: not a size: give a number with MB, GB"):
+        parse_size(text, "memory")
 
 
 def test_sizes_of_nothing() -> None:
     for text in ("0", "0GB", "0.1"):
-        with pytest.raises(UsageError, match=f"^--memory {text}: give at least one byte"):
-            parse_size(text, "--memory")
+        with pytest.raises(UsageError, match=f"^memory='{text}': give at least one byte"):
+            parse_size(text, "memory")
 
 
 @pytest.mark.parametrize(

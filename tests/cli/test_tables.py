@@ -11,7 +11,7 @@ import torch
 from rich.cells import cell_len
 
 from gmmcli.cli.console import Table
-from gmmcli.cli.tables import component_table, correlation_table, deviation_table
+from gmmcli.cli.report import component_table, correlation_table, deviation_table
 from gmmcli.families import FAMILIES
 from gmmcli.model.mixture import GaussianMixture
 

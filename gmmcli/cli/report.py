@@ -1,34 +1,42 @@
-"""What a model's file tells of the fit, in words: for the end of `gmm fit` and for `gmm show`."""
+"""A model and its fit in words and tables, for the end of `gmm fit` and for `gmm show`.
+
+- Lines: `model_lines`, `rows_line`, `telling_lines`, `certainty_lines`, `bootstrap_lines`, `restart_lines`,
+  `stop_line`.
+- `component_summary`: the components on one table. `component_table`, `deviation_table`, `correlation_table`: the
+  parameters, a row for each component, a column for each column of the data.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.cli.console import Table
-from gmmcli.cli.inputs import column_names
-from gmmcli.cli.tables import count, number
+from gmmcli.cli.console import Table, count, number
+from gmmcli.cli.models import column_names
 from gmmcli.families import FAMILIES
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gmmcli.model.mixture import GaussianMixture
 
 Metadata = Mapping[str, Any]
 
 SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best one's log-likelihood
-TELLING = 0.5  # least difference of means, in standard deviations, by which a column tells a component apart
+TELLING = 0.5  # least difference of means, in standard deviations, that sets a component apart
 TELLING_COLUMNS = 3  # of each comparison
 TELLING_COMPONENTS = 12
 DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
 SHOWN_OVERLAPS = 5
-LEAST_ROWS = 1  # of a component, by their probabilities, for it to be told where they go
+LEAST_ROWS = 1  # of a component, by their probabilities, whose overlaps are listed
 
 
 def rows_line(metadata: Metadata) -> str:
-    """The data, and which of its rows were fitted."""
+    """The data, with its number of rows and of those that were left out."""
     line = f"{metadata['source']}: {count(metadata['rows_read'], 'row')}"
     dropped = metadata["rows_left_out"]
     if dropped:
@@ -72,7 +80,7 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
 
 
 def telling_lines(model: GaussianMixture) -> list[str]:
-    """For each component the columns in which it differs most from the rest, and from the component nearest to it."""
+    """Columns in which each component differs most from the rest, and from the component nearest to it."""
     from gmmcli.model.contrasts import contrast, contrasts, nearest
 
     if not 1 < model.components <= TELLING_COMPONENTS:
@@ -95,7 +103,7 @@ def _telling(model: GaussianMixture, differences: Sequence[float]) -> str:
 
 
 def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
-    """How sure the assignments are, and which components overlap."""
+    """The share of sure assignments, and the components that overlap."""
     certainty = metadata.get("certainty")
     if certainty is None or metadata["components"] + bool(metadata["options"]["noise"]) < 2:
         return []
@@ -138,7 +146,7 @@ def _apart(model: GaussianMixture, one: int, other: int) -> str:
 
 
 def _rows(weight: float) -> str:
-    """Rows that a component has by their probabilities; few of them with a decimal."""
+    """Number of rows in a component, by their probabilities; a small one with a decimal."""
     return f"{weight:.0f}" if weight >= 10 else f"{weight:.1f}"
 
 
@@ -167,7 +175,7 @@ def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Ta
 
 
 def restart_lines(metadata: Metadata) -> list[str]:
-    """What became of the restarts, and the components of the kept one that began again."""
+    """The ends of the restarts, and the components of the best one that began again."""
     from gmmcli.fitting.stopping import LEFT_BEHIND
 
     restarts, lines = metadata["restarts"], []
@@ -189,7 +197,7 @@ def restart_lines(metadata: Metadata) -> list[str]:
 
 
 def _followed(ended: int, restarts: int, near: int) -> str:
-    """Which of the restarts were run to the end, and how many of these came to the kept one's log-likelihood."""
+    """Restarts that were run to the end, and the number of these with the best one's log-likelihood."""
     if ended == 1:
         return "; the most promising was run to the end"
     which = "all were" if ended == restarts else f"the {ended} most promising were"
@@ -197,7 +205,7 @@ def _followed(ended: int, restarts: int, near: int) -> str:
 
 
 def stop_line(metadata: Metadata) -> str:
-    """How the kept restart ended."""
+    """The end of the best restart."""
     kept = next(r for r in metadata["restarts"] if r["restart"] == metadata["restart"])
     left = metadata["remaining_gain"]
     known = left is not None and math.isfinite(left)
@@ -209,7 +217,7 @@ def stop_line(metadata: Metadata) -> str:
 
 
 def percent(share: float) -> str:
-    """`44.6 %`; a share that is not 0 nor 1 is not shown as 0 % nor 100 %."""
+    """`44.6 %`; only 0 and 1 are shown as 0 % and 100 %."""
     shown = f"{100 * share:.1f}"
     if shown == "100.0" and share < 1:
         shown = "> 99.9"
@@ -219,8 +227,63 @@ def percent(share: float) -> str:
 
 
 def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
-    """`38.8 ± 2.6`, for each component: as many decimals in all as show two digits of the least deviation."""
+    """`38.8 ± 2.6`, for each component: with the decimals that show two digits of the least deviation."""
     if not PLAIN[0] <= min(stds) <= max(stds) < PLAIN[1]:
         return [f"{mean:.6g} ± {std:.{DIGITS}g}" for mean, std in zip(means, stds, strict=True)]
     decimals = max(0, DIGITS - 1 - math.floor(math.log10(min(stds))))
     return [f"{mean:.{decimals}f} ± {std:.{decimals}f}" for mean, std in zip(means, stds, strict=True)]
+
+
+def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
+    """Weights, shares of the rows where their total weight is known, and means; a background has no mean."""
+    weights, means = model.weights.tolist(), _cells(model.means)
+    if model.background is not None:
+        weights, means = [*weights, float(model.background)], [*means, [""] * model.dims]
+    header = ["component", "weight", *_names(model)]
+    rows = [[name, f"{w:.4f}", *cells] for name, w, cells in zip(model.component_names, weights, means, strict=True)]
+    if weight is not None:
+        header.insert(2, "rows")
+        for row, w in zip(rows, weights, strict=True):
+            row.insert(2, f"{w * weight:.1f}")
+    return Table(header, rows, title="weights and means")
+
+
+def deviation_table(model: GaussianMixture) -> Table:
+    """Standard deviations, the square roots of the covariances' diagonals."""
+    std = _covariances(model).diagonal(dim1=1, dim2=2).sqrt()
+    return Table(["component", *_names(model)], _by_component(model, _cells(std)), title="standard deviations")
+
+
+def correlation_table(model: GaussianMixture) -> Table | None:
+    """The correlation of every two columns; None where all are 0."""
+    covariances = _covariances(model)
+    std = covariances.diagonal(dim1=1, dim2=2).sqrt()
+    correlations = covariances / (std[:, :, None] * std[:, None, :])
+    if not bool(correlations.tril(-1).any()):
+        return None
+    pairs = list(combinations(range(model.dims), 2))
+    names = _names(model)
+    cells = [[f"{matrix[d][e]:.3f}" for d, e in pairs] for matrix in correlations.tolist()]
+    header = ["component", *(f"{names[d]}\n{names[e]}" for d, e in pairs)]
+    return Table(header, _by_component(model, cells), title="correlations")
+
+
+def covariance_count(model: GaussianMixture) -> int:
+    """Number of covariances of the model: 1 where the components share it."""
+    return 1 if model.kind.shared else model.components
+
+
+def _covariances(model: GaussianMixture) -> Tensor:
+    return model.covariances[: covariance_count(model)]
+
+
+def _by_component(model: GaussianMixture, cells: list[list[str]]) -> list[list[str]]:
+    return [["all" if model.kind.shared else str(k), *row] for k, row in enumerate(cells)]
+
+
+def _cells(values: Tensor) -> list[list[str]]:
+    return [[number(value) for value in row] for row in values.tolist()]
+
+
+def _names(model: GaussianMixture) -> list[str]:
+    return [printable(name) for name in column_names(model)]

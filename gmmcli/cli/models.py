@@ -1,18 +1,22 @@
-"""What a model file tells of its fit, for commands that put it into words: a file may have been tampered with.
+"""Model files as commands read them: opened, and their metadata checked before they are put into words or pictures.
 
-- `brief`: the metadata with texts as short as names.
-- `telling`: turns what goes wrong with metadata of other kinds into one InputError that names the model.
-- `check_kinds`, `check_history`: of what would be shown or drawn even if it were of another kind.
+- `open_model`: the mixture and its metadata. `column_names`: the names of its columns.
+- `brief`, `check_kinds`, `check_history`: the metadata, which may have been tampered with, cut and checked.
+- `damage_named`: one InputError that names the model, for whatever goes wrong with its metadata.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gmmcli.errors import InputError
+from gmmcli.cli.processes import library_imports
+from gmmcli.errors import InputError, UsageError
 from gmmcli.storage.names import one_line, printable
+
+if TYPE_CHECKING:
+    from gmmcli.model.mixture import GaussianMixture
 
 LONGEST = 500  # characters of a text: findings are the longest that gmm fit writes
 NUMBER, TEXT, FLAG = (int, float), (str,), (bool,)
@@ -29,7 +33,22 @@ KINDS = {
     "method": TEXT,
     "acceleration": (str, type(None)),
     "init": TEXT,
-}  # of those that the metadata have
+}  # of the entries that metadata may have
+
+
+def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
+    """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
+    with library_imports():
+        from gmmcli.model.model_file import load_model
+
+    if path == "-":
+        raise UsageError("MODEL cannot be standard input", remedy="name a model file")
+    return load_model(path)
+
+
+def column_names(model: GaussianMixture) -> tuple[str, ...]:
+    """The names of the model's columns, x1 to xD where it has none."""
+    return model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
 
 
 def brief(value: Any) -> Any:
@@ -42,7 +61,7 @@ def brief(value: Any) -> Any:
 
 
 def check_kinds(metadata: Mapping[str, Any]) -> None:
-    """Raises TypeError for what is of another kind than gmm fit writes."""
+    """Raises TypeError for an entry of another type than gmm fit writes."""
     for name, kinds in KINDS.items():
         if name in metadata and type(metadata[name]) not in kinds:
             raise TypeError(f"{name} is of type {type(metadata[name]).__name__}")
@@ -63,20 +82,12 @@ def check_history(metadata: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def telling(model: str, remedy: str) -> Iterator[None]:
+def damage_named(model: str, remedy: str) -> Iterator[None]:
     """Raises InputError where the metadata of the model cannot be put into words or pictures."""
+    kinds = LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, StopIteration
     try:
         yield
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        StopIteration,
-    ) as error:
+    except kinds as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise InputError(
-            f"{printable(model)}: what it says of its fit is damaged: {one_line(why, 100)}: {remedy}"
-        ) from error
+        problem = f"what it says of its fit is damaged: {one_line(why, 100)}"
+        raise InputError(problem, subject=printable(model), remedy=remedy) from error

@@ -1,0 +1,92 @@
+"""Files of a command: outputs checked before any work, and errors that name their file.
+
+- `apart`: no two outputs are one file. `not_over`: no output is an input. `rows_not_over`: likewise for rows that
+  pass through, which may replace their only file. Outputs are given by the names of their options.
+- `check_model`, `check_table`: whether a model, and the table of a grid, can be written.
+- `naming`: puts the data's name before the errors of a fit, which knows no files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from gmmcli.cli.console import as_flag
+from gmmcli.data.formats import SUFFIXES, format_of_path
+from gmmcli.errors import Option, RowsError, UsageError
+from gmmcli.storage.addresses import is_address, masked, name_of
+from gmmcli.storage.files import check_writable, is_direct
+from gmmcli.storage.names import printable
+
+
+def apart(outputs: Mapping[str, str | None]) -> None:
+    """Raises UsageError where two outputs are the same file, also by way of a link."""
+    seen: list[tuple[str, str]] = []
+    for option, target in outputs.items():
+        if target is None or is_direct(target):
+            continue
+        for other, earlier in seen:
+            if same_file(earlier, target):
+                both = f"{as_flag(Option(other))} and {as_flag(Option(option))}"
+                raise UsageError(f"{both} are both {printable(target)}", remedy="give them different names")
+        seen.append((option, target))
+
+
+def not_over(outputs: Mapping[str, str | None], read_as: str, inputs: Iterable[str]) -> None:
+    """Raises UsageError where an output is one of the inputs, also by way of a link. read_as: words for these."""
+    files = list(inputs)
+    for option, target in outputs.items():
+        if target is not None and not is_direct(target) and any(same_file(target, file) for file in files):
+            given = Option(option, printable(target))
+            raise UsageError(f"this file is read as {read_as}", subject=given, remedy="name another")
+
+
+def rows_not_over(output: str | None, model: str, data: Sequence[str]) -> None:
+    """Raises UsageError where rows would be written over the model, or over one of several files of data.
+
+    A single file of data may be replaced: the output has all of its rows, and is written whole or not at all.
+    """
+    outputs = {"output": output}
+    not_over(outputs, "the model", [model])
+    if len(data) > 1:
+        not_over(outputs, "a part of the data", data)
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two names are of one file, which need not exist."""
+    if is_address(one) or is_address(other):
+        return name_of(masked(one)) == name_of(masked(other))
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them does not exist
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_model(option: str, path: str, example: str) -> None:
+    """Raises UsageError where no model can be written, and where it would overwrite data."""
+    from gmmcli.model.model_file import check_model_target
+
+    if path == "-" or format_of_path(path) is not None:
+        remedy = f"name a file such as {example}"
+        raise UsageError("a model cannot go there", subject=Option(option, printable(path)), remedy=remedy)
+    check_model_target(path)
+
+
+def check_table(option: str, target: str | None) -> None:
+    """Raises UsageError where no table can be written: no such folder, a suffix that tells no format."""
+    if target is None:
+        return
+    check_writable(target, "fits.csv")
+    if format_of_path(target) is None and not is_direct(target):
+        remedy = f"give one of {', '.join(SUFFIXES)}"
+        raise UsageError("no format by this suffix", subject=Option(option, printable(target)), remedy=remedy)
+
+
+@contextmanager
+def naming(label: str) -> Iterator[None]:
+    """Puts the name of the data before an error of rows, which names no file."""
+    try:
+        yield
+    except RowsError as error:
+        raise error.of(label) from None
