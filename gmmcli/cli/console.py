@@ -3,7 +3,7 @@
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
 - `Table`: numbers in columns, none of which is ever folded.
 - `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
-- `as_flag`: an option as the command line has it. `in_flags`: notices and remedies as text. `count`, `number`: words.
+- `as_flag`: an option as the command line has it. `count`, `number`: words.
 - `discard`: drops the output to a stream that cannot be written.
 
 Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
@@ -17,7 +17,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
@@ -27,7 +27,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from gmmcli.errors import Notice, Option, Remedy
+from gmmcli.errors import Option
 from gmmcli.storage.names import one_line
 
 UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
@@ -41,15 +41,6 @@ def as_flag(option: Option) -> str:
     """The option as the command line has it: `--variance-floor`, or `--missing drop`."""
     flag = "--" + option.name.replace("_", "-")
     return flag if option.value is None or option.value is True else f"{flag} {option.value}"
-
-
-def in_flags(value: Any) -> Any:
-    """The value with every notice and remedy in it, however deep, as text with flags."""
-    if isinstance(value, Notice | Remedy):
-        return value.worded(as_flag)
-    if isinstance(value, Mapping):
-        return {name: in_flags(item) for name, item in value.items()}
-    return [in_flags(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def number(value: float) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.choosing.options import CRITERIA
-from gmmcli.cli.console import Console, Table, count, in_flags
+from gmmcli.cli.console import Console, Table, count
 from gmmcli.cli.report import (
     Metadata,
     bootstrap_lines,
@@ -207,7 +207,7 @@ def _why(cells: Sequence[Cell]) -> str:
     counts = numbers[0] if len(cells) == 1 else f"{', '.join(numbers[:-1])} and {numbers[-1]}"
     noun = "component" if counts == "1" else "components"
     example = "" if len({cell.reason for cell in cells}) == 1 else f"with {first.components}, "
-    mark, reason = FAILED if first.failed else UNSOUND, one_line(in_flags(first.reason or ""))
+    mark, reason = FAILED if first.failed else UNSOUND, one_line(first.reason or "")
     return f"{mark} {first.family}, {counts} {noun}: {example}{reason}"
 
 
