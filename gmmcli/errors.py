@@ -58,7 +58,7 @@ def alternatives(remedies: Sequence[Remedy], word: Word = as_argument) -> str:
 
 @dataclass(frozen=True)
 class Notice:
-    """What a user is told of a problem, on one line: "subject: problem: remedy".
+    """A message about a problem, on one line: "subject: problem: remedy".
 
     subject: the file, column, component or option at fault, or an empty text.
     """
@@ -119,7 +119,7 @@ class RowsError(InputError):
     """Rows cannot be fitted. It is raised where their file is not known; `of` adds its name."""
 
     def of(self, name: str) -> InputError:
-        """The same error with the name of the file before the subject."""
+        """The error with the name of the file before its subject."""
         subject = ": ".join(part for part in (name, str(self.notice.subject)) if part)
         return InputError(self.notice.problem, self.kind, subject=subject, remedy=self.notice.remedies)
 

@@ -1,4 +1,4 @@
-"""What `gmm fit` prints: its columns, its plan, its grid of fits, and the closing summary.
+"""Output of `gmm fit`: its columns, its plan, its grid of fits, and the closing summary.
 
 - `columns_report`, `fit_report`: before and after a fit. `grid_report`: the criterion of every cell, the choice, and
   the cells that failed. `plan_report`: the rows, the memory and the passes of --dry-run.

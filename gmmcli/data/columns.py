@@ -26,7 +26,7 @@ _SHOWN_REASONS = 20
 
 
 class ColumnKind(StrEnum):
-    """What the cells of a column are. `empty`: every cell is missing."""
+    """Kind of the cells of a column. `empty`: every cell is missing."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -107,7 +107,7 @@ def not_numeric(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
 
 
 def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Those of a model's columns `names` that `columns` lists, in its order; an item is as in select_columns.
+    """The columns among a model's `names` that `columns` lists, in its order; an item is as in select_columns.
 
     Raises InputError for one that is not there.
     """

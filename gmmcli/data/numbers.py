@@ -1,4 +1,4 @@
-"""Which columns hold numbers, by type and in text, and numbers in text as float64.
+"""Numbers: the columns that hold them, by type and in text, and text as float64.
 
 A typed column counts by its type (`kind_of`). A column of delimited text counts by all of its cells, which a
 `ColumnSurvey` takes in piece by piece. It holds numbers if every cell that is not missing is written as a number, no

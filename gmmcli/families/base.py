@@ -62,7 +62,7 @@ class Parameters:
         return self.means.shape[1]
 
     def to(self, device: torch.device | str) -> Parameters:
-        """The same parameters on another device."""
+        """The parameters on another device."""
         background = None if self.background is None else self.background.to(device)
         return Parameters(self.weights.to(device), self.means.to(device), self.scale.to(device), background)
 
@@ -72,7 +72,7 @@ class Parameters:
         return Parameters(self.weights[index], self.means[index], scale, self.background)
 
     def beside(self, background: Tensor | None) -> Parameters:
-        """The same components beside a background of this weight, () or None."""
+        """The components beside a background of this weight, () or None."""
         share = 1 if background is None else 1 - background
         total = self.weights.sum().clamp_min(SMALLEST_WEIGHT)  # a background may have taken all rows
         return Parameters(self.weights / total * share, self.means, self.scale, background)
@@ -238,7 +238,7 @@ class Family(ABC):
         return self.from_covariances(covariances, covariances.new_ones(len(covariances)))
 
     def scale_problem(self, scale: Tensor, dims: int) -> str | None:
-        """What is wrong with these values: not positive definite, or of no member of the family. None if nothing."""
+        """The fault in these values: not positive definite, or of no member of the family. None if there is none."""
         covariances = self.covariances(scale, dims)
         if bool(below(covariances, 0.0).any()):
             return "a covariance is not positive definite"

@@ -120,7 +120,7 @@ class GaussianMixture(nn.Module):
 
     @torch.no_grad()
     def ordered(self, order: Sequence[int]) -> GaussianMixture:
-        """The same mixture, its components in this order."""
+        """The mixture with its components in this order."""
         p = self.parameters_inner.order(torch.as_tensor(order))
         return self.of(p, self.family, columns=self.columns, shift=self.shift, std=self.std, box=self.box)
 
@@ -177,7 +177,7 @@ class GaussianMixture(nn.Module):
         return Parameters(self.weights, self.inner_means, self.inner_scale, self.background)
 
     def extra_repr(self) -> str:
-        """What `repr` shows."""
+        """The text that `repr` shows."""
         names = "" if self.columns is None else f", columns={list(self.columns)}"
         return f"family={self.family!r}, components={self.components}, dims={self.dims}{names}"
 
@@ -306,7 +306,7 @@ class GaussianMixture(nn.Module):
         return torch.where(uniform[:, None], anywhere, x), torch.where(uniform, -1, labels)
 
     def to_distribution(self) -> torch.distributions.MixtureSameFamily:
-        """The same mixture as torch.distributions' MixtureSameFamily of MultivariateNormal, in data units.
+        """The mixture as torch.distributions' MixtureSameFamily of MultivariateNormal, in data units.
 
         Raises InputError for a mixture with a background, which is no normal.
         """
