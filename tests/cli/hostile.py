@@ -261,7 +261,7 @@ CASES: list[Case] = [
     *_fits(
         "columns",
         (f"{FAITHFUL} --columns eruption", 3, "no column eruption: the data have eruptions, waiting"),
-        (f"{FAITHFUL} --columns 3", 3, "--columns 3: the data have 2 columns"),
+        (f"{FAITHFUL} --columns 3", 3, "no column 3: the data have 2 columns"),
         (f"{FAITHFUL} --exclude 1:2", 3, "no numeric column left"),
         (f"{FAITHFUL} --weights nope", 3, "weights column nope not found"),
         (f"{FAITHFUL} --columns 1:2 --weights waiting", 3, "column waiting has the weights"),

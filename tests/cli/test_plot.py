@@ -193,7 +193,7 @@ def test_what_is_no_table_of_fits(table: str, arguments: list[str], said: str, h
         (["faithful.pt", "--projection", "tsne", "-o", "a.png"], 2, "tsne"),
         (["faithful.pt", "--projection", "pca", "--columns", "1", "-o", "a.png"], 2, "two columns"),
         (["faithful.pt", "--columns", ",", "-o", "a.png"], 2, "--columns: the list is empty"),
-        (["faithful.pt", "--columns", "5", "-o", "a.png"], 3, "--columns 5: the model has 2 columns"),
+        (["faithful.pt", "--columns", "5", "-o", "a.png"], 3, "no column 5: the model has 2 columns"),
         (
             ["faithful.pt", "--columns", "weight", "-o", "a.png"],
             3,
