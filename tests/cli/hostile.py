@@ -252,7 +252,7 @@ CASES: list[Case] = [
                 ("nan", "not a gmm model file: means: not all finite"),
                 ("swapped", "not a gmm model file"),
                 ("indefinite", "not a gmm model file: .*not positive definite"),
-                ("sums", "not a gmm model file: weights must be non-negative and sum to 1"),
+                ("sums", "not a gmm model file: weights: must be non-negative and sum to 1"),
                 ("view", "not a gmm model file: "),
                 ("family", "not a gmm model file: .*knows no family banana"),
             )
