@@ -166,6 +166,7 @@ def test_without_strict_a_warning_names_the_remedy(here: Path) -> None:
         (BrokenPipeError(), 141, ""),
         (KeyboardInterrupt(), 130, ""),
         (MemoryError(), 1, "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), 1, "not enough memory: CUDA out of memory."),
         (NumericalError("why"), 4, "why"),
         (NotConvergedError("why"), 5, "why"),
         (SystemExit(3), 3, ""),
