@@ -9,7 +9,7 @@ from typing import Any
 
 from gmmcli.errors import GmmError, InputError, Word
 from gmmcli.fitting.result import FitResult, describe
-from gmmcli.model.criteria import CRITERIA, CriterionName
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.model.mixture import GaussianMixture
 
 NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
@@ -88,7 +88,7 @@ class Cell:
         }  # fmt: skip
 
 
-def best(cells: Iterable[Cell], criterion: CriterionName) -> Cell | None:
+def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
     """The best sound cell by a criterion, or the best of all if none is sound; None if all failed.
 
     Ties go to the cell with the fewest parameters.

@@ -25,7 +25,6 @@ from gmmcli.fitting.fit import fit_rows
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows, survey_rows
-from gmmcli.model.criteria import CriterionName
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
@@ -45,7 +44,7 @@ class Grid:
     best: Cell
     store: FolderStore | None = None
 
-    def best_by(self, criterion: CriterionName) -> Cell | None:
+    def best_by(self, criterion: str) -> Cell | None:
         """The cell that another criterion would choose."""
         return best(self.cells, criterion)
 

@@ -11,7 +11,7 @@ from gmmcli.errors import Option, UsageError
 from gmmcli.families import FAMILIES, simplest_first
 from gmmcli.fitting.declared import Panel, check_fields
 from gmmcli.fitting.options import INITS, FitOptions
-from gmmcli.model.criteria import CRITERIA, CriterionName
+from gmmcli.model.criteria import CRITERIA
 
 FOLDS = 5
 MOST_CELLS = 10_000
@@ -27,7 +27,7 @@ class GridOptions:
 
     components: Sequence[int]
     families: Sequence[str]
-    criterion: CriterionName = CHOOSING.field(  # noqa: RUF009
+    criterion: str = CHOOSING.field(
         "bic",
         "",
         "What the best of the sound fits has the least of. bic: −2 log L + parameters · log N. icl: bic + "

@@ -36,7 +36,7 @@ def fitted(
 ) -> Grid:
     options = FitOptions(**{"restarts": 2, "threads": 2, "tolerance": 1e-3, **case.options})
     folds = 2 if criterion == "holdout" else None
-    grid = GridOptions([1, 2, 4], families, criterion, folds)  # type: ignore[arg-type]
+    grid = GridOptions([1, 2, 4], families, criterion, folds)
     return fit_grid(blocks, options, grid, columns=NAMES, execution=execution)
 
 
