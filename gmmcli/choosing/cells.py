@@ -9,7 +9,7 @@ from typing import Any
 
 from gmmcli.errors import GmmError, InputError
 from gmmcli.fitting.result import FitResult, describe
-from gmmcli.model.criteria import CRITERIA, CriterionName
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.model.mixture import GaussianMixture
 
 NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
@@ -87,7 +87,7 @@ class Cell:
         }  # fmt: skip
 
 
-def best(cells: Iterable[Cell], criterion: CriterionName) -> Cell | None:
+def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
     """The best by a criterion of those that are sound, or of the others where none is; None where all failed.
 
     Of equal ones the one with the fewest parameters.

@@ -23,7 +23,6 @@ from gmmcli.families import contained, get_family
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.rows import SurveyedRows
-from gmmcli.model.criteria import CriterionName
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
@@ -57,7 +56,7 @@ class Grid:
     best: Cell
     store: Store | None = None
 
-    def best_by(self, criterion: CriterionName) -> Cell | None:
+    def best_by(self, criterion: str) -> Cell | None:
         """The cell that another criterion would choose."""
         return best(self.cells, criterion)
 

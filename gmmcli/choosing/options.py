@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from gmmcli.errors import UsageError
 from gmmcli.families import CONTAINS, FAMILIES, GIVEN_VARIANCE
 from gmmcli.fitting.options import FitOptions
-from gmmcli.model.criteria import CRITERIA, CriterionName
+from gmmcli.model.criteria import CRITERIA
 
 FOLDS = 5
 MOST_CELLS = 10_000
@@ -24,7 +24,7 @@ class GridOptions:
 
     components: Sequence[int]
     families: Sequence[str]
-    criterion: CriterionName = "bic"
+    criterion: str = "bic"
     folds: int | None = None
     variance: float | None = None
 

@@ -8,14 +8,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
-from gmmcli.model.criteria import CRITERIA, CriterionName
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
 
 
-def read_selection(path: str, options: ReadOptions, criterion: CriterionName | None) -> list[dict[str, Any]]:
+def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:
     """Its rows: family, components, chosen, reason and, where the table has them, the criteria.
 
     Numbers are None where cells are empty, as of fits that failed, texts empty. Raises InputError that names the

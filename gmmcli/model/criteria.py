@@ -18,7 +18,7 @@ class Criterion(NamedTuple):
     less_is_better: bool = True
 
 
-CRITERIA: dict[CriterionName, Criterion] = {
+CRITERIA: dict[str, Criterion] = {  # by CriterionName
     "bic": Criterion("BIC"),
     "icl": Criterion("ICL"),
     "aic": Criterion("AIC"),
