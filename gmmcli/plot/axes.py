@@ -28,6 +28,7 @@ POWERS = (-4, 6)  # powers of 10 from which on numbers are written in one
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
 SAFE = 0.93  # of a line is filled: its letters may be wider than the text's on average
+INSET = 0.06  # of a short axis, without ticks at either end
 LONGEST = 210.0  # points of a line of a name
 LABEL_GAP = 15.0  # points between panels and their names, besides the widest label of a tick
 RIGHT = 7.0  # points between a caption and the edge of the paper
@@ -90,7 +91,7 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
                 size = max((width_of(text, SMALL) for text in labels), default=0.0) if across else 1.2 * SMALL
                 at = (ticks - low) / (high - low) * length
                 if short:
-                    clear = np.minimum(at, length - at) >= size / 2
+                    clear = np.minimum(at, length - at) >= max(size / 2, INSET * length)
                     ticks, at = ticks[clear], at[clear]
                 for step in (1, 2):
                     if (np.diff(at[::step]) >= size + APART).all():
