@@ -18,7 +18,7 @@ from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.splitting import split
 from gmmcli.choosing.store import FolderStore
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.errors import GmmError, InputError, NumericalError, Option, UsageError
+from gmmcli.errors import GmmError, InputError, NumericalError, Option, RowsError, UsageError
 from gmmcli.families import contained, get_family
 from gmmcli.families.base import Family
 from gmmcli.fitting.fit import fit_rows
@@ -183,7 +183,7 @@ class _RandomFits:
 def _all_failed(cells: Sequence[Cell]) -> GmmError:
     """The error of a grid without a fit. It is the rows' error if they are at fault in every cell."""
     causes = [cell.cause for cell in cells if cell.cause is not None]
-    kind = InputError if all(cause.of_input for cause in causes) else NumericalError
+    kind = RowsError if all(cause.of_input for cause in causes) else NumericalError
     if len({cause.reason for cause in causes}) == 1:
         return kind(causes[0].reason)
     return kind(f"every cell of the grid failed, the first with: {causes[0].reason}")

@@ -145,8 +145,9 @@ def select_columns(
     source: Source, start: Start | None, columns: list[str] | None, exclude: list[str] | None, weights: str | None
 ) -> Selection:
     """The columns that are asked for, else those of the model to go on from, else all that are numeric."""
-    if columns is not None or exclude is not None or start is None or start.model is None or start.names is None:
+    names = None if start is None or start.model is None else start.model.columns
+    if columns is not None or exclude is not None or names is None:
         return source.select(columns, exclude, weights)
-    chosen = source.select(source.match(start.names), None, weights)
+    chosen = source.select(source.match(names), None, weights)
     reasons = {name: "the weights" if name == weights else "not in --init" for name in chosen.left_out}
     return replace(chosen, left_out=reasons)

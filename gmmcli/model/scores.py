@@ -55,7 +55,7 @@ class Scores:
             scores = cls(float(value["centre"]), dict(zip(bins, counts, strict=True)))
             ends = scores._edge(min(bins)), scores._edge(max(bins) + 1)
             sound = all(type(n) is int for n in bins) and all(type(c) in (int, float) and c >= 0 for c in counts)
-            if sound and 0 < sum(counts) < math.inf and all(map(math.isfinite, ends)):
+            if sound and 0 < float(sum(counts)) < math.inf and all(map(math.isfinite, ends)):
                 return scores
         except (TypeError, KeyError, ValueError, OverflowError):
             pass

@@ -177,7 +177,7 @@ class TotalQuads(Sums):
                 quads = quads * part.weights
             total += quads.sum(1).to("cpu", torch.float64)
         if len(rows):
-            self.total.add_(total)
+            self._total.add_(total)
 
     def result(self, group: Group) -> Tensor:
         """The sums over all processes. Raises NumericalError where one is not finite."""

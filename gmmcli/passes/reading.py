@@ -60,6 +60,11 @@ class Reading(Generic[R]):
     group: Group = ALONE
     meter: Meter | None = None
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are in memory."""
+        return isinstance(self.blocks, list)
+
 
 Task = Generator[Sequence[Reading[Any]], Sequence[Any], R]
 
@@ -82,7 +87,8 @@ def read_all(readings: Sequence[Reading[Any]]) -> Task[list[Any]]:
 def side_by_side(tasks: Sequence[Task[R]]) -> Task[list[R | GmmError]]:
     """The result of every task, or the GmmError that ended it.
 
-    Each task runs until it needs readings. When all wait, the readings are made together.
+    Each task runs until it needs readings of rows that are not in memory. When all wait, these are made together. Rows
+    in memory are read at once: a task that works on a sample does not fall behind the others.
     """
     running = dict(enumerate(tasks))
     ended: dict[int, R | GmmError] = {}
@@ -92,7 +98,10 @@ def side_by_side(tasks: Sequence[Task[R]]) -> Task[list[R | GmmError]]:
             asked: dict[int, Sequence[Reading[Any]]] = {}
             for i, task in [*running.items()]:
                 try:
-                    asked[i] = task.send(answers[i])  # type: ignore[arg-type]  # None starts a generator
+                    readings = task.send(answers[i])  # type: ignore[arg-type]  # None starts a generator
+                    while all(reading.in_memory for reading in readings):
+                        readings = task.send((yield readings))
+                    asked[i] = readings
                 except StopIteration as end:
                     ended[i] = end.value
                 except GmmError as error:

@@ -122,15 +122,15 @@ class Sums:
     """Base of folds of sums in fixed point. bound: (M,) upper bounds of the sums of absolute values."""
 
     def __init__(self, bound: Tensor) -> None:
-        self.total = FixedPoint.zeros(bound)
+        self._total = FixedPoint.zeros(bound)
 
     def merge(self, other: Sums) -> None:
         """Takes in the sums of another fold."""
-        self.total = self.total.merge(other.total)
+        self._total = self._total.merge(other._total)
 
     def over(self, group: Group) -> Tensor:
         """The sums (M,) over all processes. Raises NumericalError where one is not finite."""
-        return self.total.reduced(group.sum).decode()
+        return self._total.reduced(group.sum).decode()
 
 
 def require_finite(values: Tensor) -> Tensor:

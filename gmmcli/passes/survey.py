@@ -289,7 +289,7 @@ class Moments(Sums):
         weighted = u * w
         second = (weighted @ u.mT).flatten() if scaling.covariances else (weighted * u).sum(1)
         order = (weighted @ positions).sum() / len(u)
-        self.total.add_(torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]]))
+        self._total.add_(torch.cat([w.sum()[None], cells, weighted.sum(1), second, order[None]]))
 
     def result(self, group: Group) -> Moments:
         """The moments over all processes. Raises NumericalError where a sum is not finite."""

@@ -71,7 +71,10 @@ def test_a_checkpoint_of_another_version_is_refused_before_any_work(path: Path, 
     options = ["--checkpoint", "fit.ckpt", *(["--resume"] if resume else []), "-o", "m.pt"]
     outcome = gmm("fit", f"{ROOT}/sample_data/faithful.csv", "-k", "2", "--restarts", "2", *options)
     assert outcome.code == 3
-    assert outcome.stderr == "gmm: error: fit.ckpt: of another version of gmm: remove it to start anew\n"
+    assert (
+        outcome.stderr
+        == "gmm: error: fit.ckpt: it is a checkpoint of another version of gmm: remove it to start anew\n"
+    )
     assert Path("fit.ckpt").read_bytes() == content
     assert new_files(here) == {"fit.ckpt"}
 
