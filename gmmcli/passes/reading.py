@@ -87,8 +87,8 @@ def read_all(readings: Sequence[Reading[Any]]) -> Task[list[Any]]:
 def side_by_side(tasks: Sequence[Task[R]]) -> Task[list[R | GmmError]]:
     """The result of every task, or the GmmError that ended it.
 
-    Each task runs until it needs readings of rows that are not in memory. When all wait, these are made together. Rows
-    in memory are read at once: a task that works on a sample does not fall behind the others.
+    Each task runs until it needs readings of rows that are not in memory. When all wait, these are made together.
+    Rows in memory are read at once: a task that works on a sample does not fall behind the others.
     """
     running = dict(enumerate(tasks))
     ended: dict[int, R | GmmError] = {}
