@@ -35,7 +35,7 @@ TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node"
 # Members of metadata that do not count: times, versions, paths, and words for people.
 PASSING = {
     "seconds", "device", "version", "options", "created", "source", "init", "findings", "prose", "remedy", "reason",
-    "unsound", "failure", "model", "file",
+    "unsound", "failure", "model", "file", "left_out",
 }  # fmt: skip
 
 FAITHFUL, PENGUINS = f"{ROOT}/sample_data/faithful.csv", f"{ROOT}/sample_data/penguins.csv --columns 3:6"

@@ -141,7 +141,7 @@ def _typical_terms(chosen: Route, family: Family, p: Parameters, eta: Coefficien
     distance = p.means.square().sum(1)
     if chosen.kernel is CentredKernel:
         moved = whitening(family, p)[:, :, 1:].norm(dim=(1, 2)) * distance.sqrt()
-        return p.dims + float((p.weights * moved).sum()) / 4
+        return p.dims + float(p.weights @ moved) / 4
     if chosen.constant_quads:
         eta = replace(eta, quad=torch.zeros_like(eta.quad))
-    return float((p.weights * _terms_at(eta, (distance + p.dims).sqrt())).sum())
+    return float(p.weights @ _terms_at(eta, (distance + p.dims).sqrt()))
