@@ -74,7 +74,8 @@ class Running:
             raise UsageError("applies to a --checkpoint FILE", subject=every, remedy="name one")
         if self.resume and not several and self.checkpoint is None:
             raise UsageError("goes on from a --checkpoint FILE", subject=Option("resume"), remedy="name one")
-        parse_every("checkpoint_every", self.checkpoint_every)
+        if self.checkpoint_every is not None:  # the parser imports torch, which is yet to be imported by the command
+            parse_every("checkpoint_every", self.checkpoint_every)
         if self.time_limit is not None:
             parse_duration("time_limit", self.time_limit)
 
