@@ -105,6 +105,7 @@ COLUMNS = st.lists(
 @example(["7", "x"])
 @example(["7", "99999999999999999999"])
 @example(["0x1F", "1.5"])
+@example(["0", "0", "0x1F", "0x1F", "0x1F"])
 @example(["1000000000000000", "0.5"])
 @example(["0", "1e-400", "1000000000000000"])
 @example(["2020-01-01", "2020-01-01 10:00:00.5"])
@@ -119,7 +120,8 @@ def test_a_column_in_pieces_is_what_it_is_in_one_piece_and_to_pyarrow(cells: lis
     convert = pacsv.ConvertOptions(null_values=list(ReadOptions().null_values), strings_can_be_null=True)
     inferred = kind_of(pacsv.read_csv(io.BytesIO(content), convert_options=convert).column("a").type)
     if inferred is ColumnKind.NUMBER and whole.kinds["a"] is ColumnKind.TEXT:
-        assert whole.details["a"].startswith(("numbers ", "1 cell ", "2 cells "))  # identifiers, in hexadecimal
+        # identifiers, and cells in hexadecimal, which pyarrow takes for integers
+        assert re.match(r"numbers |(1 cell is not a number|\d+ cells are not numbers)\b", whole.details["a"])
     elif inferred in (ColumnKind.BOOLEAN, ColumnKind.TIME):
         assert whole.kinds["a"] in (ColumnKind.BOOLEAN, ColumnKind.TEXT)
     else:
