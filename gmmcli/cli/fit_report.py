@@ -224,7 +224,7 @@ def plan_report(
     incomplete: bool,
 ) -> None:
     """The work of a fit, which is not done. incomplete: whether rows may have missing cells."""
-    from gmmcli.fitting.plan import memory_plan
+    from gmmcli.fitting.rows import memory_plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 

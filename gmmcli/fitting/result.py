@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gmmcli.errors import NotConvergedError, Word, alternatives, as_argument
-from gmmcli.fitting.certainty import Certainty
-from gmmcli.fitting.findings import findings
+from gmmcli.fitting.assessment import Certainty
 from gmmcli.fitting.loop import PassRecord, Reset
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.soundness import Flaw
+from gmmcli.fitting.soundness import Flaw, findings
 from gmmcli.fitting.stopping import StopReason
 from gmmcli.model import criteria
 from gmmcli.model.mixture import GaussianMixture

@@ -1,4 +1,8 @@
-"""The rows of one fit or of several: surveyed once, and laid out once for fits that share their coordinates."""
+"""The rows of one fit or of several: surveyed once, and laid out once for fits that share their coordinates.
+
+- `survey_rows`: surveys them. `SurveyedRows`: lays them out.
+- `memory_plan`: the memory and the readings that a fit will take, without reading the data.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ import torch
 
 from gmmcli.families.base import Family
 from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.search import sample_sizes
 from gmmcli.passes.block import Block
 from gmmcli.passes.coordinates import Coordinates, fit_coordinates
 from gmmcli.passes.device import pass_dtype, resolve_device
 from gmmcli.passes.execution import HERE, Execution
-from gmmcli.passes.prepared import PreparedData, prepare
+from gmmcli.passes.layout import row_bytes
+from gmmcli.passes.prepared import PreparedData, fits, largest_sample, prepare
 from gmmcli.passes.reading import Collected, Reading, Task, read
 from gmmcli.passes.survey import Survey, survey
 from gmmcli.passes.workers import default_threads
@@ -110,3 +116,39 @@ def threads_of(options: FitOptions) -> int:
     """Workers of a reading: one where a device does the work."""
     on_cpu = resolve_device(options.device).type == "cpu"
     return (options.threads or default_threads()) if on_cpu else 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Memory and readings of a fit.
+
+    rows: of all processes. features: of a row that is laid out. bytes: of this process's rows. budget: bytes that
+    they may take. in_memory: whether they are held. readings: of the data before the first pass over all rows.
+    """
+
+    rows: int
+    features: int
+    bytes: int
+    budget: float
+    in_memory: bool
+    readings: int = SURVEY + LAYING_OUT
+
+    def samples(self, options: FitOptions) -> Sequence[int]:
+        """Sizes of the samples on which starts are compared first."""
+        return [] if options.init == "given" else sample_sizes(self.rows, largest_sample(self.features))
+
+
+def memory_plan(
+    *,
+    rows: int,
+    own_rows: int,
+    columns: int,
+    weighted: bool,
+    incomplete: bool,
+    dtype: torch.dtype,
+    memory: float,
+) -> Plan:
+    """The plan for so many rows, `own_rows` of them of this process, and bytes of memory."""
+    features = 1 + columns * (2 if incomplete else 1)
+    needed = own_rows * row_bytes(features, weighted, dtype)
+    return Plan(rows, features, needed, memory, fits(needed, memory, dtype))

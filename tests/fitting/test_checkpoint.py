@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from gmmcli.errors import InputError
-from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoint
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, plain, read_checkpoint, restored
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.fitting.state import plain, restored
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
 from gmmcli.storage.files import PendingFile

@@ -13,10 +13,8 @@ import gmmcli
 from gmmcli import GaussianMixture
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.engine import Request
-from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.objective import Objective
+from gmmcli.fitting.engine import Evaluator, Request
+from gmmcli.fitting.objective import Chart, Objective
 from gmmcli.passes.reading import drive
 from tests import reference
 from tests.conftest import ask, prepare_rows, sound, to_parameters
