@@ -27,7 +27,7 @@ from gmmcli.cli.options import Debugging, flatten
 from gmmcli.cli.processes import group_of
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.passes.distributed import together
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.storage.addresses import masked
 from gmmcli.storage.names import listing
 

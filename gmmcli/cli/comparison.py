@@ -11,7 +11,7 @@ from gmmcli.cli.console import Console, Table, count
 from gmmcli.cli.processes import joined_lines
 from gmmcli.errors import InputError, Option
 from gmmcli.model.agreement import rand_index
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:

@@ -103,8 +103,7 @@ def fit(
         from gmmcli.data import Source
         from gmmcli.passes.block import Share
         from gmmcli.passes.device import pass_dtype, resolve_device
-        from gmmcli.passes.execution import Execution
-        from gmmcli.passes.meter import Meter
+        from gmmcli.passes.execution import Execution, Meter
 
     targets.check()
     fit_options = among_processes(settings.options)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore
     from gmmcli.fitting.checkpoint import Checkpoint, Every
     from gmmcli.fitting.options import FitOptions
-    from gmmcli.passes.group import Group
+    from gmmcli.passes.execution import Group
 
 LONG = Panel("Long fits")
 NO_RESULT_DEPENDS_ON = ("threads", "device")  # a fit goes on with others

@@ -18,7 +18,7 @@ import typer
 from gmmcli.errors import UsageError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.distributed import own_device, place
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 
 
 def group_of(context: typer.Context) -> Group:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.cli.visualize import Visualizer
     from gmmcli.fitting.loop import Listener, Run
-    from gmmcli.passes.meter import Meter
+    from gmmcli.passes.execution import Meter
 
 SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")

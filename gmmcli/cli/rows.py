@@ -25,7 +25,7 @@ from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import FileFormat, format_of_path, parse_format
 from gmmcli.errors import Option, UsageError
 from gmmcli.passes.distributed import place
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.storage.addresses import inside
 from gmmcli.storage.files import STDOUT
 from gmmcli.storage.filesystem import has_entries, locate

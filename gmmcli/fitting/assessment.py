@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
+from gmmcli.model.densities import log_sum
 from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows, log_volumes
-from gmmcli.model.reductions import log_sum
 from gmmcli.model.scores import ScoreCounter, Scores
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Collected, Task, read

@@ -17,7 +17,7 @@ from torch import Tensor
 from gmmcli.families.base import Family, Parameters
 from gmmcli.model.prepared_densities import log_joint_of_rows
 from gmmcli.passes.draws import row_uniforms
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Task, read

@@ -25,7 +25,7 @@ from gmmcli.errors import GmmError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.passes.group import Group
+    from gmmcli.passes.execution import Group
 
 TIMEOUT = 600.0  # seconds that a process waits for the others; they are behind it by less than a pass
 LAST_WORDS = 3.0  # seconds until the report of another process must have arrived
@@ -84,7 +84,7 @@ def together(word: Callable[[BaseException], str] = str) -> Iterator[Group]:
     SystemExit. Raises ProcessLostError if another process ended without a report, or has not answered for GMM_TIMEOUT
     seconds, by default TIMEOUT.
     """
-    from gmmcli.passes.group import ALONE
+    from gmmcli.passes.execution import ALONE
 
     here = place()
     if here.alone:
@@ -168,7 +168,7 @@ def _ranks(here: Place) -> Group:
     import torch
     import torch.distributed as dist
 
-    from gmmcli.passes.group import Group
+    from gmmcli.passes.execution import Group
 
     class Ranks(Group):
         rank, size = here.rank, here.size

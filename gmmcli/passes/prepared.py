@@ -19,11 +19,10 @@ from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family
 from gmmcli.passes.block import BLOCK_ROWS, Block
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.draws import Sample, chosen
+from gmmcli.passes.execution import ALONE, Group, Meter
 from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, joined
-from gmmcli.passes.meter import Meter
 from gmmcli.passes.reading import Collected, Fold, Reading, Task, read, read_all
-from gmmcli.passes.sample import Radius, Sample, chosen
 from gmmcli.passes.sums import Sums
 from gmmcli.passes.survey import Survey
 
@@ -230,3 +229,25 @@ def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
 def largest_sample(features: int) -> int:
     """Rows, about, of the largest sample of so many features."""
     return max(SAMPLE_ROWS, SAMPLE_NUMBERS // features)
+
+
+class Radius:
+    """Fold: the greatest ‖z‖ over the rows of all processes. dims: D, the number of columns."""
+
+    def __init__(self, dims: int) -> None:
+        self._dims = dims
+        self._square = 0.0
+
+    def add(self, block: LateBlock | PreparedBlock) -> None:
+        """Takes in a block."""
+        rows = block.laid_out()
+        if len(rows):
+            self._square = max(self._square, float(rows.z[1 : 1 + self._dims].square().sum(0).max()))
+
+    def merge(self, other: Radius) -> None:
+        """Takes in the rows of another fold."""
+        self._square = max(self._square, other._square)
+
+    def result(self, group: Group) -> float:
+        """The greatest ‖z‖."""
+        return math.sqrt(float(group.greatest(torch.tensor([self._square], dtype=torch.float64))))

@@ -17,7 +17,7 @@ from gmmcli.model.frames import read_table, row_weights
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.draws import row_uniforms
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.plot.coordinates import Coordinates
 
 MOST_ROWS = 20_000  # of a picture

@@ -19,8 +19,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult, describe
 from gmmcli.passes import prepared
 from gmmcli.passes.block import Block, TableBlocks
-from gmmcli.passes.execution import Execution
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Execution, Group
 from tests.conftest import fit_blocks
 
 NAMES = ["a", "b", "c"]

@@ -18,13 +18,13 @@ from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.distributed import together
-from gmmcli.passes.group import Group
+from gmmcli.passes.draws import Sample
+from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.missing import by_pattern, pattern_fold
 from gmmcli.passes.one_pass import PlannedPass
-from gmmcli.passes.prepared import PreparedData, TotalQuads, prepare
+from gmmcli.passes.prepared import PreparedData, Radius, TotalQuads, prepare
 from gmmcli.passes.reading import Fold, drive
-from gmmcli.passes.sample import Radius, Sample
 from gmmcli.passes.survey import Moments, Ranges, Scaling, survey
 from gmmcli.passes.workers import single_intra_op_thread
 from tests import reference
