@@ -7,8 +7,8 @@ Rows in:
   text as strings. numbers: which text is a number, surveyed over a whole column.
 - columns: kinds of columns, and which are chosen or matched. formats: names of formats, options of reading.
 - inputs, partitions: from arguments to files that can be opened, and columns that folders tell. header: column names
-  alone, quickly. side_by_side: several remote files at a time.
-- scratch, memory: room for data, in memory and in temporary files.
+  alone, quickly.
+- scratch: room for data, in memory and in temporary files.
 
 Rows out:
 

@@ -25,8 +25,8 @@ from gmmcli.data.formats import (
     sniff_binary,
     sniff_compression,
 )
+from gmmcli.data.reader import AT_A_TIME, each
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
-from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import Info

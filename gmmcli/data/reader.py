@@ -2,26 +2,36 @@
 
 - `Reader`: columns of one file, their kinds, and its rows in pieces that the file alone fixes.
 - `recut`, `slices`: rows in blocks of one size. `ahead`: items made in advance.
+- `each`, `in_turn`, `together`: remote files read side by side, since a request takes longer than the reading of a
+  small file. Neither the order of the items nor the choice of the first error depends on which request is answered
+  first.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
+from gmmcli.data.scratch import Scratch
 from gmmcli.errors import InputError
 
-if TYPE_CHECKING:  # inputs imports side_by_side, and that the contract
+if TYPE_CHECKING:
     from gmmcli.data.inputs import Input
 
 T = TypeVar("T")
 Pair = tuple[pa.Table, pa.Table]
 CELL_BYTES = 8  # of a float64
+AT_A_TIME = 8
+HELD_BYTES = 1 << 28
+_HELD_SHARE = 8  # one part in so many of the memory for data may be held by readers while they read
+_END = object()
 _END: Any = object()
 
 
@@ -137,3 +147,48 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
         while (item := coming.result()) is not _END:
             coming = pool.submit(next, made, _END)
             yield item
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def together(readers: Sequence[Reader], scratch: Scratch) -> int:
+    """Number of readers that may read at a time: one if none is remote, else as many as the memory allows."""
+    if not any(reader.remote for reader in readers):
+        return 1
+    held = max(reader.held for reader in readers)
+    return max(1, min(AT_A_TIME, min(HELD_BYTES, scratch.memory_bytes // _HELD_SHARE) // max(held, 1)))
+
+
+def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
+    """The function of every item, in order. most: number of calls at a time."""
+    if min(most, len(items)) <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(most) as pool:
+        return list(pool.map(function, items))
+
+
+def in_turn(begin: Sequence[Callable[[], Iterator[T]]], most: int) -> Iterator[T]:
+    """The items of the iterators, one iterator after the other. The next item of `most` of them is fetched ahead."""
+    if most <= 1:
+        for one in begin:
+            yield from one()
+        return
+    waiting = iter(begin)
+    with ThreadPoolExecutor(most) as pool:
+
+        def fetch(iterator: Iterator[T]) -> tuple[Iterator[T], Future[Any]]:
+            return iterator, pool.submit(next, iterator, _END)
+
+        begun = deque(fetch(one()) for one in islice(waiting, most))
+        try:
+            while begun:
+                iterator, item = begun.popleft()
+                while (found := item.result()) is not _END:
+                    _, item = fetch(iterator)
+                    yield found
+                begun.extend(fetch(one()) for one in islice(waiting, 1))
+        finally:
+            for _, item in begun:
+                item.cancel()

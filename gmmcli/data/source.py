@@ -22,9 +22,8 @@ from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
 from gmmcli.data.partitions import with_partitions
-from gmmcli.data.reader import NotNumbersError, Reader
+from gmmcli.data.reader import AT_A_TIME, NotNumbersError, Reader, each, in_turn, together
 from gmmcli.data.scratch import Scratch
-from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
 from gmmcli.data.source_blocks import Missing, SourceBlocks, bad_cells, no_rows
 from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, Option, Remedy, UsageError

@@ -21,6 +21,7 @@ from gmmcli.passes.layout import LateBlock, PreparedBlock, gathered
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
+SLAB_ROWS = 1 << 16
 
 
 def _signed(value: int) -> int:
@@ -52,9 +53,6 @@ def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
     """A torch generator of its own for (seed, purpose, index)."""
     state = _mix(_key(seed, purpose) + _signed(index * _GOLDEN))
     return torch.Generator().manual_seed(int(state) & _MASK)
-
-
-SLAB_ROWS = 1 << 16
 
 
 def chosen(block: PreparedBlock, seed: int, share: float) -> PreparedBlock:

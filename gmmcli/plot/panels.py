@@ -32,6 +32,12 @@ FAINTEST = 0.15  # opacity of a row next to which the heaviest weighs any number
 VECTOR_POINTS = 2_000  # more are pixels in an SVG or PDF too
 DASHES = (0, (4, 2))  # of a background
 SUM = "all components"
+GAP = 0.09  # between panels, of a panel's side
+TICKS = 3  # of an axis, at most
+PAD = 1.0  # points around a number
+GAPS = (0.0, 5.0, 11.0, 20.0, 30.0, 42.0, 56.0)  # points between a mean and its number
+DIRECTIONS = 16
+LEADER_FROM = 11.0  # points from which on a line leads from a mean to its number
 
 
 def draw_line(
@@ -187,10 +193,6 @@ def _effective(weights: np.ndarray) -> float:
     return weights.sum() ** 2 / np.square(weights).sum()
 
 
-GAP = 0.09  # between panels, of a panel's side
-TICKS = 3  # of an axis, at most
-
-
 def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> tuple[Names, Planes]:
     """Draws the grid as inset axes of `ax`, row by row; returns the axes that have names, and the panels of pairs.
 
@@ -227,11 +229,6 @@ def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> tuple[Names, P
             planes.append((panel, both))
     return names, planes
 
-
-PAD = 1.0  # points around a number
-GAPS = (0.0, 5.0, 11.0, 20.0, 30.0, 42.0, 56.0)  # points between a mean and its number
-DIRECTIONS = 16
-LEADER_FROM = 11.0  # points from which on a line leads from a mean to its number
 
 Planes = list[tuple["Axes", GaussianMixture]]  # axes, and the mixture of two coordinates that each shows
 

@@ -35,6 +35,8 @@ _ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
 _ALSO_CALLED = {"s3a": "s3", "s3n": "s3"}  # by Hadoop
 _READ_AHEAD = 1 << 23  # a request takes some 30 ms, as long as 3 MB at 100 MB/s
 _PATIENCE = 30  # seconds for which Google's library retries; its own default is a quarter of an hour
+STORES = ("s3", "gcs", "abfs")  # file systems with buckets or containers of objects, where a folder is only a name
+_PART = 1 << 25  # pyarrow sends a part to S3 in three requests side by side
 
 
 def locate_remote(address: str, wrong: type[GmmError] = InputError) -> RemotePath:
@@ -220,10 +222,6 @@ def _raise_hidden(filesystem: Any, path: str) -> None:
         cause = error.__cause__
         if cause is not None and getattr(cause, "status", None) != 404:
             raise cause from None
-
-
-STORES = ("s3", "gcs", "abfs")  # file systems with buckets or containers of objects, where a folder is only a name
-_PART = 1 << 25  # pyarrow sends a part to S3 in three requests side by side
 
 
 def upload(file: BinaryIO, filesystem: pafs.FileSystem, inner: Any, path: str) -> None:
