@@ -207,17 +207,18 @@ def prepare(
     ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
     data = PreparedData(blocks, affine, summary, bound, 0.0, ranges, dtype, device, group, meter, layout)
     too_many = not fits(summary.own_rows * layout.row_bytes, memory, dtype)
-    radius = data.reading(lambda: Radius(data.dims))
+    squares = data.reading(lambda: Collected(lambda rows: float(rows.z[1 : 1 + data.dims].square().sum(0).max())))
     if bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         share = min(1.0, data.largest_sample / summary.rows)
         sample = data.reading(lambda: Sample(seed, share, data.empty_block()))
-        found, data.largest = yield from read_all([radius, sample])
+        found, data.largest = yield from read_all([squares, sample])
     else:
-        found, held = yield from read_all([radius, data.reading(lambda: Collected(lambda rows: rows))])
+        found, held = yield from read_all([squares, data.reading(lambda: Collected(lambda rows: rows))])
         data.blocks, data.layout = held, None
         if device.type != "cpu" and held:
             data.blocks = [joined(held)]  # few large launches instead of many small ones
-    data.radius = found * (1 + 1e-6)
+    greatest = group.greatest(torch.tensor([max(found, default=0.0)], dtype=torch.float64))
+    data.radius = math.sqrt(float(greatest)) * (1 + 1e-6)
     return data
 
 
@@ -229,25 +230,3 @@ def fits(needed: int, memory: float, dtype: torch.dtype) -> bool:
 def largest_sample(features: int) -> int:
     """Rows, about, of the largest sample of so many features."""
     return max(SAMPLE_ROWS, SAMPLE_NUMBERS // features)
-
-
-class Radius:
-    """Fold: the greatest ‖z‖ over the rows of all processes. dims: D, the number of columns."""
-
-    def __init__(self, dims: int) -> None:
-        self._dims = dims
-        self._square = 0.0
-
-    def add(self, block: LateBlock | PreparedBlock) -> None:
-        """Takes in a block."""
-        rows = block.laid_out()
-        if len(rows):
-            self._square = max(self._square, float(rows.z[1 : 1 + self._dims].square().sum(0).max()))
-
-    def merge(self, other: Radius) -> None:
-        """Takes in the rows of another fold."""
-        self._square = max(self._square, other._square)
-
-    def result(self, group: Group) -> float:
-        """The greatest ‖z‖."""
-        return math.sqrt(float(group.greatest(torch.tensor([self._square], dtype=torch.float64))))
