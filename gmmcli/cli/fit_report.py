@@ -29,11 +29,9 @@ from gmmcli.storage.names import listing, one_line, printable
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.choosing.grid import Grid
-    from gmmcli.choosing.options import GridOptions
-    from gmmcli.cli.fit_work import Fitted
+    from gmmcli.cli.fit_work import Fitted, Settings
     from gmmcli.data import Selection
     from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.fitting.options import FitOptions
     from gmmcli.passes.execution import Execution
 
 SHOWN_COMPONENTS = 12
@@ -218,16 +216,15 @@ def _which(cell: Cell) -> str:
 def plan_report(
     console: Console,
     blocks: SourceBlocks,
-    options: FitOptions,
-    grid: GridOptions | None,
+    settings: Settings,
     execution: Execution,
-    incomplete: bool,
 ) -> None:
-    """The work of a fit, which is not done. incomplete: whether rows may have missing cells."""
+    """The plan of --dry-run: rows, memory, passes and starts."""
     from gmmcli.fitting.plan import memory_plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
+    options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
     plan = memory_plan(
@@ -235,7 +232,7 @@ def plan_report(
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
-        incomplete=incomplete,
+        incomplete=settings.missing == "em",
         dtype=dtype,
         memory=execution.memory(),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gmmcli.cli import options
 from gmmcli.cli.completion import model_column_list
-from gmmcli.cli.models import column_names
+from gmmcli.cli.files import column_names
 from gmmcli.cli.options import DATA, DRAWS
 from gmmcli.cli.rows import Passage, open_passage
 from gmmcli.errors import InputError, Option, UsageError
@@ -30,28 +30,23 @@ $ gmm impute penguins.pt sample_data/penguins.csv --draw --seed 1 -o drawn.parqu
 
 $ gmm impute faithful.pt sample_data/faithful.csv --given waiting --prefix predicted_"""
 
-Given = Annotated[
-    list[str] | None,
-    DATA(
-        "LIST",
-        "Predict the model's other columns from these, comma-separated, in columns that are added. Default: "
-        "fill the missing cells.",
-        suggestions=model_column_list,
-    ),
-]
-Draw = Annotated[bool, DRAWS("", "Draw the cells from their conditional distribution, instead of their mean.")]
-
 
 def impute(
     context: typer.Context,
     *,
     model: options.Model,
     data: options.Data = None,
-    given: Given = None,
-    draw: Draw = False,
+    given: list[str] | None = DATA.field(
+        None,
+        "LIST",
+        "Predict the model's other columns from these, comma-separated, in columns that are added. Default: "
+        "fill the missing cells.",
+        suggestions=model_column_list,
+    ),
+    draw: bool = DRAWS.field(False, "", "Draw the cells from their conditional distribution, instead of their mean."),
     seed: options.Seed = 42,
     writing: options.Writing,
-    reading: options.Reading,
+    reading: options.ReadOptions,
     memory: options.Memory,
     common: options.Common,
 ) -> None:

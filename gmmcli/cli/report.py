@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Table, count, number
-from gmmcli.cli.models import column_names
+from gmmcli.cli.files import column_names
 from gmmcli.families import FAMILIES
 from gmmcli.storage.names import printable
 

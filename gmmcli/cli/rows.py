@@ -18,8 +18,7 @@ import typer
 
 from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import rows_not_over
-from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.files import column_names, open_model, rows_not_over
 from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import FileFormat, format_of_path, parse_format
@@ -73,9 +72,7 @@ class RowOutput:
         return rows
 
 
-def open_output(
-    output: str | None, output_format: str | None, reading: ReadOptions, group: Group = ALONE
-) -> RowOutput:
+def open_output(writing: options.Writing, reading: ReadOptions, group: Group) -> RowOutput:
     """The destination of rows that are read, with the delimiter and decimal point that they have.
 
     Raises UsageError where several processes are given no folder, or one that has files.
@@ -83,14 +80,15 @@ def open_output(
     from gmmcli.data import open_sink
     from gmmcli.data import output_format as format_of
 
-    target = output
+    output = target = writing.output
     if output is not None and output.endswith("/"):
-        target = _part(output, output_format, group)
+        target = _part(output, writing.output_format, group)
     elif group.size > 1:
         remedy = "name a new folder, as -o labelled/"
         raise UsageError("several processes write a file each", subject=Option("output"), remedy=remedy)
-    delimiter = None if format_of(target, output_format).name == "tsv" else reading.delimiter_of("csv")
-    return RowOutput(output, open_sink(target, output_format, delimiter=delimiter, decimal=reading.decimal), group)
+    delimiter = None if format_of(target, writing.output_format).name == "tsv" else reading.delimiter_of("csv")
+    sink = open_sink(target, writing.output_format, delimiter=delimiter, decimal=reading.decimal)
+    return RowOutput(output, sink, group)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def open_passage(
     model: str,
     data: list[str] | None,
     writing: options.Writing | None,
-    reading: options.Reading,
+    reading: options.ReadOptions,
     memory: options.Memory,
     common: options.Common,
 ) -> Passage:
@@ -119,15 +117,14 @@ def open_passage(
     with library_imports():
         from gmmcli.data import Source
 
-    group, read_options = group_of(context), reading.options()
+    group = group_of(context)
     refuse_stdin(data, group)
-    target = None if writing is None else writing.output
-    output = None if writing is None else open_output(target, writing.output_format, read_options, group)
+    output = None if writing is None else open_output(writing, reading, group)
     mixture, metadata = open_model(model)
-    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
-    rows_not_over(target, model, source.paths)
+    source = Source(data or [], reading, scratch=memory.scratch(place().local_size))
+    rows_not_over(None if writing is None else writing.output, model, source.paths)
     console = Console(common.quiet or group.rank > 0)
-    return Passage(mixture, metadata, source, output, read_options, console, group)
+    return Passage(mixture, metadata, source, output, reading, console, group)
 
 
 def add_columns(
@@ -219,9 +216,7 @@ def _complete(x: Tensor, missing: options.MISSING_CHOICES) -> Tensor:
     import torch
 
     columns = x.mT  # their order in memory
-    if bool(
-        columns.sum().isfinite()
-    ):  # a cell that is not finite would spoil the sum, which takes a tenth of the time
+    if bool(columns.sum().isfinite()):  # a cell that is not finite spoils the sum, which is the quicker test
         return torch.ones(len(x), dtype=torch.bool)
     return ~columns.isinf().any(0) if missing == "em" else columns.isfinite().all(0)
 
@@ -230,9 +225,8 @@ def _part(folder: str, output_format: str | None, group: Group) -> str:
     """This process's file in the folder, which is made where there is none."""
     given = parse_format(output_format) if output_format else format_of_path(folder.rstrip("/"))
     format = given or FileFormat("parquet")
-    if (
-        group.rank == 0 and not place().attempt and has_entries(folder)
-    ):  # an earlier attempt has left files of its own
+    first_attempt = not place().attempt  # a later one finds files of the earlier ones
+    if group.rank == 0 and first_attempt and has_entries(folder):
         raise UsageError("this folder has files", subject=printable(folder), remedy="name a new one")
     sums_over(group, 0)  # no process makes the folder before the first has looked at it
     locate(folder, UsageError).make_folder()

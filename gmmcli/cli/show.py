@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli import console, options
 from gmmcli.cli.console import Table, count, number
-from gmmcli.cli.models import brief, check_kinds, column_names, damage_named, open_model
+from gmmcli.cli.files import brief, check_kinds, column_names, damage_named, open_model
 from gmmcli.cli.processes import library_imports
 from gmmcli.cli.report import (
     bootstrap_lines,

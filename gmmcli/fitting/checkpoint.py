@@ -8,15 +8,14 @@ since, is refused. The file may be a remote one.
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gmmcli.errors import InputError
+from gmmcli.fitting.options import Every
 from gmmcli.fitting.search import Keeper, Progress
 from gmmcli.fitting.state import plain, restored
 from gmmcli.storage.files import replace
@@ -25,16 +24,7 @@ from gmmcli.storage.names import listing, printable
 
 FORMAT = "gmm checkpoint"
 VERSION = 3  # raised when the content or the bits of a pass change: a resumed fit must not mix bits
-SECONDS = 60.0  # between two checkpoints
 ANEW = "remove it to start anew"
-
-
-@dataclass(frozen=True)
-class Every:
-    """How often a checkpoint is written: after so many seconds, or passes over all rows, whichever comes first."""
-
-    seconds: float = SECONDS
-    passes: float = math.inf
 
 
 class Checkpoint(Keeper):

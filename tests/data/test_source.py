@@ -193,7 +193,7 @@ def test_readings(content, options, expected):
 
 
 def test_headerless_columns_are_x1_to_xD():
-    source = stdin(b"1,a,3\n", header=False)
+    source = stdin(b"1,a,3\n", no_header=True)
     assert source.names == ("x1", "x2", "x3")
     assert source.by_position
     assert source.match(["p", "q", "r"]) == ("x1", "x2", "x3")
@@ -212,7 +212,7 @@ def test_blank_lines_in_one_column_are_missing_cells():
 def test_own_null_values():
     content = b"a,b\n-999,1\n2,NA\n"
     assert stdin(content).kinds["b"] is NUMBER
-    source = stdin(content, null_values=("-999",))
+    source = stdin(content, null_values="-999")
     assert source.kinds == {"a": NUMBER, "b": TEXT}
     with pytest.raises(InputError, match="1 missing cell in a"):
         cells(source, ["a"])
@@ -587,7 +587,7 @@ def test_typed_files_that_disagree(tmp_path):
 )
 def test_standard_input_of_every_format(suffix, copy):
     path = copy(stdin(b"a\tb\n1\t\n2\t5\n", delimiter="\t"), suffix)
-    options = ReadOptions(format="tsv" if "tsv" in suffix else None)
+    options = ReadOptions(input_format="tsv" if "tsv" in suffix else None)
     with open(path, "rb") as stream:
         source = Source([], options, stdin=stream)
     assert source.label == "stdin"
@@ -612,7 +612,7 @@ def test_content_tells_where_the_suffix_does_not(tmp_path):
     ]
     with pytest.raises(InputError, match="use input_format='parquet'"):
         Source([write(tmp_path, "p.csv", parquet.read_bytes())])
-    assert cells(Source([str(tmp_path / "p.csv")], ReadOptions(format="parquet"))) == [[1]]
+    assert cells(Source([str(tmp_path / "p.csv")], ReadOptions(input_format="parquet"))) == [[1]]
 
 
 def test_a_truncated_parquet_file_is_named(tmp_path):

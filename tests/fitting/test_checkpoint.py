@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gmmcli.errors import InputError
-from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoint
+from gmmcli.fitting.checkpoint import VERSION, Checkpoint, read_checkpoint
 from gmmcli.fitting.evaluate import Evaluator
-from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.fitting.state import plain, restored
 from gmmcli.passes.block import Block
