@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,37 +27,30 @@ $ gmm sample faithful.pt --samples 10 | gmm assign faithful.pt --soft
 
 $ gmm assign penguins.pt sample_data/penguins.csv --missing drop --compare species -o labelled.csv"""
 
-Soft = Annotated[bool, OUTPUT("", "Add the probability of each component too: probability_0, …")]
-Compare = Annotated[
-    str | None,
-    REPORT(
-        "COLUMN",
-        "Count the rows by component and by the labels in this column, and print the table and the adjusted "
-        "Rand index on standard error: 1 where both are the same partition, 0 on average by chance. Default: no "
-        "comparison.",
-        suggestions=column,
-    ),
-]
-Json = Annotated[
-    bool,
-    REPORT(
-        "", "Print the report of --compare, with all labels, as JSON on standard output; the rows need --output then."
-    ),
-]
-
 
 def assign(
     context: typer.Context,
     *,
     model: options.Model,
     data: options.Data = None,
-    soft: Soft = False,
+    soft: bool = OUTPUT.field(False, "", "Add the probability of each component too: probability_0, …"),
     writing: options.Writing,
     missing: options.MissingCells = "error",
-    reading: options.Reading,
+    reading: options.ReadOptions,
     memory: options.Memory,
-    compare: Compare = None,
-    json: Json = False,
+    compare: str | None = REPORT.field(
+        None,
+        "COLUMN",
+        "Count the rows by component and by the labels in this column, and print the table and the adjusted "
+        "Rand index on standard error: 1 where both are the same partition, 0 on average by chance. Default: no "
+        "comparison.",
+        suggestions=column,
+    ),
+    json: bool = REPORT.field(
+        False,
+        "",
+        "Print the report of --compare, with all labels, as JSON on standard output; the rows need --output then.",
+    ),
     common: options.Common,
 ) -> None:
     """Adds to each row its most probable component and that component's probability.

@@ -63,12 +63,12 @@ def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
     if not files:
         return _model_columns(ctx)
     try:
-        from gmmcli.cli.options import Reading  # which imports this module
+        from gmmcli.data.formats import ReadOptions
         from gmmcli.data.header import header
 
-        given = {f.name: ctx.params.get(f.name) for f in fields(Reading)}
-        reading = Reading(**{name: value for name, value in given.items() if value is not None})
-        return header(os.path.expanduser(files[0]), reading.options())
+        given = {field.name: ctx.params.get(field.name) for field in fields(ReadOptions)}
+        reading = ReadOptions(**{name: value for name, value in given.items() if value is not None})
+        return header(os.path.expanduser(files[0]), reading)
     except Exception:
         return ()
 

@@ -17,7 +17,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
@@ -123,27 +123,21 @@ def discard(stream: TextIO) -> None:
 class Table:
     """Rows of cells without lines around them, as wide as what it is shown on.
 
-    header: names of the columns, each of one line or, with a newline in it, of several; none is shown when all are
-    empty. left: indices of the columns of words; the others, of numbers, are flush right. Where the columns do not
-    fit side by side they come in several tables one under another, each beginning with the first column; only a name
-    that is too wide by itself is cut. With split=False the lines are cut instead.
+    header: names of the columns; a newline in a name begins another line of it. Without any name there is no header.
+    The first column has words and is flush left; the others have numbers and are flush right. Columns that do not fit
+    side by side come in several tables, one under another, each of which begins with the first column. Only a name
+    that is too wide by itself is cut. rich's own table would fold or cut the numbers.
     """
 
-    def __init__(
-        self,
-        header: Sequence[str],
-        rows: Iterable[Sequence[str]],
-        *,
-        title: str = "",
-        left: Collection[int] = (0,),
-        split: bool = True,
-    ):
+    def __init__(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = ""):
         self._title = one_line(title)
-        self._names = [[one_line(line) for line in name.split("\n")] for name in header]
+        names = [[one_line(line) for line in name.split("\n")] for name in header]
+        height = max(map(len, names)) if any(header) else 0
         columns = list(zip(*rows, strict=True)) or [()] * len(header)
+        if len(columns) != len(header):
+            raise ValueError(f"{len(columns)} columns with {len(header)} names")
+        self._names = [[""] * (height - len(lines)) + lines if height else [] for lines in names]
         self._cells = [[one_line(cell) for cell in column] for column in columns]
-        self._left = left
-        self._split = split
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
         """The lines, for rich to print."""
@@ -154,11 +148,6 @@ class Table:
     def lines(self, width: int) -> list[Text]:
         """The lines for a terminal of this many columns."""
         lines = [Text(self._title)] if self._title else []
-        if not self._split:
-            lines += self._part([self._column(index) for index in range(len(self._names))])
-            for line in lines:
-                line.truncate(width, overflow="ellipsis")
-            return lines
         first = self._column(0)
         rest = width - cell_len(first[0]) - GAP
         part, used = [first], 0
@@ -172,19 +161,17 @@ class Table:
         return lines + self._part(part)
 
     def _column(self, index: int, most: int = UNLIMITED) -> list[str]:
-        """Lines of one width: the name at the foot of the header, then the cells; the name is cut to `most`."""
+        """Lines of one width: the name, cut to `most` if it is wider, then the cells."""
         cells = self._cells[index]
         most = max(most, *map(cell_len, cells), 1)
-        names = [_cut(name, most) for name in self._names[index]]
-        height = max(map(len, self._names)) if any(any(lines) for lines in self._names) else 0
-        lines = ([""] * (height - len(names)) + names if height else []) + cells
+        lines = [*(_cut(name, most) for name in self._names[index]), *cells]
         widest = max(map(cell_len, lines), default=0)
         padding = [" " * (widest - cell_len(line)) for line in lines]
-        return [line + pad if index in self._left else pad + line for line, pad in zip(lines, padding, strict=True)]
+        return [pad + line if index else line + pad for line, pad in zip(lines, padding, strict=True)]
 
     def _part(self, columns: Sequence[Sequence[str]]) -> list[Text]:
         lines = [Text((" " * GAP).join(cells).rstrip()) for cells in zip(*columns, strict=True)]
-        for line in lines[: len(lines) - len(self._cells[0])]:
+        for line in lines[: len(self._names[0])]:
             line.stylize("dim")
         return lines
 

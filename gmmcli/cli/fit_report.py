@@ -11,29 +11,19 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich import filesize
+
 from gmmcli.choosing.options import CRITERIA
+from gmmcli.cli import report
 from gmmcli.cli.console import Console, Table, count
-from gmmcli.cli.report import (
-    Metadata,
-    bootstrap_lines,
-    certainty_lines,
-    component_summary,
-    model_lines,
-    restart_lines,
-    rows_line,
-    stop_line,
-    telling_lines,
-)
 from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.choosing.grid import Grid
-    from gmmcli.choosing.options import GridOptions
-    from gmmcli.cli.fit_work import Fitted
+    from gmmcli.cli.fit_work import Fitted, Settings
     from gmmcli.data import Selection
     from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.fitting.options import FitOptions
     from gmmcli.passes.execution import Execution
 
 SHOWN_COMPONENTS = 12
@@ -42,13 +32,7 @@ SHOWN_REASONS = 12
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
 # What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
-STRENGTH = (
-    (10, ": very strong evidence"),
-    (6, ": strong evidence"),
-    (2, ": some evidence"),
-    (0, ": hardly a difference"),
-)
-UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
 
 
 def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
@@ -68,7 +52,7 @@ def columns_report(console: Console, selection: Selection, weights: str | None) 
 def fit_report(
     console: Console,
     fitted: Fitted,
-    metadata: Metadata,
+    metadata: report.Metadata,
     notes: Sequence[str],
     output: str,
     seconds: float,
@@ -81,13 +65,11 @@ def fit_report(
     model = fitted.model
     if fitted.grid is not None:
         grid_report(console, fitted.grid)
-    for line in [*notes, rows_line(metadata), *model_lines(metadata)]:
+    for line in [*notes, report.rows_line(metadata), *report.model_lines(metadata)]:
         console.note(line)
     if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
-        console.note(component_summary(model, metadata))
-    for line in [*telling_lines(model), *certainty_lines(model, metadata), *bootstrap_lines(model, metadata)]:
-        console.note(line)
-    for line in [*restart_lines(metadata), stop_line(metadata)]:
+        console.note(report.component_summary(model, metadata))
+    for line in [*report.component_lines(model, metadata), *report.restart_lines(metadata)]:
         console.note(line)
     failed = [restart for restart in metadata["restarts"] if restart["failure"] is not None]
     if failed:
@@ -186,7 +168,7 @@ def _lead(grid: Grid) -> str:
     if next_best is None:
         return ""
     ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
-    strength = next(word for least, word in STRENGTH if ahead >= least) if criterion == "bic" else ""
+    strength = next(word for least, word in STRENGTH.items() if ahead >= least) if criterion == "bic" else ""
     by = f"{ahead:.{DECIMALS.get(criterion, 2)}f}"
     return f", {by} {'below' if less else 'above'} the next, {_which(next_best)}{strength}"
 
@@ -215,19 +197,13 @@ def _which(cell: Cell) -> str:
     return f"family {cell.family}, {count(cell.components, 'component')}"
 
 
-def plan_report(
-    console: Console,
-    blocks: SourceBlocks,
-    options: FitOptions,
-    grid: GridOptions | None,
-    execution: Execution,
-    incomplete: bool,
-) -> None:
-    """The work of a fit, which is not done. incomplete: whether rows may have missing cells."""
+def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, execution: Execution) -> None:
+    """The plan of --dry-run: rows, memory, passes and starts."""
     from gmmcli.fitting.rows import memory_plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
+    options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
     plan = memory_plan(
@@ -235,7 +211,7 @@ def plan_report(
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
-        incomplete=incomplete,
+        incomplete=settings.missing == "em",
         dtype=dtype,
         memory=execution.memory(),
     )
@@ -243,11 +219,12 @@ def plan_report(
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
     console.note(f"{count(blocks.rows, 'row')} of {count(len(blocks.columns), 'column')}{share}")
     files = "one file" if len(blocks.files) == 1 else f"{len(blocks.files)} files"
-    console.note(f"a reading is of {in_bytes(blocks.bytes_per_reading)}: from {files}")
+    console.note(f"a reading is of {filesize.decimal(blocks.bytes_per_reading)}: from {files}")
     held = "they are kept in memory" if plan.in_memory else "they are read anew for every pass"
     if plan.in_memory and plan.bytes > plan.budget:
         held += ", since they are no more than the sample that every fit keeps"
-    console.note(f"rows laid out take {in_bytes(plan.bytes)}, of {in_bytes(plan.budget)} that they may: {held}")
+    taken, may_take = (filesize.decimal(int(size)) for size in (plan.bytes, plan.budget))
+    console.note(f"rows laid out take {taken}, of {may_take} that they may: {held}")
     threads = options.threads or default_threads()
     where = f"by {count(threads, 'worker')} on the CPU" if device.type == "cpu" else f"on {device}"
     processes = "" if size == 1 else f" of each of {size} processes"
@@ -259,11 +236,3 @@ def plan_report(
             f"{one.family}, {count(one.components, 'component')}: {count(one.restart_count, 'start')}{on}, the best "
             f"of them up to {one.passes} passes each over all rows"
         )
-
-
-def in_bytes(number: float) -> str:
-    """Bytes for people: `1.6 GB`."""
-    for unit, name in UNITS:
-        if number >= 0.9995 * unit:  # three digits round it to one
-            return f"{number / unit:.3g} {name}"
-    return f"{number:.0f} B"

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gmmcli.cli.console import Console, as_flag
 from gmmcli.cli.options import REPORT
+from gmmcli.declared import Panel
 from gmmcli.errors import Option, UsageError
-from gmmcli.fitting.declared import Panel
+from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.storage.addresses import beside
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore
-    from gmmcli.fitting.checkpoint import Checkpoint, Every
-    from gmmcli.fitting.options import FitOptions
+    from gmmcli.data.source_blocks import SourceBlocks
+    from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.passes.execution import Group
 
 LONG = Panel("Long fits")
@@ -64,18 +65,14 @@ class Running:
     def check(self, several: bool) -> None:
         """Raises UsageError for what does not go together. several: whether several fits are made."""
         if several and self.checkpoint is not None:
-            raise UsageError(
-                "a checkpoint is of a single fit",
-                subject=Option("checkpoint", self.checkpoint),
-                remedy="of several, --resume keeps those that are done",
-            )
+            given, remedy = Option("checkpoint", self.checkpoint), "of several, --resume keeps those that are done"
+            raise UsageError("a checkpoint is of a single fit", subject=given, remedy=remedy)
         if self.checkpoint is None and self.checkpoint_every is not None:
             every = Option("checkpoint_every", self.checkpoint_every)
             raise UsageError("applies to a --checkpoint FILE", subject=every, remedy="name one")
         if self.resume and not several and self.checkpoint is None:
             raise UsageError("goes on from a --checkpoint FILE", subject=Option("resume"), remedy="name one")
-        if self.checkpoint_every is not None:  # the parser imports torch, which is yet to be imported by the command
-            parse_every("checkpoint_every", self.checkpoint_every)
+        parse_every("checkpoint_every", self.checkpoint_every)
         if self.time_limit is not None:
             parse_duration("time_limit", self.time_limit)
 
@@ -106,17 +103,11 @@ class Running:
         return Checkpoint(self.checkpoint, every, key=key, resume=self.resume, writes=writes, begin=begin)
 
 
-def checkpoint_key(
-    options: FitOptions,
-    files: Sequence[tuple[str, int, int]],
-    columns: Sequence[str],
-    weights: str | None,
-    missing: str,
-) -> dict[str, Any]:
+def checkpoint_key(options: FitOptions, blocks: SourceBlocks, missing: str) -> dict[str, Any]:
     """Everything that a fit depends on, by the user's names: options, columns, files with their sizes."""
     chosen = {as_flag(Option(name)): v for name, v in asdict(options).items() if name not in NO_RESULT_DEPENDS_ON}
-    columns_and_rows = {"columns": list(columns), "--weights": weights, "--missing": missing}
-    return chosen | columns_and_rows | {"files": [list(file) for file in files]}
+    columns_and_rows = {"columns": list(blocks.columns), "--weights": blocks.weights, "--missing": missing}
+    return chosen | columns_and_rows | {"files": [list(file) for file in blocks.files]}
 
 
 def parse_duration(option: str, text: str) -> float:
@@ -131,8 +122,6 @@ def parse_duration(option: str, text: str) -> float:
 
 def parse_every(option: str, text: str | None) -> Every:
     """A time with a unit, or a number of passes; None is the default."""
-    from gmmcli.fitting.checkpoint import Every
-
     if text is None:
         return Every()
     if text.strip().isdecimal():

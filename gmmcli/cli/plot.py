@@ -12,13 +12,12 @@ import typer
 from gmmcli.cli import options
 from gmmcli.cli.completion import column, model_column_list
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import not_over
-from gmmcli.cli.models import brief, check_history, column_names, damage_named, open_model
+from gmmcli.cli.files import brief, check_history, column_names, damage_named, not_over, open_model
 from gmmcli.cli.options import DATA, OUTPUT
 from gmmcli.cli.processes import library_imports
 from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
+from gmmcli.declared import Panel
 from gmmcli.errors import InputError, UsageError
-from gmmcli.fitting.declared import Panel
 from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
@@ -48,77 +47,56 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Columns = Annotated[
-    list[str] | None,
-    PICTURE(
-        "LIST",
-        "Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
-        "comma-separated. Default: all, or the six that tell the components apart best.",
-        suggestions=model_column_list,
-    ),
-]
-Projection = Annotated[
-    Literal["pca"] | None,
-    PICTURE(
-        "",
-        "Draw the first two principal components of the columns, in units of their standard "
-        "deviations. Default: the columns themselves.",
-    ),
-]
-History = Annotated[bool, PICTURE("", "Draw the log-likelihood of the fit by pass.")]
-Selection = Annotated[
-    str | None,
-    PICTURE(
-        "FILE",
-        "Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
-        "MODEL. Default: none.",
-    ),
-]
-Criterion = Annotated[
-    str | None,
-    PICTURE(
-        "", "Of --selection. Default: the one by which the chosen fit is best, else bic.", choices=tuple(CRITERIA)
-    ),
-]
-Output = Annotated[str, OUTPUT("-o FILE", "Where to write: .png, .svg, .pdf or .gif.")]
-Width = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=2, most=100)]
-Height = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=1.5, most=100)]
-Dpi = Annotated[int, OUTPUT("N", "Pixels per inch.", least=20, most=1200)]
-Weights = Annotated[
-    str | None,
-    DATA(
-        "COLUMN",
-        "Column of row weights, not negative: histograms add them up, and points are the more opaque the "
-        "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
-        suggestions=column,
-    ),
-]
-Missing = Annotated[
-    options.MISSING_CHOICES,
-    DATA(
-        "",
-        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
-        "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
-    ),
-]
 
 
 def plot(
     *,
     model: Model = None,
     data: Data = None,
-    columns: Columns = None,
-    projection: Projection = None,
-    history: History = False,
-    selection: Selection = None,
-    criterion: Criterion = None,
-    output: Output,
-    width: Width = None,
-    height: Height = None,
-    dpi: Dpi = 160,
-    weights: Weights = None,
-    missing: Missing = "error",
-    reading: options.Reading,
+    columns: list[str] | None = PICTURE.field(
+        None,
+        "LIST",
+        "Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
+        "comma-separated. Default: all, or the six that tell the components apart best.",
+        suggestions=model_column_list,
+    ),
+    projection: Literal["pca"] | None = PICTURE.field(
+        None,
+        "",
+        "Draw the first two principal components of the columns, in units of their standard "
+        "deviations. Default: the columns themselves.",
+    ),
+    history: bool = PICTURE.field(False, "", "Draw the log-likelihood of the fit by pass."),
+    selection: str | None = PICTURE.field(
+        None,
+        "FILE",
+        "Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
+        "MODEL. Default: none.",
+    ),
+    criterion: str | None = PICTURE.field(
+        None,
+        "",
+        "Of --selection. Default: the one by which the chosen fit is best, else bic.",
+        choices=tuple(CRITERIA),
+    ),
+    output: Annotated[str, OUTPUT("-o FILE", "Where to write: .png, .svg, .pdf or .gif.")],
+    width: float | None = OUTPUT.field(None, "INCHES", "Default: by the picture.", least=2, most=100),
+    height: float | None = OUTPUT.field(None, "INCHES", "Default: by the picture.", least=1.5, most=100),
+    dpi: int = OUTPUT.field(160, "N", "Pixels per inch.", least=20, most=1200),
+    weights: str | None = DATA.field(
+        None,
+        "COLUMN",
+        "Column of row weights, not negative: histograms add them up, and points are the more opaque the "
+        "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
+        suggestions=column,
+    ),
+    missing: options.MISSING_CHOICES = DATA.field(
+        "error",
+        "",
+        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
+        "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
+    ),
+    reading: options.ReadOptions,
     memory: options.Memory,
     common: options.Common,
 ) -> None:
@@ -143,11 +121,11 @@ def plot(
         from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 
     check_picture(output)
-    console, read_options, size = Console(common.quiet), reading.options(), (width, height)
+    console, size = Console(common.quiet), (width, height)
     read = [path for path in (model, selection) if path is not None]
     not_over({"output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
-        fits = read_selection(selection, read_options, criterion)
+        fits = read_selection(selection, reading, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
         figure = figure_of(plot_selection(fits, criterion, size=size))
     elif history:
@@ -162,7 +140,7 @@ def plot(
         warn_of_letters(console, coordinates.labels)
         rows = None
         if data:
-            source = Source(data, read_options, scratch=memory.scratch())
+            source = Source(data, reading, scratch=memory.scratch())
             not_over({"output": output}, "data", source.paths)
             fitted = metadata.get("weights_column")
             fitted = fitted if isinstance(fitted, str) and fitted in source.names else None

@@ -165,7 +165,7 @@ def _described(raw: Input, options: ReadOptions, scratch: Scratch) -> Input:
             head = stream.read(_HEAD_BYTES)
     if not head:
         raise InputError("the file is empty", subject=raw.label, remedy="give one with a header and rows")
-    given = parse_format(options.format) if options.format else format_of_path(raw.path or "")
+    given = parse_format(options.input_format) if options.input_format else format_of_path(raw.path or "")
     format, binary = given.name if given else sniff(head), sniff_binary(head)
     if format in TEXT and binary is not None:
         remedy = Remedy("use", "input_format", binary)

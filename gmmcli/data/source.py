@@ -79,7 +79,7 @@ class Source:
         self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
         self.names = first.names
         self._delimited = all(one.format in DELIMITED for one in inputs)
-        self.by_position = not self._options.header and self._delimited
+        self.by_position = self._options.no_header and self._delimited
         for reader in self._readers[1:]:
             _check_same_columns(first, reader)
         if not any(reader.has_rows for reader in self._readers):

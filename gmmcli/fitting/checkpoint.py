@@ -10,10 +10,9 @@ since, is refused. The file may be a remote one.
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -26,6 +25,7 @@ from gmmcli.fitting.acceleration import AcceleratedState, Local, Point
 from gmmcli.fitting.em import EMState
 from gmmcli.fitting.engine import State
 from gmmcli.fitting.loop import PassRecord, Reset, Run
+from gmmcli.fitting.options import Every
 from gmmcli.fitting.search import Heat, Keeper, Progress
 from gmmcli.fitting.secants import Secants
 from gmmcli.fitting.stopping import STOP_REASONS, StopReason
@@ -36,18 +36,9 @@ from gmmcli.storage.names import listing, printable
 
 FORMAT = "gmm checkpoint"
 VERSION = 3  # raised when the content or the bits of a pass change: a resumed fit must not mix bits
-SECONDS = 60.0  # between two checkpoints
 ANEW = "remove it to start anew"
 KIND = "kind"
 LEFT_OUT = {"Run": {"view"}, "Heat": {"runs"}}  # the fit sets the first anew, the progress the second
-
-
-@dataclass(frozen=True)
-class Every:
-    """How often a checkpoint is written: after so many seconds, or passes over all rows, whichever comes first."""
-
-    seconds: float = SECONDS
-    passes: float = math.inf
 
 
 class Checkpoint(Keeper):

@@ -1,13 +1,17 @@
-"""The options of a fit, declared and checked once for the command line and for Python alike. Imports no torch."""
+"""The options of a fit, declared and checked once for the command line and for Python alike. Imports no torch.
+
+- `FitOptions`: the options. `Every`: the interval between two checkpoints.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gmmcli.declared import Panel, check_fields
 from gmmcli.errors import Option, UsageError
 from gmmcli.families import FAMILIES, given_variance
-from gmmcli.fitting.declared import Panel, check_fields
 
 ACCELERATIONS = ("bfgs", "anderson", "squarem", "none")  # of EM; the first is the default
 INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
@@ -17,6 +21,7 @@ VARIANCE_FLOOR = 1e-6
 SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
+CHECKPOINT_SECONDS = 60.0
 
 MODEL = Panel("Model")
 METHOD = Panel("Method")
@@ -208,3 +213,11 @@ class FitOptions:
     def component_rate(self) -> float:
         """Adam's learning rate of means and covariances."""
         return self.component_lr or COMPONENT_LR
+
+
+@dataclass(frozen=True)
+class Every:
+    """Interval between two checkpoints: seconds, or passes over all rows, whichever are over first."""
+
+    seconds: float = CHECKPOINT_SECONDS
+    passes: float = math.inf

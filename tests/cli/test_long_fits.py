@@ -17,7 +17,7 @@ import torch
 
 from gmmcli.cli.long_fits import parse_duration, parse_every
 from gmmcli.errors import UsageError
-from gmmcli.fitting.checkpoint import Every
+from gmmcli.fitting.options import Every
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok, process
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gmmcli.errors import InputError
-from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, plain, read_checkpoint, restored
+from gmmcli.fitting.checkpoint import VERSION, Checkpoint, plain, read_checkpoint, restored
 from gmmcli.fitting.engine import Evaluator
-from gmmcli.fitting.options import FitOptions
+from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
