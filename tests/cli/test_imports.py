@@ -12,14 +12,24 @@ import pytest
 from gmmcli.cli.processes import library_imports
 from tests.cli.conftest import ENVIRONMENT
 
+FAITHFUL = "sample_data/faithful.csv"
+COMMANDS = [
+    "show faithful.pt",
+    "sample faithful.pt",
+    f"assign faithful.pt {FAITHFUL} -q -o labelled.csv",
+    f"fit {FAITHFUL} -k 2 -q -o m.pt --checkpoint m.ckpt --checkpoint-every 5 --time-limit 1h",
+]
 
-@pytest.mark.parametrize("arguments", [["show", "faithful.pt"], ["sample", "faithful.pt"]])
-def test_the_collector_is_on_again_and_looks_through_no_library(arguments: list[str], here: Path) -> None:
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_collector_is_on_again_and_looks_through_no_library(command: str, here: Path) -> None:
     script = (
         "import gc, sys; from gmmcli.cli.app import main; main(sys.argv[1:]); "
         "print(gc.isenabled(), gc.get_freeze_count() > 50_000 > len(gc.get_objects()), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, env=ENVIRONMENT, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command.split()], capture_output=True, env=ENVIRONMENT, text=True
+    )
     assert done.stderr == "True True\n"
 
 
