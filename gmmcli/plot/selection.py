@@ -35,6 +35,7 @@ APART = 1.5  # times farther from the best than the value before it: a gap
 SHORTEST = 0.1  # of LEAST_SPAN: the shortest axis, so that differences without meaning look like none
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
+MARKER, EDGE_MARKER = 5.5, 4.5  # points across, on the axis and at its end
 RING = 13.0  # points across
 MARKERS = "osDP<>*"  # of families; triangles that point up and down mark values beyond the axis
 EDGE_ROW = 0.026  # of the axis, from one row of markers at its end to the next
@@ -44,6 +45,7 @@ CLEAR = 0.02  # of the axis, beyond the values shown, that lines may enter
 
 Row = Mapping[str, Any]
 Side = Literal["above", "below"]
+BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,6 @@ def _shown(
     end = max(a for a in apart if a <= FAR * reach)
     beyond = min((a for a in apart if a > end), default=math.inf)
     return end if beyond > APART * end else max(a for a in apart if a <= NEAR * reach)
-
-
-BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
-MARKER, EDGE_MARKER = 5.5, 4.5  # points across, on the axis and at its end
 
 
 def default_criterion(rows: Sequence[Row]) -> str:
