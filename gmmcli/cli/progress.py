@@ -198,7 +198,7 @@ class _Picture:
         state = "running" if run.stop is None else run.stop.name
         if run.failure is not None:
             state = f"failed: {replace(run.failure.notice, remedies=()).worded(as_flag)}"
-        hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
+        hopeless = 2 if failed else int(run.stop == LEFT_BEHIND)
         cells = (f"{fit}, {run.restart}" if fit else str(run.restart), str(_passes(run)), *numbers, state)
         levels = tuple(record.log_likelihood for record in run.history[-SPARKS:])
         self._rows[fit, run.restart] = _Row((hopeless, -log_likelihood), failed, cells, levels)

@@ -293,7 +293,7 @@ def _closing_pass(
 
     Restarts that were left behind are not evaluated. Raises NumericalError if no restart is left.
     """
-    alive = [run for run in runs if run.failure is None and run.stop is not LEFT_BEHIND]
+    alive = [run for run in runs if run.failure is None and run.stop != LEFT_BEHIND]
     final: dict[int, SufficientStatistics] = {}
     if alive:
         answers = yield from evaluate([Request(run.state.parameters) for run in alive], entropy=True)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -65,6 +66,10 @@ class Run:
     answers: list[Answer] = field(default_factory=list)
     due: float = math.inf
     view: Callable[[Parameters], GaussianMixture] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the view, which a resumed fit sets anew."""
+        return {**self.__dict__, "view": None}
 
     @property
     def mixture(self) -> GaussianMixture:

@@ -201,7 +201,7 @@ class Search:
         beaten = _ToBeat(lambda run: self.flaw(run, evaluate) is None)
         while heat.first < len(heat.order):
             for run in heat.followed:  # runs that ended in their short run, or before the fit was interrupted
-                if run.ended and run.failure is None and run.stop is not LEFT_BEHIND:
+                if run.ended and run.failure is None and run.stop != LEFT_BEHIND:
                     beaten(run)
             batch = heat.batch
             yield from run_all(stage, batch, beaten)

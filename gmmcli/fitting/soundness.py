@@ -86,7 +86,7 @@ def rank(runs: Sequence[Run], flaws: Sequence[Flaw | None]) -> list[int]:
     alive = [i for i, run in enumerate(runs) if run.failure is None]
 
     def key(i: int) -> tuple[bool, bool, float, int]:
-        return runs[i].stop is LEFT_BEHIND, flaws[i] is not None, -runs[i].state.log_likelihood, i
+        return runs[i].stop == LEFT_BEHIND, flaws[i] is not None, -runs[i].state.log_likelihood, i
 
     return sorted(alive, key=key)
 

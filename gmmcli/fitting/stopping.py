@@ -51,12 +51,6 @@ PRECISION_LIMIT = StopReason(
     (Remedy("raise", "tolerance"), Remedy("go on from this model in", "precision", "float64", "if it was float32")),
 )
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
-STOP_REASONS = {
-    reason.name: reason
-    for reason in (
-        CONVERGED, ITERATION_LIMIT, TIME_LIMIT, SCHEDULE_END, NO_PROGRESS, PRECISION_LIMIT, LEFT_BEHIND
-    )
-}  # fmt: skip
 
 
 def remaining_gain(log_likelihoods: Sequence[float]) -> float:

@@ -136,7 +136,7 @@ def test_a_checkpoint_is_kept_and_gone_on_from(here: Path) -> None:
     Path("c").write_bytes(Path("c").read_bytes()[:1000])
     outcome = gmm("fit", FAITHFUL, *QUICK, *kept, "-o", "m.pt")
     assert outcome.code == 3
-    problem = "it is not a checkpoint of gmm, or it is cut short: remove it to start anew"
+    problem = "it is not a checkpoint of this version of gmm, or it is cut short: remove it to start anew"
     assert outcome.stderr == f"gmm: error: c: {problem}\n"
 
 

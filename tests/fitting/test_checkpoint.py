@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoin
 from gmmcli.fitting.evaluate import Evaluator
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
-from gmmcli.fitting.state import plain, restored
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import HERE, Execution
 from gmmcli.storage.files import PendingFile
@@ -185,10 +184,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     assert read_checkpoint(str(path)) is None
     for content in (b"", b"no zip", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="not a checkpoint of gmm, or it is cut short"):
+        with pytest.raises(InputError, match="not a checkpoint of this version of gmm, or it is cut short"):
             read_checkpoint(str(path))
     for content, message in (
         ([1, 2], "not a checkpoint"),
+        ({"format": "gmm checkpoint", "version": VERSION, "progress": PurePath()}, "not a checkpoint"),
         ({"format": "gmm checkpoint", "version": 99}, "another version"),
         ({"format": "gmm checkpoint", "version": VERSION}, "damaged"),
         (
@@ -198,7 +198,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
                 "key": {},
                 "data": "",
                 "seconds": 0.0,
-                "progress": {"kind": "Popen"},
+                "progress": {"kind": "Run"},
             },
             "damaged",
         ),
@@ -224,15 +224,6 @@ def test_a_write_that_fails_leaves_the_last_file(tmp_path: Path, monkeypatch: py
     assert [p.name for p in tmp_path.iterdir()] == ["fit.ckpt"]
 
 
-def test_only_known_kinds_are_plain_data() -> None:
-    with pytest.raises(TypeError):
-        plain(object())
-    with pytest.raises(ValueError, match="no 'Popen'"):
-        restored({"kind": "Popen", "args": "true"})
-    with pytest.raises(ValueError, match="is not of the state"):
-        restored({1, 2})
-
-
 def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
     """At any place: where torch reads on, it fails in one way or another."""
     path = tmp_path / "fit.ckpt"
@@ -240,7 +231,7 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"fit\.ckpt: it is not a checkpoint of gmm, or it is cut short: remove"):
+        with pytest.raises(InputError, match=r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"):
             read_checkpoint(str(path))
 
 
@@ -248,6 +239,6 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_not_written_over(tmp_path: Path, resume: bool) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"rows\.csv: it is not a checkpoint of gmm"):
+    with pytest.raises(InputError, match=r"rows\.csv: it is not a checkpoint of this version of gmm"):
         fitted(FITS["full"], path, resume=resume)
     assert path.read_text() == "a,b\n1,2\n"
