@@ -16,8 +16,7 @@ from gmmcli.choosing.grid import Grid, grid_task
 from gmmcli.choosing.options import GridOptions
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.engine import Engine, Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Engine, Evaluator, Request
 from gmmcli.fitting.fit import fit_task, run
 from gmmcli.fitting.loop import Limits, Listener, Run, Stage, run_all
 from gmmcli.fitting.options import FitOptions

@@ -21,11 +21,10 @@ from torch import Tensor
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.chart import Chart
+from gmmcli.fitting.curvature import Chart, Secants, inner
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Engine, Request, State
 from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.stopping import EM_RATE, NOISE, STALLED, hidden_gain, promised_remaining
 from gmmcli.passes.sums import SufficientStatistics
 

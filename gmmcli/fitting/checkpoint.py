@@ -21,10 +21,10 @@ from gmmcli import errors
 from gmmcli.errors import InputError
 from gmmcli.families.base import Parameters, Unconstrained
 from gmmcli.fitting import acceleration, loop, search
+from gmmcli.fitting.curvature import Secants
 from gmmcli.fitting.em import EMState
 from gmmcli.fitting.engine import State
 from gmmcli.fitting.search import Keeper, Progress
-from gmmcli.fitting.secants import Secants
 from gmmcli.fitting.stopping import StopReason
 from gmmcli.passes.sums import SufficientStatistics
 from gmmcli.storage.files import replace

@@ -23,12 +23,10 @@ from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.certainty import certainty
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.engine import Engine, Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Engine, Evaluator, Request
 from gmmcli.fitting.loop import ROUNDING, Limits, Listener, Run
-from gmmcli.fitting.objective import Objective
+from gmmcli.fitting.objective import Objective, Prior
 from gmmcli.fitting.options import FitOptions
-from gmmcli.fitting.prior import Prior
 from gmmcli.fitting.result import FitResult, RestartResult
 from gmmcli.fitting.rows import LAYING_OUT, SURVEY, SurveyedRows, survey_rows, threads_of
 from gmmcli.fitting.scoring import ScoreHistogram

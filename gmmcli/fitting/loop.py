@@ -12,8 +12,7 @@ import torch
 
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.engine import Engine, Request, State, Step
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Engine, Evaluator, Request, State, Step
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, PRECISION_LIMIT, TIME_LIMIT, StopReason
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.one_pass import Answer

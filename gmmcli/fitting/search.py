@@ -16,8 +16,7 @@ from typing import Literal
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.collapse import reset, without
-from gmmcli.fitting.engine import Engine
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Engine, Evaluator
 from gmmcli.fitting.loop import Limits, Listener, Reset, Run, Stage, run_all
 from gmmcli.fitting.soundness import Flaw, find_flaw, rank
 from gmmcli.fitting.stopping import LEFT_BEHIND, TIME_LIMIT

@@ -30,7 +30,7 @@ from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import PATIENCE, Limits, PassRecord, Run, Stage, run_all
 from gmmcli.fitting.objective import Objective
 from gmmcli.model.mixture import GaussianMixture

@@ -14,9 +14,8 @@ from torch import Tensor
 import gmmcli
 from gmmcli.families import get_family
 from gmmcli.families.base import Family
-from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.prior import Prior
+from gmmcli.fitting.curvature import Chart
+from gmmcli.fitting.objective import Objective, Prior
 from gmmcli.fitting.result import FitResult
 from gmmcli.passes.sums import SufficientStatistics
 from tests import reference

@@ -17,14 +17,12 @@ import gmmcli
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.acceleration import ENGINES, SETTLED, Accelerated, AcceleratedState
-from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.engine import Request, State
-from gmmcli.fitting.evaluate import Answer, Evaluator
+from gmmcli.fitting.curvature import Chart, Secants, inner
+from gmmcli.fitting.engine import Answer, Evaluator, Request, State
 from gmmcli.fitting.loop import Limits, Run, Stage, run_all
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import ACCELERATIONS
 from gmmcli.fitting.result import describe
-from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.stopping import CONVERGED
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Task, drive

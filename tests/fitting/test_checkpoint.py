@@ -12,7 +12,7 @@ import torch
 
 from gmmcli.errors import InputError
 from gmmcli.fitting.checkpoint import VERSION, Checkpoint, Every, read_checkpoint
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
 from gmmcli.passes.block import Block
@@ -231,7 +231,10 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"):
+        problem = r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"
+        with pytest.raises(InputError, match=problem):
+            InputError, match=r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"
+        ):
             read_checkpoint(str(path))
 
 

@@ -13,8 +13,7 @@ from torch.testing import assert_close
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.engine import Batch, Engine, Request, State
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Batch, Engine, Evaluator, Request, State
 from gmmcli.fitting.gradient import LBFGS, Adam, DescentState, remaining_by_em
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.objective import Objective

@@ -13,9 +13,8 @@ import gmmcli
 from gmmcli import GaussianMixture
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.chart import Chart
-from gmmcli.fitting.engine import Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.curvature import Chart
+from gmmcli.fitting.engine import Evaluator, Request
 from gmmcli.fitting.objective import Objective
 from gmmcli.passes.reading import drive
 from tests import reference

@@ -19,7 +19,7 @@ from gmmcli.families import get_family
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.objective import Objective
 from gmmcli.passes.block import Block, TableBlocks
