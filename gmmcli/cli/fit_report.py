@@ -224,20 +224,20 @@ def plan_report(
     incomplete: bool,
 ) -> None:
     """The work of a fit, which is not done. incomplete: whether rows may have missing cells."""
-    from gmmcli.fitting.plan import memory_plan
+    from gmmcli.fitting.rows import Plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
-    plan = memory_plan(
+    plan = Plan(
         rows=blocks.rows,
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
         incomplete=incomplete,
         dtype=dtype,
-        memory=execution.memory(),
+        budget=execution.memory(),
     )
     size = execution.group.size
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"

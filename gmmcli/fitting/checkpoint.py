@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 
-from gmmcli import errors
-from gmmcli.errors import InputError
+from gmmcli.errors import InputError, Notice, NumericalError, Option, Remedy
 from gmmcli.families.base import Parameters, Unconstrained
-from gmmcli.fitting import acceleration, loop, search
-from gmmcli.fitting.curvature import Secants
+from gmmcli.fitting.acceleration import AcceleratedState, Local, Point
 from gmmcli.fitting.em import EMState
 from gmmcli.fitting.engine import State
-from gmmcli.fitting.search import Keeper, Progress
+from gmmcli.fitting.loop import Heat, Keeper, PassRecord, Progress, Reset, Run
+from gmmcli.fitting.secants import Secants
 from gmmcli.fitting.stopping import StopReason
 from gmmcli.passes.sums import SufficientStatistics
 from gmmcli.storage.files import replace
@@ -162,8 +161,7 @@ def _classes() -> list[Any]:
     """The classes of which progress is made."""
     from gmmcli.fitting.gradient import DescentState  # torch.optim costs EM's start-up a second
 
-    states = [State, EMState, acceleration.AcceleratedState, DescentState]
-    of_states = [acceleration.Local, acceleration.Point, Parameters, Secants, SufficientStatistics, Unconstrained]
-    of_search = [Progress, search.Heat, loop.PassRecord, loop.Reset, loop.Run]
-    ends = [StopReason, errors.NumericalError, errors.Notice, errors.Option, errors.Remedy]
-    return [*states, *of_states, *of_search, *ends]
+    of_engines = [AcceleratedState, DescentState, EMState, Local, Point, Secants, State, Unconstrained]
+    of_search = [Heat, Parameters, PassRecord, Progress, Reset, Run, SufficientStatistics]
+    of_ends = [Notice, NumericalError, Option, Remedy, StopReason]
+    return [*of_engines, *of_search, *of_ends]

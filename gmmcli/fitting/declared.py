@@ -98,7 +98,7 @@ class Declared:
 
 
 def _finite(value: Any) -> bool:
-    """Whether it is a number, and finite."""
+    """Whether a value is a number, and finite."""
     return isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
 
 

@@ -7,17 +7,15 @@ log-likelihood never falls, up to rounding. A floor that binds keeps that, since
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.engine import Engine, Request, State
+from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.stopping import STALLED, remaining_gain
-from gmmcli.passes.sums import SufficientStatistics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EMState(State):
     """State of EM. upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: of the
     last.
@@ -25,7 +23,7 @@ class EMState(State):
     quiet: steps in a row that together gained no more than rounding over `level`.
     """
 
-    upcoming: Parameters | None = None
+    upcoming: Parameters
     recent: tuple[float, ...] = ()
     noise: float = 0.0
     quiet: int = 0
@@ -43,11 +41,10 @@ class EM(Engine):
         parameters = self.objective.hold(parameters)
         return EMState(parameters, upcoming=parameters)
 
-    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+    def step(self, state: State) -> Step:
         """Evaluates the upcoming parameters in one pass, and finds the next ones."""
         assert isinstance(state, EMState)
         here = state.upcoming
-        assert here is not None
         statistics = yield Request(here)
         recent = (*state.recent[-3:], self.objective.value(statistics, here))
         upcoming = self.objective.maximise(statistics, here)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -56,10 +56,6 @@ class State:
     remaining: float = float("inf")
     exhausted: bool = False
     stop: StopReason | None = None
-
-    def ended(self, reason: StopReason) -> State:
-        """The state with this stop reason."""
-        return replace(self, stop=reason)
 
 
 Step = Generator[Request, SufficientStatistics, State]
@@ -108,12 +104,11 @@ class Evaluator:
         by_cell = self.family.by_cell and mixtures[0].background is None  # the box of a row depends on its cells
         if not self.data.incomplete or by_cell:
             return (yield from one_pass(self.data, self.family, mixtures, blocks=blocks, entropy=entropy))
-        if blocks is not None:
+        patterns = self._patterns if batch is None else None
+        if patterns is None:
             patterns = yield from by_pattern(self.data, blocks)
-        else:
-            if self._patterns is None:
-                self._patterns = yield from by_pattern(self.data)
-            patterns = self._patterns
+        if batch is None:
+            self._patterns = patterns
         return (yield from pass_by_pattern(patterns, self.family, mixtures, entropy=entropy))
 
     def cost(self, request: Request) -> float:

@@ -19,12 +19,12 @@ Classification 24 (2007).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import SMALLEST_WEIGHT, Family, Parameters
+from gmmcli.families.base import SMALLEST_WEIGHT, Family, Parameters, Unconstrained
 from gmmcli.fitting.stopping import EM_RATE, hidden_gain
 from gmmcli.passes.sums import SufficientStatistics
 
@@ -121,16 +121,52 @@ class Objective:
             return p
         return p.beside(p.weights.new_tensor(statistics.background / statistics.weight))
 
-    def promised_by_em(self, statistics: SufficientStatistics, p: Parameters, step: Parameters) -> float:
+    def promised_by_em(
+        self, statistics: SufficientStatistics, p: Parameters, step: Parameters | None = None
+    ) -> float:
         """Estimate of the remaining gain, nats per row: the gain that an EM step from p promises, over 1 − EM_RATE.
 
         The promised gain ⟨T, η(M(T)) − η(θ)⟩ is a lower bound of the step's true gain and needs no pass of its own.
         Its error is about the square of the log-likelihood's noise; the result is at least that error. step: the
-        parameters after the EM step.
+        parameters after the EM step, if they are known.
         """
+        step = self.maximise(statistics, p) if step is None else step
         promised = self.expected(statistics, step) - self.expected(statistics, p)
         return max(hidden_gain(statistics.noise), float(promised)) / (1 - EM_RATE)
 
     def hold(self, p: Parameters) -> Parameters:
         """The parameters with every learned variance at the floor or above."""
         return self.family.hold(p, self.floor)
+
+    def free_vector(self, p: Parameters) -> Tensor:
+        """Parameters as a free vector (F,): log π less its mean, μ, and the raw scale if it is learned.
+
+        A background has one more logit. Any vector is a mixture; see `parameters`.
+        """
+        u = self.family.unconstrain(p)
+        raw = [u.raw.flatten()] if self.family.learned else []
+        return torch.cat([u.logits - u.logits.mean(), u.means.flatten(), *raw])
+
+    def parameters(self, vector: Tensor, like: Parameters) -> Parameters:
+        """The parameters at a free vector, with the floor held.
+
+        like: parameters of the same shapes, and with the scale if it is not learned.
+        """
+        return self.hold(self._constrain(vector, like))
+
+    def gradient(self, vector: Tensor, like: Parameters, statistics: SufficientStatistics) -> Tensor:
+        """∂ objective / ∂ vector, (F,), by Fisher's identity from the statistics of a pass there."""
+        with torch.enable_grad():
+            free = vector.detach().requires_grad_()
+            value = self.expected(statistics, self._constrain(free, like))
+            (gradient,) = torch.autograd.grad(value, free)
+        return gradient
+
+    def _constrain(self, vector: Tensor, like: Parameters) -> Parameters:
+        k, d = like.means.shape
+        heads = k if like.background is None else k + 1
+        logits, means, raw = vector.split([heads, k * d, len(vector) - heads - k * d])
+        if not self.family.learned:
+            raw = self.family.to_raw(like.scale, d)
+        p = self.family.constrain(Unconstrained(logits, means.reshape(k, d), raw))
+        return p if self.family.learned else replace(p, scale=like.scale)

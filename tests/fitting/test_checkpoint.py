@@ -233,8 +233,6 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         problem = r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"
         with pytest.raises(InputError, match=problem):
-            InputError, match=r"fit\.ckpt: it is not a checkpoint of this version of gmm, or it is cut short: remove"
-        ):
             read_checkpoint(str(path))
 
 

@@ -1,9 +1,6 @@
-"""Free vectors of parameters, and the curvature of the log-likelihood along past steps, in the geometry of EM.
+"""`Secants`: the curvature of the log-likelihood from past steps, in the geometry of EM.
 
-`Chart` maps parameters to free vectors and back: any vector is a mixture. A vector is (log π less its mean, μ, raw
-scale), F numbers: K logits, one more for a background, K · D means and the family's raw scale if it is learned.
-
-`Secants` are the past steps. With g the gradient of the mean log-likelihood, z = G(θ) − θ the step of the EM map G
+With g the gradient of the mean log-likelihood, z = G(θ) − θ the step of the EM map G
 and M the information of the complete data, z ≈ M⁻¹ g: EM is steepest ascent in the metric M. Over a step s,
 y = −Δg ≈ H s with H the negative Hessian, and −Δz ≈ M⁻¹ y. So every vector comes with its image under M, and M itself
 is never computed. Such a pair is one tensor (2, F), the vector and its dual: a residual (z, g), a step (s, M s), a
@@ -13,56 +10,13 @@ told apart, and 1 − λ is EM's rate (Dempster, Laird & Rubin 1977).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Parameters, Unconstrained
-from gmmcli.fitting.objective import Objective
-from gmmcli.passes.sums import SufficientStatistics
-
 NOISE = 1e-8  # eigenvalues below this share of the largest are rounding
 FLATTEST = 1e-6  # curvature along a step, relative to M, below which the step says nothing of where the top is
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The map between the parameters of an objective's family and free vectors."""
-
-    objective: Objective
-
-    def vector(self, p: Parameters) -> Tensor:
-        """The free vector (F,) of parameters."""
-        family = self.objective.family
-        u = family.unconstrain(p)
-        raw = [u.raw.flatten()] if family.learned else []
-        return torch.cat([u.logits - u.logits.mean(), u.means.flatten(), *raw])
-
-    def parameters(self, vector: Tensor, like: Parameters) -> Parameters:
-        """The parameters at a free vector, with the floor held.
-
-        like: parameters of the same shapes, and with the scale if it is not learned.
-        """
-        return self.objective.hold(self._constrain(vector, like))
-
-    def gradient(self, vector: Tensor, like: Parameters, statistics: SufficientStatistics) -> Tensor:
-        """∂ objective / ∂ vector, (F,), by Fisher's identity from the statistics of a pass there."""
-        with torch.enable_grad():
-            free = vector.detach().requires_grad_()
-            value = self.objective.expected(statistics, self._constrain(free, like))
-            (gradient,) = torch.autograd.grad(value, free)
-        return gradient
-
-    def _constrain(self, vector: Tensor, like: Parameters) -> Parameters:
-        k, d = like.means.shape
-        heads = k if like.background is None else k + 1
-        logits, means, raw = vector.split([heads, k * d, len(vector) - heads - k * d])
-        family = self.objective.family
-        if not family.learned:
-            raw = family.to_raw(like.scale, d)
-        p = family.constrain(Unconstrained(logits, means.reshape(k, d), raw))
-        return p if family.learned else replace(p, scale=like.scale)
 
 
 def inner(a: Tensor, b: Tensor) -> float:
