@@ -49,8 +49,8 @@ class Local:
 class Point:
     """Parameters that were evaluated, with the results of the pass.
 
-    level: log-likelihood, nats per row. noise: its rounding. image: the parameters after an EM step. local: numbers
-    that matter near an optimum only; None far from one.
+    level: log-likelihood, nats per row. noise: its rounding error. image: the parameters after an EM step. local: the
+    EM step as a free vector; None far from an optimum, where it is not needed.
     """
 
     parameters: Parameters
@@ -67,10 +67,11 @@ class Point:
 
 @dataclass(frozen=True)
 class AcceleratedState(State):
-    """at: the point from which the next step starts, the best up to rounding; None before the first pass.
+    """State of an accelerated EM.
 
-    secants: of the last steps; reach: length of the last; by_em: whether it was EM's own; recent: the last
-    log-likelihoods; slowness: of the secants at the last points.
+    at: the point from which the next step starts, the best up to rounding; None before the first pass. secants: of
+    the last steps. reach: length of the last step. by_em: whether EM made the last step. recent: the last
+    log-likelihoods. slowness: of the secants at the last points.
     """
 
     at: Point | None = None
@@ -113,7 +114,7 @@ class Accelerated(Engine):
                 if point.level >= at.level - max(at.noise, point.noise):
                     return self._arrived(replace(state, by_em=False), point, step)
             except (NumericalError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
-                pass  # it went out of bounds, which is as good as a fall
+                pass  # the step left the domain, and is rejected
         point = self._point(at.image, (yield Request(at.image)), at.level)
         return self._arrived(replace(state, by_em=True), point, None if at.local is None else at.local.residual)
 
@@ -139,7 +140,7 @@ class Accelerated(Engine):
         return there
 
     def _point(self, p: Parameters, statistics: SufficientStatistics, before: float) -> Point:
-        """The point that a step from the log-likelihood `before` led to."""
+        """An evaluated point. before: the log-likelihood from which the step to it started."""
         level, image = self.objective.value(statistics, p), self.objective.maximise(statistics, p)
         if level - before > FAR:
             return Point(p, level, statistics.noise, image, None)
@@ -150,7 +151,7 @@ class Accelerated(Engine):
     def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
         """The state at a new point, to which a step (2, F) led from the one before.
 
-        The model to keep is the last that is not lower, up to rounding, than those before it.
+        The model to keep is the newest whose log-likelihood is not below the earlier ones, up to rounding.
         """
         secants = self._learnt(state, point, step)
         kept = point.level >= max(state.recent, default=-math.inf) - point.noise

@@ -1,7 +1,7 @@
 """Expectation-maximisation: responsibilities in log space, then the closed-form maximiser.
 
 Dempster, Laird & Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39 (1977). The
-log-likelihood never falls, up to rounding. A floor that binds keeps that, since it is part of the maximisation.
+log-likelihood never falls, up to rounding. A floor does not change that, since it is part of the maximisation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gmmcli.fitting.stopping import STALLED, remaining_gain
 
 @dataclass(frozen=True, kw_only=True)
 class EMState(State):
-    """State of EM. upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: of the
-    last.
+    """State of EM.
 
-    quiet: steps in a row that together gained no more than rounding over `level`.
+    upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: rounding error of the
+    newest. quiet: number of steps in a row whose log-likelihood equals `level`, up to rounding.
     """
 
     upcoming: Parameters
@@ -37,7 +37,7 @@ class EM(Engine):
     objective: Objective
 
     def start(self, parameters: Parameters) -> EMState:
-        """Begins at these parameters, with the floor held."""
+        """The state at these parameters, with the floor held."""
         parameters = self.objective.hold(parameters)
         return EMState(parameters, upcoming=parameters)
 

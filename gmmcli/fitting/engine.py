@@ -27,7 +27,7 @@ from gmmcli.passes.sums import SufficientStatistics
 
 @dataclass(frozen=True)
 class Batch:
-    """One of the equal parts into which an epoch's random order of the rows is cut."""
+    """A mini-batch: one of the equal parts of an epoch's random order of the rows."""
 
     epoch: int
     index: int
@@ -46,9 +46,8 @@ class State:
     """State of an engine after a step. Engines extend it with what they need to go on.
 
     parameters: of the model to keep if the fit ended here. log_likelihood: of these parameters, nats per row, in the
-    coordinates of the fit, with log prior / N if there is a prior. remaining: estimated gain still to come, nats per
-    row. exhausted: whether further steps would be lost in the rounding of the pass. stop: set by the engine when it
-    cannot go on.
+    coordinates of the fit, with log prior / N if there is a prior. remaining: estimated remaining gain, nats per row.
+    exhausted: whether rounding hides the gain of further steps. stop: set by the engine when it cannot go on.
     """
 
     parameters: Parameters
@@ -77,8 +76,8 @@ class Engine(ABC):
 class Evaluator:
     """The data of a fit, and the passes over it.
 
-    batches: number of batches of an epoch. seed: of the order of their rows. share: these rows over all rows, which a
-    pass over them counts as.
+    batches: number of batches of an epoch. seed: of the order of their rows. share: share of all rows that these
+    are; a pass over them counts as this share of a pass.
     """
 
     data: PreparedData
@@ -91,7 +90,7 @@ class Evaluator:
     _patterns: Patterns | None = None  # of all rows
 
     def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> Task[list[Answer]]:
-        """The statistics of each request, in order, or the error of a request that has none."""
+        """The statistics of each request, in order, or the error that took their place."""
         answers: dict[int, Answer] = {}
         for batch in dict.fromkeys(request.batch for request in requests):
             own = [i for i, request in enumerate(requests) if request.batch == batch]
@@ -116,7 +115,7 @@ class Evaluator:
         return self.share if request.batch is None else self.share / self.batches
 
     def sample(self, share: float) -> Task[Evaluator]:
-        """Evaluator of about this share of the rows, without batches. A larger sample contains all smaller ones."""
+        """The evaluator of about this share of the rows, without batches. Larger samples contain smaller ones."""
         data = yield from self.data.sample(self.seed, share)
         actual = data.summary.rows / self.data.summary.rows
         return Evaluator(data, self.family, self.seed, share=actual)

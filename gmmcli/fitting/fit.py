@@ -46,7 +46,7 @@ Given = GaussianMixture | Sequence[GaussianMixture] | Tensor | None  # a start; 
 
 
 def run(task: Task[R], options: FitOptions) -> R:
-    """The result of a task of fits with these options: their threads, and their precision of products."""
+    """The result of a task of fits, with the threads and the precision of products of these options."""
     with float32_products(options.precision):
         return drive(task, threads_of(options))
 
@@ -66,9 +66,8 @@ def fit_task(
     columns: names of the columns, for messages and for the model. start, listener, keeper: see `fit_rows`.
     """
     begin = time.monotonic()
-    families = [get_family(options.family)]
     rows = yield from survey_rows(
-        blocks, options, columns, most=options.components, families=families, execution=execution
+        blocks, options, columns, most=options.components, families=[get_family(options.family)], execution=execution
     )
     result = yield from fit_rows(rows, options, start=start, listener=listener, keeper=keeper, begin=begin)
     return replace(result, passes=result.passes + READINGS)
@@ -165,7 +164,7 @@ def _check_shape(means: Sequence[int], components: int, dims: int) -> None:
 def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: Tensor | None) -> Parameters:
     """A model's moments in the coordinates of the fit, as the nearest mixture of the family."""
     weights, means, covariances = (t.detach().double().cpu() for t in (model.weights, model.means, model.covariances))
-    weights = weights / weights.sum()  # of the components alone
+    weights = weights / weights.sum()  # a background may have the rest
     p = family.from_moments(weights, affine.inner(means), affine.inverse_congruence(covariances))
     return p if scale is None else replace(p, scale=scale)
 
@@ -173,7 +172,7 @@ def _warm_start(model: GaussianMixture, affine: Affine, family: Family, scale: T
 def _result(
     runs: list[Run], search: Search, evaluate: Evaluator, rows: SurveyedRows, begin: float
 ) -> Task[FitResult]:
-    """The closing readings, and the best restart."""
+    """The result of the best restart, after the closing readings."""
     options, family, data, summary = search.options, evaluate.family, evaluate.data, rows.summary
     final = yield from closing_pass(runs, search.objective, evaluate)
     flaws = {run: search.flaw(run, evaluate) for run in runs}

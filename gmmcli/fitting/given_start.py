@@ -19,7 +19,7 @@ OPTION = Option("init")
 class Start:
     """A model, or means (K, D) in data units: one of the two.
 
-    names: columns of the means; None where they have no names and are taken by position. option: for messages.
+    names: columns of the means; None to match them by position. option: for messages.
     """
 
     model: GaussianMixture | None = None
@@ -28,10 +28,10 @@ class Start:
     option: Option = OPTION
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The given fields of FitOptions, and those that follow from the start and were left open.
+        """The given fields of FitOptions, and the fields that the start implies.
 
-        K follows from means as from a model; family, standardisation and a given variance from a model whose
-        family is kept.
+        Means and a model imply K. A model also implies the background and, unless another family is given, family,
+        standardisation and a given variance.
         """
         implied: dict[str, Any] = {}
         if self.means is not None:

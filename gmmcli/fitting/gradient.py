@@ -185,8 +185,8 @@ class LBFGS(Descent):
         moved = self.project(free)
         here, statistics = evaluate()
         mean = objective.value(statistics, here)
-        # After a projection the curvature is that of another point, and curvature may be why a search failed. Both
-        # times it is dropped. A search that fails without curvature has nothing left to try.
+        # A projection invalidates the curvature, and wrong curvature may make a search fail. In both cases it is
+        # dropped. A search that fails without curvature has nothing left to try.
         stuck = mean <= state.log_likelihood and not moved
         return DescentState(
             parameters=here,

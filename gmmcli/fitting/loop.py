@@ -180,7 +180,7 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
     engine, evaluate, limits = stage.engine, stage.evaluate, stage.limits
     steps: dict[Run, Step] = {}
     requests: dict[Run, Request] = {}
-    in_epoch: set[Run] = set()  # runs in the midst of an epoch of batches, whose answers are too many to keep
+    in_epoch: set[Run] = set()  # runs within an epoch of batches: its answers are too many to save
     offset = evaluate.data.log_volume  # log-likelihoods are shown in the units of the data
 
     def advance(run: Run, answer: Answer | None) -> None:
@@ -191,7 +191,7 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
                 try:
                     if run in steps:
                         requests[run] = _tell(steps[run], answer)
-                    elif run.passes < run.due - ROUNDING:  # between steps: no pass is left half used
+                    elif run.passes < run.due - ROUNDING:  # a run pauses between steps: no pass is lost
                         steps[run] = engine.step(run.state)
                         requests[run] = next(steps[run])
                     return

@@ -1,8 +1,8 @@
-"""The objective that a fit maximises, and its M-step: likelihood, prior and floor. Engines know of them by it alone.
+"""The objective that a fit maximises, and its M-step: likelihood, prior and floor. Engines see them through it only.
 
 With the statistics T of a pass at θ the expected complete log-likelihood of other parameters is ⟨T, η(θ′)⟩: EM
-maximises it in closed form, and by Fisher's identity its gradient at θ is that of the log-likelihood. A prior adds
-its log density to both.
+maximises it in closed form, and by Fisher's identity its gradient at θ equals the log-likelihood's. A prior adds its
+log density to both.
 
 `Prior` is the conjugate prior of means and covariances. Under it components do not collapse:
 
@@ -80,10 +80,10 @@ class Prior:
 
 @dataclass(frozen=True)
 class Objective:
-    """The mean log-likelihood of a family's mixtures, with log prior / N where there is a prior.
+    """The mean log-likelihood of a family's mixtures, plus log prior / N if there is a prior.
 
     floor: smallest variance or eigenvalue, in the coordinates of the fit. weight: N, the total row weight of the
-    data, over which a prior is spread: on a part of the rows the same part of the prior counts.
+    data. A pass over a part of the rows counts the same part of the prior.
     """
 
     family: Family
@@ -100,7 +100,7 @@ class Objective:
     def expected(self, statistics: SufficientStatistics, p: Parameters) -> Tensor:
         """⟨T, η(θ)⟩ / N in nats per row, differentiable in θ: Σ_nk r_nk log π_k N(x_n | μ_k, Σ_k) / N, r held fixed.
 
-        It includes log prior / N. Its gradient at the parameters of the pass is that of the objective.
+        It includes log prior / N. At the parameters of the pass its gradient equals the objective's.
         """
         eta = self.family.coefficients(p)
         linear = torch.cat([statistics.counts[:, None], statistics.sums], 1)

@@ -14,7 +14,7 @@ INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
 RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
-SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # passes of every restart before the best few go on
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
 

@@ -177,8 +177,8 @@ class FitResult:
     nats in total, Σ w log p(x). entropy: Σ w entropy of the responsibilities, nats. rows: number of usable rows.
     weight: N, their total weight, which BIC and ICL use. remaining: estimated remaining gain, nats per row. flaw: the
     reason not to trust the fit, or None. passes: over all rows, by all restarts and the survey. scores: distribution
-    of log p(x) over the rows. certainty: of the assignment of rows to components. order: number in the start of each
-    of the model's components. word: words an option in texts.
+    of log p(x) over the rows. certainty: of the assignment of rows to components. order: index at the start of each
+    of the model's components. word: the function from an option to its words.
     """
 
     model: GaussianMixture

@@ -26,7 +26,7 @@ from gmmcli.passes.survey import Survey, survey
 from gmmcli.passes.workers import default_threads
 
 READINGS = 3  # of the data before a fit: two for the survey, one to lay out the rows
-FEW_COLUMNS = 32  # up to so many, their covariances, which show duplicated columns, cost little beside a reading
+FEW_COLUMNS = 32  # with no more columns the survey takes covariances, which show duplicated columns, at little cost
 
 
 @dataclass
@@ -46,7 +46,7 @@ class SurveyedRows:
     _laid_out: dict[str, tuple[Coordinates, PreparedData]] = field(default_factory=dict)  # by kind of coordinates
 
     def hold_blocks(self) -> Task[None]:
-        """Reads the blocks into memory, if it has room for them: a grid reads them often."""
+        """Reads the blocks into memory if they fit: a grid reads them often."""
         if self.summary.own_rows * (len(self.names) + 1) * torch.float64.itemsize <= self.execution.memory():
             whole = Reading(lambda: Collected(lambda block: block), self.blocks, meter=self.execution.meter)
             self.blocks = yield from read(whole)
@@ -106,7 +106,7 @@ def survey_rows(
     families: Iterable[Family],
     execution: Execution = HERE,
 ) -> Task[SurveyedRows]:
-    """Surveys rows for fits of these families with up to `most` components, with the other options as they are.
+    """Surveys rows for fits of these families with up to `most` components. options: the others of these fits.
 
     names: None for x1, x2, … Raises InputError for rows that no fit could take.
     """

@@ -35,7 +35,7 @@ UNDECIDED = 1e-3  # tolerance on n rows over their sampling error, params / (2 n
 RIVAL = 1.5  # nats per row, over √n: a survivor that is farther behind the best on n rows is given up
 HOPE = 10  # a run is given up if HOPE times its estimated remaining gain leaves it behind
 TWIN = 1e-6  # nats per row: runs whose log-likelihoods are closer have found the same optimum
-ALIKE = 0.05  # of params / (2 n): runs that are closer on n rows, with similar weights, are in one flat valley
+ALIKE = 0.05  # share of params / (2 n): runs that are closer on n rows, with similar weights, are in one flat valley
 WEIGHT = 0.02  # greatest difference of similar weights
 
 
@@ -140,7 +140,7 @@ class Search:
                 highest = level
             return not run.ended and level + HOPE * run.state.remaining < highest
 
-        followed: list[Run] = []  # now, or before
+        followed: list[Run] = []  # followed now or before
         while heat.first < len(heat.order):
             followed = heat.order[: heat.first + FINALISTS]
             for run in followed:  # runs that ended in their short run, or before the fit was interrupted
@@ -235,10 +235,10 @@ def sample_sizes(rows: int, most: int) -> list[int]:
 
 
 def survivors(sound: Sequence[Run], unsound: Sequence[Run], gap: float, alike: float) -> tuple[list[Run], list[Run]]:
-    """The runs on a sample that go on: those from the parameters they have reached, and those from their start.
+    """The runs that go on after a sample: from the parameters that they have reached, and from their start.
 
-    sound, unsound: the runs, best first. An unsound run goes on from its start if it is ahead of all sound runs; one
-    such run at least goes on. gap, alike: see `_rivals`.
+    sound, unsound: the runs, best first. An unsound run goes on from its start if it is ahead of all sound runs. At
+    least one such run goes on. gap, alike: see `_rivals`.
     """
     kept = _rivals(sound, gap, alike)
     highest = kept[0].state.log_likelihood if kept else -math.inf

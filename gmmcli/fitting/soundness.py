@@ -52,7 +52,7 @@ LEAVE_SOME_OUT = Remedy("leave some out with", "exclude")
 
 @dataclass(frozen=True)
 class Flaw:
-    """A reason not to trust a mixture. component: the one at fault; None if all share the fault.
+    """A reason not to trust a mixture. component: the component at fault; None if all are.
 
     kind: a name for flaws that differ in their numbers only. reason: a phrase that names the component.
     """
@@ -66,7 +66,7 @@ class Flaw:
 def find_flaw(family: Family, p: Parameters, floor: float, rows: int, prior: bool) -> Flaw | None:
     """The first flaw of a mixture, or None if it is sound.
 
-    p: in the coordinates of the fit, where a variance of 1 is that of the data; rows: number of rows fitted; prior:
+    p: in the coordinates of the fit, where the data has variance 1; rows: number of rows fitted; prior:
     whether covariances have one.
     """
     smallest, largest = family.eigenvalue_range(p.scale, p.dims)
@@ -196,7 +196,7 @@ def _least(parts: Sequence[_Explained], count: int) -> _Explained:
 
 
 def findings(model: GaussianMixture, survey: Survey, names: Sequence[str], flaw: Flaw | None) -> list[Notice]:
-    """Findings about the mixture and the data. Convergence is not among them: the stop reason tells it.
+    """Findings about the mixture and the data. Convergence is not among them: the stop reason reports it.
 
     flaw: the reason not to trust the fit, or None.
     """
