@@ -76,8 +76,8 @@ class Engine(ABC):
 class Evaluator:
     """The data of a fit, and the passes over it.
 
-    batches: number of batches of an epoch. seed: of the order of their rows. share: share of all rows that these
-    are; a pass over them counts as this share of a pass.
+    batches: number of batches of an epoch. seed: of the order of their rows. share: number of these rows over
+    the number of all rows; a pass over them counts as this part of a pass.
     """
 
     data: PreparedData
@@ -90,7 +90,7 @@ class Evaluator:
     _patterns: Patterns | None = None  # of all rows
 
     def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> Task[list[Answer]]:
-        """The statistics of each request, in order, or the error that took their place."""
+        """The statistics of each request, in order; an error for a request that failed."""
         answers: dict[int, Answer] = {}
         for batch in dict.fromkeys(request.batch for request in requests):
             own = [i for i, request in enumerate(requests) if request.batch == batch]

@@ -175,7 +175,7 @@ class FitOptions:
 
     @property
     def restart_count(self) -> int:
-        """Number of starts; one where all would be the same."""
+        """Number of starts; one if all would be equal."""
         return 1 if self.init == "given" or self.components == 1 else self.restarts or RESTARTS
 
     @property

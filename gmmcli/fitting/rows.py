@@ -106,7 +106,8 @@ def survey_rows(
     families: Iterable[Family],
     execution: Execution = HERE,
 ) -> Task[SurveyedRows]:
-    """Surveys rows for fits of these families with up to `most` components. options: the others of these fits.
+    """Surveys rows for fits of these families with up to `most` components. options: of these fits; components
+    and family are not used.
 
     names: None for x1, x2, … Raises InputError for rows that no fit could take.
     """

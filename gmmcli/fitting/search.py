@@ -182,7 +182,7 @@ class Search:
         return again
 
     def _short_runs(self, stage: Stage, heat: Heat) -> Task[None]:
-        """Short runs of all: EM's are plain, without acceleration."""
+        """Steps all runs for a few passes; by plain EM, if the method is EM."""
         options, by_em = self.options, self.options.method == "em"
         short = SHORT_PASSES["em" if by_em else options.optimizer or "adam"]
         engine = EM(self.objective) if by_em else stage.engine

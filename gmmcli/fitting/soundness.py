@@ -152,8 +152,8 @@ def without(p: Parameters, component: int) -> Parameters:
 class WorstRows:
     """Fold: the `count` rows of least density and their numbers, (count, D) and (count,); ties by number.
 
-    Rows are in the coordinates of the fit. The density of a row with missing cells is that of its observed cells; a
-    missing cell is 0, the mean of all.
+    Rows are in the coordinates of the fit. A row with missing cells has the density of its observed cells; a missing
+    cell is 0, the mean of its column.
     """
 
     def __init__(self, data: PreparedData, family: Family, p: Parameters, count: int) -> None:

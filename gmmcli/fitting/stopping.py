@@ -88,7 +88,7 @@ def promised_remaining(promised: float, slowness: Sequence[float]) -> float:
     """Estimated remaining gain, nats per row, from the gain that an EM step promises.
 
     promised: to second order, ½ zᵀ g for the EM step z and the gradient g. slowness: 1/(1 − ρ) at the last
-    points, the present one included; ρ is the slowest known rate of EM. It is infinite where the log-likelihood curves
+    points, with the present one; ρ is the slowest known rate of EM. It is infinite where the log-likelihood curves
     upwards.
 
     Near an optimum ½ gᵀ H⁻¹ g remains, with H the information of the data. M z = g, with M the information of the
