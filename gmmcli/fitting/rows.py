@@ -106,10 +106,9 @@ def survey_rows(
     families: Iterable[Family],
     execution: Execution = HERE,
 ) -> Task[SurveyedRows]:
-    """Surveys rows for fits of these families with up to `most` components. options: of these fits; components
-    and family are not used.
+    """Surveys rows for fits of these families with up to `most` components.
 
-    names: None for x1, x2, … Raises InputError for rows that no fit could take.
+    options: of these fits; components and family are not used. names: None for x1, x2, … Raises InputError for rows that no fit could take.
     """
     summary = yield from survey(
         blocks,
