@@ -108,7 +108,8 @@ def survey_rows(
 ) -> Task[SurveyedRows]:
     """Surveys rows for fits of these families with up to `most` components.
 
-    options: of these fits; components and family are not used. names: None for x1, x2, … Raises InputError for rows that no fit could take.
+    options: of these fits; components and family are not used. names: None for x1, x2, … Raises InputError for rows
+    that no fit could take.
     """
     summary = yield from survey(
         blocks,
