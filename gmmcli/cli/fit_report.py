@@ -198,21 +198,21 @@ def _which(cell: Cell) -> str:
 
 def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, execution: Execution) -> None:
     """The plan of --dry-run: rows, memory, passes and starts."""
-    from gmmcli.fitting.rows import memory_plan
+    from gmmcli.fitting.rows import Plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
     options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
-    plan = memory_plan(
+    plan = Plan(
         rows=blocks.rows,
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
         incomplete=settings.missing == "em",
         dtype=dtype,
-        memory=execution.memory(),
+        budget=execution.memory(),
     )
     size = execution.group.size
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
