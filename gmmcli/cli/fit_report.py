@@ -11,8 +11,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import filesize
-
 from gmmcli.choosing.options import CRITERIA
 from gmmcli.cli import report
 from gmmcli.cli.console import Console, Table, count
@@ -31,6 +29,7 @@ SHOWN_COLUMNS = 12
 SHOWN_REASONS = 12
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
+UNITS = ("B", "kB", "MB", "GB", "TB")
 # What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
 STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
 
@@ -219,13 +218,11 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
     console.note(f"{count(blocks.rows, 'row')} of {count(len(blocks.columns), 'column')}{share}")
     files = "one file" if len(blocks.files) == 1 else f"{len(blocks.files)} files"
-    console.note(f"a reading is of {filesize.decimal(blocks.bytes_per_reading)}: from {files}")
+    console.note(f"a reading is of {in_bytes(blocks.bytes_per_reading)}: from {files}")
     held = "they are kept in memory" if plan.in_memory else "they are read anew for every pass"
     if plan.in_memory and plan.bytes > plan.budget:
         held += ", since they are no more than the sample that every fit keeps"
-    console.note(
-        f"rows laid out take {filesize.decimal(plan.bytes)}, of {filesize.decimal(int(plan.budget))} that they may: {held}"
-    )
+    console.note(f"rows laid out take {in_bytes(plan.bytes)}, of {in_bytes(plan.budget)} that they may: {held}")
     threads = options.threads or default_threads()
     where = f"by {count(threads, 'worker')} on the CPU" if device.type == "cpu" else f"on {device}"
     processes = "" if size == 1 else f" of each of {size} processes"
@@ -237,3 +234,9 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
             f"{one.family}, {count(one.components, 'component')}: {count(one.restart_count, 'start')}{on}, the best "
             f"of them up to {one.passes} passes each over all rows"
         )
+
+
+def in_bytes(number: float) -> str:
+    """Bytes for people, in three digits: `1.6 GB`."""
+    power = min(int(math.log10(max(number, 1) * 1.0005) / 3), len(UNITS) - 1)
+    return f"{number / 1000**power:.3g} {UNITS[power]}"
