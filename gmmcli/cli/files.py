@@ -27,21 +27,13 @@ if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
 
 LONGEST = 500  # characters of a text: findings are the longest that gmm fit writes
-NUMBER, TEXT, FLAG = (int, float), (str,), (bool,)
-KINDS = {
-    "rows": NUMBER,
-    "weight": NUMBER,
-    "rows_left_out": NUMBER,
-    "seed": NUMBER,
-    "restart": NUMBER,
-    "log_likelihood": NUMBER,
-    "converged": FLAG,
-    "source": TEXT,
-    "weights_column": (str, type(None)),
-    "method": TEXT,
-    "acceleration": (str, type(None)),
-    "init": TEXT,
-}  # of the entries that metadata may have
+NUMBER = (int, float)
+KINDS = {  # of the entries that metadata may have
+    **dict.fromkeys(("rows", "weight", "rows_left_out", "seed", "restart", "log_likelihood"), NUMBER),
+    **dict.fromkeys(("source", "method", "init"), (str,)),
+    **dict.fromkeys(("weights_column", "acceleration"), (str, type(None))),
+    "converged": (bool,),
+}
 
 
 def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:

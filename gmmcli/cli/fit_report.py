@@ -238,5 +238,5 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
 
 def in_bytes(number: float) -> str:
     """Bytes for people, in three digits: `1.6 GB`."""
-    power = min(int(math.log10(max(number, 1) * 1.0005) / 3), len(UNITS) - 1)
+    power = min(int(math.log10(max(number, 1) / 0.9995) / 3), len(UNITS) - 1)
     return f"{number / 1000**power:.3g} {UNITS[power]}"
