@@ -1,24 +1,35 @@
-"""`gmm assign`: the most probable component of every row."""
+"""`gmm assign`: the most probable component of every row, and with --compare a comparison with known labels.
+
+`Comparison` counts the rows by component and label while they pass through.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from json import dumps, loads
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gmmcli.cli import console as out
 from gmmcli.cli import options
-from gmmcli.cli.comparison import open_comparison
 from gmmcli.cli.completion import column
+from gmmcli.cli.console import Console, Table, count, write_json
 from gmmcli.cli.options import OUTPUT, REPORT
-from gmmcli.cli.rows import add_columns, open_passage
-from gmmcli.errors import Option, UsageError
+from gmmcli.cli.processes import joined_lines
+from gmmcli.cli.rows import Passage, add_columns, open_passage
+from gmmcli.errors import InputError, Option, UsageError
+from gmmcli.model.agreement import rand_index
+from gmmcli.passes.group import Group
 from gmmcli.storage.addresses import masked
 from gmmcli.storage.files import STDOUT
+from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 EXAMPLES = """\
 $ gmm assign faithful.pt sample_data/faithful.csv -o labelled.parquet
@@ -26,6 +37,11 @@ $ gmm assign faithful.pt sample_data/faithful.csv -o labelled.parquet
 $ gmm sample faithful.pt --samples 10 | gmm assign faithful.pt --soft
 
 $ gmm assign penguins.pt sample_data/penguins.csv --missing drop --compare species -o labelled.csv"""
+
+SHOWN_LABELS = 12  # with columns of their own, the others together in one
+LABEL_WIDTH = 30  # characters of a label in a header
+MOST_LABELS = 100_000  # bounds memory: a column with more is a measure or an identifier
+BACKGROUND = -1
 
 
 def assign(
@@ -76,7 +92,7 @@ def assign(
         probability, component = shares.mT.max(0)  # as most_probable has it
         return [mixture.numbered(component), probability, *shares.unbind(1)]
 
-    comparison = None if compare is None else open_comparison(compare, passage)
+    comparison = None if compare is None else Comparison(compare, passage)
     empty = add_columns(passage, [writing.prefix + name for name in names], compute, missing, comparison)
     assert passage.output is not None
     written = passage.output.report(passage.console, empty)
@@ -84,4 +100,130 @@ def assign(
         comparison.show(passage.console)
         if json and passage.group.rank == 0:
             about = {"model": masked(model), "data": label, "output": masked(str(writing.output)), "rows": written}
-            out.write_json({**about, **comparison.to_json()})
+            write_json({**about, **comparison.to_json()})
+
+
+class Comparison:
+    """Numbers of rows by component and label; a label is None where the cell is missing. Any thread may add rows.
+
+    column: of the labels. components: numbers of the model's components, −1 the background's. A row that has neither
+    component nor label counts as one without a component.
+    """
+
+    def __init__(self, column: str, passage: Passage):
+        source, model = passage.source, passage.model
+        if column not in source.names:
+            problem = f"--compare: no column {printable(column)}"
+            raise InputError(problem, subject=source.label, remedy=f"there are {listing(source.names)}")
+        background = [] if model.background is None else [BACKGROUND]
+        self._column, self._reading = column, passage.reading
+        self._components = [*range(model.components), *background]
+        self._counts = Counter[tuple[int, str | None]]()
+        self._labels: set[str] = set()
+        self._without_component = 0
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        table: Any,  # pyarrow.Table of B rows
+        component: Tensor,  # (M,) int64
+        complete: Tensor,  # (B,) bool, true M times
+    ) -> None:
+        """Counts the rows of a block. Raises InputError where labels become too many to be classes."""
+        from gmmcli.data import label_codes
+
+        codes, labels = label_codes(table.column(self._column), self._column, self._reading)
+        texts = [*labels, None]  # code −1 is an index from the end
+        numbers, counts = (component * len(texts) + codes[complete] % len(texts)).unique(return_counts=True)
+        pairs = (divmod(number, len(texts)) for number in numbers.tolist())
+        by_label = {(k, texts[code]): n for (k, code), n in zip(pairs, counts.tolist(), strict=True)}
+        self._merge(by_label, len(complete) - len(component))
+
+    def join(self, group: Group) -> None:
+        """Adds the rows of the other processes. Raises as `add` does."""
+        own = dumps([[[k, label, n] for (k, label), n in self._counts.items()], self._without_component])
+        self._counts.clear()
+        self._without_component = 0
+        for line in joined_lines(group, [own]):
+            counts, without = loads(line)
+            self._merge({(k, label): n for k, label, n in counts}, without)
+
+    def _merge(self, counts: Mapping[tuple[int, str | None], int], without_component: int) -> None:
+        with self._lock:
+            self._counts.update(counts)
+            self._labels.update(label for _, label in counts if label is not None)
+            self._without_component += without_component
+        if len(self._labels) > MOST_LABELS:
+            given, problem = Option("compare", printable(self._column)), f"more than {MOST_LABELS} different labels"
+            raise InputError(problem, subject=given, remedy="name a column of classes")
+
+    def show(self, console: Console) -> None:
+        """Notes the cross-table, the adjusted Rand index and the numbers of rows without a component or a label."""
+        labels = self._ordered()
+        if labels:
+            console.note(self._table(labels))
+            console.note(
+                f"adjusted Rand index {self._index():.4f}: 1 is the same partition of the rows, 0 what chance gives"
+            )
+        else:
+            console.note(f"no row has a component and a label in {printable(self._column)}: nothing to compare")
+        left_out = [
+            f"{count(n, 'row')} without {what}"
+            for n, what in ((self._without_component, "a component"), (self._without_label(), "a label"))
+            if n
+        ]
+        if left_out:
+            console.note(f"not compared: {', '.join(left_out)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """All labels with their counts, a list for each component; the index is null where no row is compared."""
+        labels = self._ordered()
+        return {
+            "column": self._column,
+            "labels": labels,
+            "components": self._components,
+            "counts": [[self._counts[k, label] for label in labels] for k in self._components],
+            "rows_compared": self._counts.total() - self._without_label(),
+            "rows_without_component": self._without_component,
+            "rows_without_label": self._without_label(),
+            "adjusted_rand_index": self._index() if labels else None,
+        }
+
+    def _index(self) -> float:
+        return rand_index(Counter({pair: n for pair, n in self._counts.items() if pair[1] is not None}))
+
+    def _without_label(self) -> int:
+        return sum(self._counts[k, None] for k in self._components)
+
+    def _ordered(self) -> list[str]:
+        """The labels, numbers by their values, then texts by the alphabet."""
+        return sorted(self._labels, key=_order)
+
+    def _table(self, labels: list[str]) -> Table:
+        sizes = Counter[str | None]()
+        for (_, label), n in self._counts.items():
+            sizes[label] += n
+        shown = labels
+        if len(labels) > SHOWN_LABELS + 1:
+            largest = sorted(labels, key=lambda label: -sizes[label])[:SHOWN_LABELS]
+            shown = [label for label in labels if label in largest]
+        others = set(labels) - set(shown)
+        header = ["component", "rows", *(printable(one_line(label, LABEL_WIDTH)) for label in shown)]
+        header += [f"{len(others)} others"] if others else []
+        cells = []
+        for k in self._components:
+            row = [self._counts[k, label] for label in shown]
+            row += [sum(self._counts[k, label] for label in others)] if others else []
+            cells.append([sum(row), *row])
+        names = [f"{k} (noise)" if k == BACKGROUND else str(k) for k in self._components]
+        totals = [sum(column) for column in zip(*cells, strict=True)]
+        lines = [[name, *map(str, row)] for name, row in zip([*names, "all"], [*cells, totals], strict=True)]
+        return Table(header, lines, title=f"components against {printable(self._column)}")
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    return (True, 0.0, label) if math.isnan(value) else (False, value, label)

@@ -34,7 +34,7 @@ from gmmcli.storage.names import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.cli.comparison import Comparison, Counted
+    from gmmcli.cli.assign import Comparison
     from gmmcli.data import Rows, Sink, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
@@ -166,26 +166,25 @@ def add_columns(
     columns = source.match(column_names(passage.model))
     check_free(names, source.names)
 
-    def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
+    def extended(rows: Rows) -> tuple[Encoded, int]:
         with torch.inference_mode():  # a setting of each thread
             complete = _complete(rows.x, missing)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
-            counted = None if comparison is None else comparison.count(rows.table, added[0], complete)
+            if comparison is not None:
+                comparison.add(rows.table, added[0], complete)
             table = with_columns(rows.table, names, added, complete if missed else None)
-            return output.sink.encode(table), missed, counted
+            return output.sink.encode(table), missed
 
     empty, passed = 0, RowCount()
     shown = console.live and output.name not in STDOUT  # on standard output the rows themselves are shown
     watched = console.watch(passed) if shown else contextlib.nullcontext()
     with output.whole() as sink, watched, single_intra_op_thread():
         tables = source.tables(columns, sink.typed, as_read(missing), Share(group.rank, group.size))
-        for piece, missed, counted in map_blocks(extended, tables, threads_here()):
+        for piece, missed in map_blocks(extended, tables, threads_here()):
             sink.write(piece)
             passed.rows = sink.rows_written
             empty += missed
-            if comparison is not None and counted is not None:
-                comparison.add(counted)
         if comparison is not None:
             comparison.join(group)
     return empty
