@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from json import dumps, loads
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def assign(
 
 
 class Comparison:
-    """Numbers of rows by component and label; a label is None where the cell is missing. Any thread may add rows.
+    """Numbers of rows by component and label. Any thread may add rows.
 
     column: of the labels. components: numbers of the model's components, −1 the background's. A row that has neither
     component nor label counts as one without a component.
@@ -118,9 +118,9 @@ class Comparison:
         background = [] if model.background is None else [BACKGROUND]
         self._column, self._reading = column, passage.reading
         self._components = [*range(model.components), *background]
-        self._counts = Counter[tuple[int, str | None]]()
+        self._counts = Counter[tuple[int, str]]()
         self._labels: set[str] = set()
-        self._without_component = 0
+        self._without_component = self._without_label = 0
         self._lock = threading.Lock()
 
     def add(
@@ -133,26 +133,28 @@ class Comparison:
         from gmmcli.data import label_codes
 
         codes, labels = label_codes(table.column(self._column), self._column, self._reading)
-        texts = [*labels, None]  # code −1 is an index from the end
-        numbers, counts = (component * len(texts) + codes[complete] % len(texts)).unique(return_counts=True)
-        pairs = (divmod(number, len(texts)) for number in numbers.tolist())
-        by_label = {(k, texts[code]): n for (k, code), n in zip(pairs, counts.tolist(), strict=True)}
-        self._merge(by_label, len(complete) - len(component))
+        codes = codes[complete]
+        labelled, size = codes >= 0, max(1, len(labels))
+        numbers, counts = (component * size + codes)[labelled].unique(return_counts=True)
+        pairs = (divmod(number, size) for number in numbers.tolist())
+        by_label = [(k, labels[code], n) for (k, code), n in zip(pairs, counts.tolist(), strict=True)]
+        self._merge(by_label, len(complete) - len(component), int((~labelled).sum()))
 
     def join(self, group: Group) -> None:
         """Adds the rows of the other processes. Raises as `add` does."""
-        own = dumps([[[k, label, n] for (k, label), n in self._counts.items()], self._without_component])
+        counts = [(k, label, n) for (k, label), n in self._counts.items()]
+        own = dumps([counts, self._without_component, self._without_label])
         self._counts.clear()
-        self._without_component = 0
+        self._without_component = self._without_label = 0
         for line in joined_lines(group, [own]):
-            counts, without = loads(line)
-            self._merge({(k, label): n for k, label, n in counts}, without)
+            self._merge(*loads(line))
 
-    def _merge(self, counts: Mapping[tuple[int, str | None], int], without_component: int) -> None:
+    def _merge(self, counts: Sequence[tuple[int, str, int]], without_component: int, without_label: int) -> None:
         with self._lock:
-            self._counts.update(counts)
-            self._labels.update(label for _, label in counts if label is not None)
+            self._counts.update({(k, label): n for k, label, n in counts})
+            self._labels.update(label for _, label, _ in counts)
             self._without_component += without_component
+            self._without_label += without_label
         if len(self._labels) > MOST_LABELS:
             given, problem = Option("compare", printable(self._column)), f"more than {MOST_LABELS} different labels"
             raise InputError(problem, subject=given, remedy="name a column of classes")
@@ -163,13 +165,14 @@ class Comparison:
         if labels:
             console.note(self._table(labels))
             console.note(
-                f"adjusted Rand index {self._index():.4f}: 1 is the same partition of the rows, 0 what chance gives"
+                f"adjusted Rand index {rand_index(self._counts):.4f}: 1 is the same partition of the rows, 0 what "
+                "chance gives"
             )
         else:
             console.note(f"no row has a component and a label in {printable(self._column)}: nothing to compare")
         left_out = [
             f"{count(n, 'row')} without {what}"
-            for n, what in ((self._without_component, "a component"), (self._without_label(), "a label"))
+            for n, what in ((self._without_component, "a component"), (self._without_label, "a label"))
             if n
         ]
         if left_out:
@@ -183,24 +186,18 @@ class Comparison:
             "labels": labels,
             "components": self._components,
             "counts": [[self._counts[k, label] for label in labels] for k in self._components],
-            "rows_compared": self._counts.total() - self._without_label(),
+            "rows_compared": self._counts.total(),
             "rows_without_component": self._without_component,
-            "rows_without_label": self._without_label(),
-            "adjusted_rand_index": self._index() if labels else None,
+            "rows_without_label": self._without_label,
+            "adjusted_rand_index": rand_index(self._counts) if labels else None,
         }
-
-    def _index(self) -> float:
-        return rand_index(Counter({pair: n for pair, n in self._counts.items() if pair[1] is not None}))
-
-    def _without_label(self) -> int:
-        return sum(self._counts[k, None] for k in self._components)
 
     def _ordered(self) -> list[str]:
         """The labels, numbers by their values, then texts by the alphabet."""
         return sorted(self._labels, key=_order)
 
     def _table(self, labels: list[str]) -> Table:
-        sizes = Counter[str | None]()
+        sizes = Counter[str]()
         for (_, label), n in self._counts.items():
             sizes[label] += n
         shown = labels

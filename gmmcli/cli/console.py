@@ -62,7 +62,7 @@ class Console:
     @property
     def live(self) -> bool:
         """Whether someone is watching: a terminal, and notes are wanted."""
-        return not self._quiet and _stderr().is_terminal
+        return not self._quiet and _rich(stderr=True).is_terminal
 
     def note(self, text: str | Table = "") -> None:
         """A line, or a table."""
@@ -80,7 +80,7 @@ class Console:
 
     def watch(self, picture: RenderableType) -> AbstractContextManager[Any]:
         """Shows the picture, drawn anew some times a second, for as long as the context lasts, then removes it."""
-        return Live(picture, console=_stderr(), transient=True, refresh_per_second=REFRESHES)
+        return Live(picture, console=_rich(stderr=True), transient=True, refresh_per_second=REFRESHES)
 
 
 def error(text: str) -> None:
@@ -205,7 +205,7 @@ def _naming_stdout() -> Iterator[None]:
 def _tell(what: str | Text | Table, wrap: bool = True) -> None:
     """Shows on stderr, or drops it where that cannot be written, as on a full disk: no result is lost for a note."""
     try:
-        _show(_stderr(), what, wrap)
+        _show(_rich(stderr=True), what, wrap)
     except BrokenPipeError:
         raise
     except OSError:
@@ -217,10 +217,6 @@ def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> 
     if isinstance(what, str):
         what = Text(one_line(what))
     console.print(what, soft_wrap=isinstance(what, Table) or not wrap, highlight=False)
-
-
-def _stderr() -> RichConsole:
-    return _rich(stderr=True)
 
 
 def _rich(*, stderr: bool) -> RichConsole:

@@ -72,7 +72,7 @@ class Running:
             raise UsageError("applies to a --checkpoint FILE", subject=every, remedy="name one")
         if self.resume and not several and self.checkpoint is None:
             raise UsageError("goes on from a --checkpoint FILE", subject=Option("resume"), remedy="name one")
-        parse_every("checkpoint_every", self.checkpoint_every)
+        parse_every(self.checkpoint_every)
         if self.time_limit is not None:
             parse_duration("time_limit", self.time_limit)
 
@@ -99,7 +99,7 @@ class Running:
             return None
         from gmmcli.fitting.checkpoint import Checkpoint
 
-        every = parse_every("checkpoint_every", self.checkpoint_every)
+        every = parse_every(self.checkpoint_every)
         return Checkpoint(self.checkpoint, every, key=key, resume=self.resume, writes=writes, begin=begin)
 
 
@@ -120,15 +120,15 @@ def parse_duration(option: str, text: str) -> float:
     return sum(float(number) * SECONDS[unit] for number, unit in re.findall(r"([0-9.]+)([dhms])", parts[1]))
 
 
-def parse_every(option: str, text: str | None) -> Every:
+def parse_every(text: str | None) -> Every:
     """A time with a unit, or a number of passes; None is the default."""
     if text is None:
         return Every()
     if text.strip().isdecimal():
         if int(text) < 1:
-            raise UsageError("must be at least 1", subject=Option(option, text))
+            raise UsageError("must be at least 1", subject=Option("checkpoint_every", text))
         return Every(float("inf"), int(text))
-    return Every(parse_duration(option, text))
+    return Every(parse_duration("checkpoint_every", text))
 
 
 @contextmanager

@@ -118,13 +118,13 @@ def _certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
         f"{math.log(classes):.3f} nats"
     ]
     background = metadata["components"]
+    names = [*(f"component {k}" for k in range(background)), "the background"]
     held = [k for k, size in enumerate(_sizes(model)) if size * metadata["rows"] >= LEAST_ROWS]
     shares = {(i, j): share for i, j, share in certainty["overlaps"] if i in held}
     pairs = dict.fromkeys((min(pair), max(pair)) for pair in shares)  # the greatest share first
     for i, j in list(pairs)[:SHOWN_OVERLAPS]:
         parts = [
-            f"{percent(shares[one, other])} of the rows of {_name(one, background)} are claimed by "
-            f"{_name(other, background)}"
+            f"{percent(shares[one, other])} of the rows of {names[one]} are claimed by {names[other]}"
             for one, other in ((i, j), (j, i))
             if (one, other) in shares
         ]
@@ -133,10 +133,6 @@ def _certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
             line += f"; best told apart by {_apart(model, i, j)}"
         lines.append(line)
     return lines
-
-
-def _name(component: int, background: int) -> str:
-    return "the background" if component == background else f"component {component}"
 
 
 def _apart(model: GaussianMixture, one: int, other: int) -> str:
