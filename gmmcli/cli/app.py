@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import signal
 import sys
@@ -130,16 +128,6 @@ def explain(error: BaseException) -> tuple[int, str]:
     return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
 
 
-class _Closed(io.RawIOBase):
-    """Standard output where there is none."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, _: object, /) -> int:
-        raise OSError(errno.EBADF, "it is closed", console.STDOUT)
-
-
 @contextmanager
 def _terminable():
     """A SIGTERM unwinds the command as Ctrl-C does, so that half-written files go; a second ends it at once."""
@@ -164,7 +152,7 @@ def _streams():
     """Replaces streams that were closed before the start: no input, and a write to stdout is an OSError."""
     given = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull) as empty, open(os.devnull, "w") as void:
-        closed = io.TextIOWrapper(_Closed(), write_through=True)  # pyright: ignore[reportArgumentType]
+        closed = open(empty.fileno(), "w", closefd=False)  # noqa: SIM115  # a flush fails, as the file is read only
         sys.stdin, sys.stdout, sys.stderr = given[0] or empty, given[1] or closed, given[2] or void
         try:
             yield

@@ -19,12 +19,12 @@ from gmmcli.choosing.options import GridOptions, parse_components
 from gmmcli.cli.console import Console
 from gmmcli.cli.files import apart, check_model, check_table, naming, not_over
 from gmmcli.cli.fit_report import grid_columns, grid_metadata
-from gmmcli.cli.long_fits import Running, checkpoint_key, interruptible, saved_by_fit, saved_by_grid
+from gmmcli.cli.long_fits import Running, checkpoint_key, interruptible, parse_every, saved_by_fit, saved_by_grid
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import ReadOptions, format_of_path
 from gmmcli.errors import Option, UsageError
 from gmmcli.fitting.options import INITS, FitOptions
-from gmmcli.storage.addresses import is_address, suffix_of
+from gmmcli.storage.addresses import beside, is_address, suffix_of
 from gmmcli.storage.files import STDOUT, check_writable
 from gmmcli.storage.names import one_line
 
@@ -192,19 +192,21 @@ def run_fit(
     followed: AbstractContextManager[Watcher],
 ) -> Fitted:
     """The fit, or the best of several. begin: by time.monotonic(); console: for the line of an interrupt."""
+    from gmmcli.choosing.store import FolderStore
+    from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.fitting.fit import fit_task, run
     from gmmcli.fitting.result import describe
 
     options, grid, running, columns = settings.options, settings.grid, settings.running, blocks.columns
     checkpoint, store, start = None, None, settings.start
-    if grid is None:
-        key = checkpoint_key(options, blocks, settings.missing)
-        checkpoint = running.checkpoint_of(key, begin, execution.group.rank == 0)
-        saved = partial(saved_by_fit, checkpoint)
-    else:
+    if grid is not None and running.resume:
         store_key = [columns, blocks.weights, settings.missing, grid.criterion, grid.folds]
-        store = running.store(settings.targets.output, store_key)
-        saved = partial(saved_by_grid, store, settings.fits)
+        store = FolderStore(beside(settings.targets.output, ".cells"), store_key)
+    elif grid is None and running.checkpoint is not None:
+        key, every = checkpoint_key(options, blocks, settings.missing), parse_every(running.checkpoint_every)
+        attempt = {"resume": running.resume, "writes": execution.group.rank == 0, "begin": begin}
+        checkpoint = Checkpoint(running.checkpoint, every, key=key, **attempt)
+    saved = partial(saved_by_fit, checkpoint) if grid is None else partial(saved_by_grid, store, settings.fits)
     with naming(blocks.label), interruptible(console, saved), followed as watcher:
         if grid is None:
             given = None if start is None else start.at(columns)

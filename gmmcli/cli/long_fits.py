@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,6 @@ from gmmcli.cli.options import REPORT
 from gmmcli.declared import Panel
 from gmmcli.errors import Option, UsageError
 from gmmcli.fitting.options import Every, FitOptions
-from gmmcli.storage.addresses import beside
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -84,23 +83,6 @@ class Running:
 
         end = begin + parse_duration("time_limit", self.time_limit)
         return lambda: bool(group.greatest(torch.tensor([float(time.monotonic() > end)], dtype=torch.float64)))
-
-    def store(self, output: str, key: Any) -> FolderStore | None:
-        """The folder for finished fits under --resume. key: what these depend on beside options and data."""
-        if not self.resume:
-            return None
-        from gmmcli.choosing.store import FolderStore
-
-        return FolderStore(beside(output, ".cells"), key)
-
-    def checkpoint_of(self, key: Mapping[str, Any], begin: float, writes: bool) -> Checkpoint | None:
-        """The checkpoint of a fit that depends on `key`; None without --checkpoint."""
-        if self.checkpoint is None:
-            return None
-        from gmmcli.fitting.checkpoint import Checkpoint
-
-        every = parse_every(self.checkpoint_every)
-        return Checkpoint(self.checkpoint, every, key=key, resume=self.resume, writes=writes, begin=begin)
 
 
 def checkpoint_key(options: FitOptions, blocks: SourceBlocks, missing: str) -> dict[str, Any]:

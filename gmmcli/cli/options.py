@@ -86,14 +86,12 @@ Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output."
 class Writing:
     """The output of rows that pass through a command, and the names of the columns that it adds."""
 
-    output: Annotated[
-        str | None,
-        OUTPUT(
-            "-o FILE",
-            "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
-            "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
-        ),
-    ] = None
+    output: str | None = OUTPUT.field(
+        None,
+        "-o FILE",
+        "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
+    )
     output_format: OutputFormat = None
     prefix: Prefix = ""
 

@@ -23,8 +23,6 @@ from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
-    from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.plot.coordinates import Coordinates
 
 PICTURE = Panel("Picture")
 REFIT = "fit it anew for --history"
@@ -117,8 +115,16 @@ def plot(
     }
     _check_options(given, selection is not None)
     with library_imports():
-        from gmmcli.data import Source
-        from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
+        from gmmcli.data import Source, pick_columns
+        from gmmcli.plot import (
+            check_picture,
+            choose_coordinates,
+            data_figure,
+            figure_of,
+            plot_history,
+            plot_selection,
+            write_figure,
+        )
 
     check_picture(output)
     console, size = Console(common.quiet), (width, height)
@@ -129,12 +135,16 @@ def plot(
         warn_of_letters(console, (row["family"] for row in fits))
         figure = figure_of(plot_selection(fits, criterion, size=size))
     elif history:
-        fit = _fit_of(str(model))
+        metadata = open_model(str(model))[1]
+        if not metadata.get("history"):
+            raise InputError("it has no history of a fit", subject=printable(str(model)), remedy=REFIT)
         with damage_named(str(model), REFIT):
-            figure = figure_of(plot_history(brief(fit), size=size))
+            check_history(metadata)
+            figure = figure_of(plot_history(brief(metadata), size=size))
     else:
         mixture, metadata = open_model(str(model))
-        coordinates = _coordinates(mixture, columns, projection)
+        picked = None if columns is None else pick_columns(columns, column_names(mixture))
+        coordinates = choose_coordinates(mixture, picked, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
         warn_of_letters(console, coordinates.labels)
@@ -170,24 +180,6 @@ def _check_options(given: Mapping[str, bool], selection: bool) -> None:
         raise UsageError("nothing to draw", remedy="name a MODEL, or a table of fits with --selection")
     if given["--weights"] and not given["DATA"]:
         raise UsageError("applies only with DATA", subject="--weights")
-
-
-def _fit_of(path: str) -> dict[str, Any]:
-    """The metadata of a model file with a history that can be drawn; raises InputError where there is none."""
-    metadata = open_model(path)[1]
-    if not metadata.get("history"):
-        raise InputError("it has no history of a fit", subject=printable(path), remedy=REFIT)
-    with damage_named(path, REFIT):
-        check_history(metadata)
-    return metadata
-
-
-def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: str | None) -> Coordinates:
-    from gmmcli.data import pick_columns
-    from gmmcli.plot import choose_coordinates
-
-    picked = None if columns is None else pick_columns(columns, column_names(model))
-    return choose_coordinates(model, picked, projection)
 
 
 def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:

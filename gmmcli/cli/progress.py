@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,15 +49,13 @@ def follow(
 
     meter: of the passes over the rows. as_json: whether the lines are JSON objects; they are then asked for.
     """
+    shown: _Lines | _Picture | None = None
     if as_json or log_every is not None:
-        lines = _JsonLines if as_json else _Lines
-        yield _Followed(lines(console, log_every or 1, meter), visualizer, fits)
+        shown = (_JsonLines if as_json else _Lines)(console, log_every or 1, meter)
     elif console.live:
-        picture = _Picture(meter)
-        with console.watch(picture):
-            yield _Followed(picture, visualizer, fits)
-    else:
-        yield _Followed(None, visualizer, fits)
+        shown = _Picture(meter)
+    with console.watch(shown) if isinstance(shown, _Picture) else nullcontext():
+        yield _Followed(shown, visualizer, fits)
 
 
 class _Followed(Watcher):
