@@ -205,15 +205,9 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
     options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
-    plan = memory_plan(
-        rows=blocks.rows,
-        own_rows=blocks.share_rows,
-        columns=len(blocks.columns),
-        weighted=blocks.weights is not None,
-        incomplete=settings.missing == "em",
-        dtype=dtype,
-        memory=execution.memory(),
-    )
+    sizes = {"rows": blocks.rows, "own_rows": blocks.share_rows, "columns": len(blocks.columns)}
+    kinds = {"weighted": blocks.weights is not None, "incomplete": settings.missing == "em"}
+    plan = memory_plan(**sizes, **kinds, dtype=dtype, memory=execution.memory())
     size = execution.group.size
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
     console.note(f"{count(blocks.rows, 'row')} of {count(len(blocks.columns), 'column')}{share}")

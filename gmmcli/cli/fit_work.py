@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.choosing.options import GridOptions, parse_components
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import apart, check_model, check_table, naming, not_over
+from gmmcli.cli.files import apart, check_model, check_table, not_over
 from gmmcli.cli.fit_report import grid_columns, grid_metadata
-from gmmcli.cli.long_fits import Running, checkpoint_key, interruptible, parse_every, saved_by_fit, saved_by_grid
+from gmmcli.cli.long_fits import Running, checkpoint_key, ends_named, parse_every, saved_by_fit, saved_by_grid
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import ReadOptions, format_of_path
 from gmmcli.errors import Option, UsageError
@@ -207,7 +207,7 @@ def run_fit(
         attempt = {"resume": running.resume, "writes": execution.group.rank == 0, "begin": begin}
         checkpoint = Checkpoint(running.checkpoint, every, key=key, **attempt)
     saved = partial(saved_by_fit, checkpoint) if grid is None else partial(saved_by_grid, store, settings.fits)
-    with naming(blocks.label), interruptible(console, saved), followed as watcher:
+    with ends_named(blocks.label, console, saved), followed as watcher:
         if grid is None:
             given = None if start is None else start.at(columns)
             parts = {"listener": watcher.listener, "keeper": checkpoint, "execution": execution}

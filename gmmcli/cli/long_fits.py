@@ -1,7 +1,7 @@
 """The options of `gmm fit` for long work: its checkpoint, its end, and a line on what an interrupted fit has saved.
 
 - `Running`: the options. `parse_duration`, `parse_every`: `90s`, `10m`, `1h30m`; or a number of passes.
-- `saved_by_fit`, `saved_by_grid`: the words of that line; `interruptible` prints it.
+- `saved_by_fit`, `saved_by_grid`: the words of that line; `ends_named` prints it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gmmcli.cli.console import Console, as_flag
 from gmmcli.cli.options import REPORT
 from gmmcli.declared import Panel
-from gmmcli.errors import Option, UsageError
+from gmmcli.errors import Option, RowsError, UsageError
 from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.storage.names import printable
 
@@ -114,12 +114,14 @@ def parse_every(text: str | None) -> Every:
 
 
 @contextmanager
-def interruptible(console: Console, words: Callable[[], str]) -> Iterator[None]:
-    """Notes what is saved where the block is interrupted."""
+def ends_named(label: str, console: Console, saved: Callable[[], str]) -> Iterator[None]:
+    """Adds the name of the data to errors about rows, and notes what an interrupted fit has saved."""
     try:
         yield
+    except RowsError as error:
+        raise error.of(label) from None
     except (KeyboardInterrupt, SystemExit):  # the latter comes from a SIGTERM
-        console.note(f"gmm: interrupted: {words()}")
+        console.note(f"gmm: interrupted: {saved()}")
         raise
 
 

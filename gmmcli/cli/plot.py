@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,15 +104,9 @@ def plot(
     standard deviations, contours of the density. More: a grid of all pairs. Of
     many rows a fixed sample is drawn. A component has its colour everywhere.
     """
-    given = {
-        "MODEL": model is not None,
-        "DATA": bool(data),
-        "--columns": bool(columns),
-        "--projection": projection is not None,
-        "--history": history,
-        "--criterion": criterion is not None,
-        "--weights": weights is not None,
-    }
+    given = {"MODEL": model is not None, "DATA": bool(data), "--columns": bool(columns)}
+    given |= {"--projection": projection is not None, "--history": history, "--criterion": criterion is not None}
+    given |= {"--weights": weights is not None}
     _check_options(given, selection is not None)
     with library_imports():
         from gmmcli.data import Source, pick_columns
@@ -211,23 +205,18 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
                 remedy = "each row needs a family and a whole number"
                 raise InputError(problem, subject=source.label, remedy=remedy)
             found.append({**values, "family": family, "reason": reason, "components": int(count)})
-    _check_whole(source.label, found)
+    remedy = "give the table as gmm fit --table wrote it"
+    cells = Counter((row["family"], row["components"]) for row in found)
+    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
+        if cells[family, count] != 1:
+            often = "more than once" if cells[family, count] else "nowhere"
+            problem = f"family {printable(family)} with components {count} is {often}"
+            raise InputError(problem, subject=source.label, remedy=remedy)
+    chosen = sum(row["chosen"] == 1 for row in found)
+    if chosen != 1:
+        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=source.label, remedy=remedy)
     if criterion is not None and all(row[criterion] is None for row in found):
         known = [name for name in CRITERIA if any(row.get(name) is not None for row in found)]
         remedy = f"choose one of {listing(known)}"
         raise InputError(f"no row has a value of {criterion}", subject=source.label, remedy=remedy)
     return found
-
-
-def _check_whole(label: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raises InputError where the rows are not those of one grid: each family with each number once, one chosen."""
-    remedy = "give the table as gmm fit --table wrote it"
-    cells = Counter((row["family"], row["components"]) for row in rows)
-    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
-        if cells[family, count] != 1:
-            often = "more than once" if cells[family, count] else "nowhere"
-            problem = f"family {printable(family)} with components {count} is {often}"
-            raise InputError(problem, subject=label, remedy=remedy)
-    chosen = sum(row["chosen"] == 1 for row in rows)
-    if chosen != 1:
-        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=label, remedy=remedy)

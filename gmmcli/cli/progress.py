@@ -114,13 +114,9 @@ class _Lines:
         due = passes // self._every > self._shown.get((fit, run.restart), 0)
         if due or run.ended:
             self._shown[fit, run.restart] = passes // self._every
-            self._write(run, passes, elapsed, fit)
+            self._write(run, passes, elapsed, fit, None if self._meter is None else self._meter.rows_per_second)
 
-    @property
-    def _rate(self) -> float | None:
-        return None if self._meter is None else self._meter.rows_per_second
-
-    def _write(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
         parts = [fit] if fit else []
         parts += [f"restart {run.restart}", f"pass {passes}"]
         if run.history:
@@ -128,8 +124,7 @@ class _Lines:
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
             gains = {"gain": record.gain, "remaining": record.remaining}
             parts += [f"{name} {value:.2e}" for name, value in gains.items() if math.isfinite(value)]
-        if self._rate is not None:
-            parts.append(rate_of(self._rate))
+        parts += [] if rate is None else [rate_of(rate)]
         parts.append(f"elapsed {elapsed:.1f} s")
         if run.failure is not None:
             parts.append(f"failed: {run.failure.worded(as_flag)}")
@@ -151,13 +146,13 @@ class _JsonLines(_Lines):
         self._shown.clear()
         self._title = title
 
-    def _write(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
         record = asdict(run.history[-1]) if run.history else {}
         stop = None if run.stop is None else run.stop.name
         failure = None if run.failure is None else run.failure.worded(as_flag)
         values = {"fit": fit or self._title} if fit or self._title else {}
         values |= {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
-        self._console.log(values | {"rows_per_second": self._rate, "stop": stop, "failure": failure})
+        self._console.log(values | {"rows_per_second": rate, "stop": stop, "failure": failure})
 
 
 class _Picture:

@@ -19,7 +19,7 @@ import typer
 
 from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import column_names, open_model, rows_not_over
+from gmmcli.cli.files import column_names, not_over, open_model
 from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import COMPRESSIONS, FileFormat, ReadOptions, format_of_path, parse_format
@@ -134,7 +134,10 @@ def open_passage(
     output = None if writing is None else open_output(writing, reading, group)
     mixture, metadata = open_model(model)
     source = Source(data or [], reading, scratch=memory.scratch(place().local_size))
-    rows_not_over(None if output is None else output.name, model, source.paths)
+    outputs = {"output": None if output is None else output.name}
+    not_over(outputs, "the model", [model])
+    if len(source.paths) > 1:  # a single file may be replaced: the output has all of its rows, and is written whole
+        not_over(outputs, "a part of the data", source.paths)
     console = Console(common.quiet or group.rank > 0)
     return Passage(mixture, metadata, source, output, reading, console, group)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.completion import column
+from gmmcli.cli.console import Table, write, write_json
 from gmmcli.cli.files import column_names
 from gmmcli.cli.options import DATA, OUTPUT, REPORT
 from gmmcli.cli.processes import sums_over, threads_here
@@ -89,9 +89,9 @@ def score(
         return
     report = _summarise(passage, weights, missing)
     if json and passage.group.rank == 0:
-        out.write_json({"model": masked(model), "data": passage.source.label, **report})
+        write_json({"model": masked(model), "data": passage.source.label, **report})
     elif passage.group.rank == 0:
-        out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
+        write(Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
