@@ -130,7 +130,7 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 @contextmanager
 def _terminable():
-    """A SIGTERM unwinds the command as Ctrl-C does, so that half-written files go; a second ends it at once."""
+    """Lets a SIGTERM unwind the command as Ctrl-C does: half-written files go. A second one ends it at once."""
     aside = threading.current_thread() is not threading.main_thread()
     if aside or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield

@@ -78,8 +78,7 @@ def assign(
     if json and compare is None:
         raise UsageError("applies only with --compare, of which it is the report", subject=Option("json"))
     if json and writing.output in STDOUT:
-        problem = "--json and the rows would both go to standard output"
-        raise UsageError(problem, remedy="give the rows a file by -o")
+        raise UsageError("--json and the rows would both go to standard output", remedy="give the rows a file by -o")
     passage = open_passage(context, model, data, writing, reading, memory, common)
     mixture, label = passage.model, passage.source.label
     names = ["component", "probability", *(f"probability_{name}" for name in mixture.component_names if soft)]

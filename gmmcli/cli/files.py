@@ -114,7 +114,7 @@ def not_over(outputs: Mapping[str, str | None], read_as: str, inputs: Iterable[s
 
 
 def same_file(one: str, other: str) -> bool:
-    """Whether two names are of one file, which need not exist."""
+    """Whether two names stand for one file. It need not exist."""
     if is_address(one) or is_address(other):
         return name_of(masked(one)) == name_of(masked(other))
     try:

@@ -35,7 +35,7 @@ STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evi
 
 
 def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
-    """Notes the columns that are used, and those that are left out, with the reasons."""
+    """Notes the columns used, the columns left out with the reasons, and the row weights."""
     console.note(f"columns: {listing(selection.used)}")
     by_reason: dict[str, list[str]] = {}
     for name, reason in selection.left_out.items():
@@ -89,8 +89,7 @@ def grid_report(console: Console, grid: Grid) -> None:
         return  # the report of the fit has all of it
     console.note(_grid_table(grid))
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
-    value = _shown(winner, grid.options.criterion)
-    console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
+    console.note(f"{BEST} best by {name}: {_which(winner)}, {_shown(winner, grid.options.criterion)}{_lead(grid)}")
     for line in _other_choices(grid):
         console.note(line)
     alike = by_cause([cell for cell in grid.cells if not cell.sound])
@@ -123,7 +122,7 @@ def grid_metadata(grid: Grid) -> dict[str, Any]:
 
 
 def _grid_table(grid: Grid) -> Table:
-    """The criterion of every cell, and after it a mark or a space, so that digits stand under each other."""
+    """The criterion of every cell, followed by a mark or a space: digits stand under each other."""
     criterion = grid.options.criterion
     name, less = CRITERIA[criterion]
 
@@ -147,7 +146,7 @@ def _shown(cell: Cell, criterion: str) -> str:
 
 
 def _other_choices(grid: Grid) -> list[str]:
-    """The choices of the other criteria, where they are other cells, and what they may mean."""
+    """A line for each other criterion that would choose another cell."""
     lines = []
     for criterion, (name, _) in CRITERIA.items():
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
@@ -161,7 +160,7 @@ def _other_choices(grid: Grid) -> list[str]:
 
 
 def _lead(grid: Grid) -> str:
-    """The lead of the best over the next sound cell, and which that is; empty where there is none."""
+    """The lead of the best over the next sound cell, and the name of that cell; empty if there is none."""
     criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion][1]
     next_best = grid.next_best()
     if next_best is None:

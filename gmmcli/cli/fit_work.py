@@ -81,9 +81,8 @@ class Settings:
     def check(self, weights: str | None, as_json: bool) -> None:
         """Raises UsageError for options of the command that do not go together."""
         self.running.check(self.grid is not None)
-        table = self.targets.table
-        if as_json and table in STDOUT[1:]:
-            both = f"--table {table} and --json both write to standard output"
+        if as_json and self.targets.table in STDOUT[1:]:
+            both = f"--table {self.targets.table} and --json both write to standard output"
             raise UsageError(both, remedy="name a file for one")
         if self.replicates is not None and (weights is not None or self.missing == "em"):
             given, remedy = Option("bootstrap", self.replicates), "leave out --weights and --missing em"
@@ -148,7 +147,7 @@ def _names_model(init: str, reading: ReadOptions) -> bool:
 def select_columns(
     source: Source, start: Start | None, columns: list[str] | None, exclude: list[str] | None, weights: str | None
 ) -> Selection:
-    """The columns that are asked for, else those of the model to go on from, else all that are numeric."""
+    """The requested columns, else the columns of the model to go on from, else all numeric columns."""
     names = None if start is None or start.model is None else start.model.columns
     if columns is not None or exclude is not None or names is None:
         return source.select(columns, exclude, weights)
@@ -159,7 +158,7 @@ def select_columns(
 
 @dataclass(frozen=True)
 class Fitted:
-    """A mixture and its metadata. order: see FitResult. grid: the fits among which it was chosen."""
+    """A mixture and its metadata. order: see FitResult. grid: the fits that it was chosen from; None for one fit."""
 
     model: GaussianMixture
     metadata: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The options of `gmm fit` for long work: its checkpoint, its end, and a line on what an interrupted fit has saved.
+"""Long fits: options of checkpoint and time limit, and the line that tells what an interrupted fit has saved.
 
 - `Running`: the options. `parse_duration`, `parse_every`: `90s`, `10m`, `1h30m`; or a number of passes.
 - `saved_by_fit`, `saved_by_grid`: the words of that line; `ends_named` prints it.
@@ -62,7 +62,7 @@ class Running:
     )
 
     def check(self, several: bool) -> None:
-        """Raises UsageError for what does not go together. several: whether several fits are made."""
+        """Raises UsageError for options that exclude each other. several: whether several fits are made."""
         if several and self.checkpoint is not None:
             given, remedy = Option("checkpoint", self.checkpoint), "of several, --resume keeps those that are done"
             raise UsageError("a checkpoint is of a single fit", subject=given, remedy=remedy)

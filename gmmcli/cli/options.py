@@ -1,7 +1,7 @@
 """The options that commands share, each declared once, and the way from a declaration to Typer.
 
-- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading`, `Memory` and `Writing`: groups
-  of options that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
+- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Memory` and `Writing`: groups of options
+  that a command takes as one parameter. `Fitting`, `Choosing`, `ReadOptions`: groups that the library declares.
 - `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
 - `parse_size`: bytes from a text such as 8GB.
 """

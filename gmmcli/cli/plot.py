@@ -202,8 +202,7 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
             if not family or count is None or count < 1 or count != int(count):
                 components = "missing" if count is None else f"{count:g}"
                 problem = f"row {len(found) + 1}: family {printable(family)} with components {components}"
-                remedy = "each row needs a family and a whole number"
-                raise InputError(problem, subject=source.label, remedy=remedy)
+                raise InputError(problem, subject=source.label, remedy="each row needs a family and a whole number")
             found.append({**values, "family": family, "reason": reason, "components": int(count)})
     remedy = "give the table as gmm fit --table wrote it"
     cells = Counter((row["family"], row["components"]) for row in found)

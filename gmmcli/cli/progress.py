@@ -59,7 +59,7 @@ def follow(
 
 
 class _Followed(Watcher):
-    """Passes every step of the fits on: to the lines or the picture, and those of the cells to the visualizer."""
+    """Hands every step of the fits to the lines or the picture, and the steps of the cells to the visualizer."""
 
     def __init__(self, shown: _Lines | _Picture | None, visualizer: Visualizer | None, fits: int) -> None:
         self._shown, self._visualizer, self._fits = shown, visualizer, fits
@@ -117,8 +117,7 @@ class _Lines:
             self._write(run, passes, elapsed, fit, None if self._meter is None else self._meter.rows_per_second)
 
     def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
-        parts = [fit] if fit else []
-        parts += [f"restart {run.restart}", f"pass {passes}"]
+        parts = [*([fit] if fit else []), f"restart {run.restart}", f"pass {passes}"]
         if run.history:
             record = run.history[-1]
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
@@ -196,7 +195,7 @@ class _Picture:
 
 
 def _rank(run: Run) -> tuple[int, float]:
-    """The order in which restarts are shown where there are many: the promising first, the failed last."""
+    """Sort key of the restarts of a picture: the promising come first, the failed last."""
     level = run.history[-1].log_likelihood if run.history else -math.inf
     return 2 if run.failure is not None else int(run.stop is LEFT_BEHIND), -level
 

@@ -1,4 +1,4 @@
-"""Rows on their way out: those that pass through a command with columns added, and those that are drawn.
+"""Rows on their way out: rows that pass through a command and get more columns, and rows that are drawn.
 
 - `Passage`, `open_passage`: the model, the data and the output of a command. `add_columns` writes the rows with the
   columns that it computes.
@@ -149,7 +149,7 @@ def add_columns(
     missing: options.MISSING_CHOICES,
     comparison: Comparison | None = None,
 ) -> int:
-    """Writes this process's rows with the columns `names`, which `compute` makes of the rows (B, D).
+    """Writes this process's rows with more columns: `compute` makes them from the rows (B, D), `names` are theirs.
 
     Rows with a missing or infinite cell get empty cells if missing is "drop", else they are an InputError. With "em"
     only infinite cells are an error, and `compute` gets NaN for a missing cell. comparison: counts the rows by the
@@ -223,11 +223,10 @@ def write_draws(
 
     names, labels = column_names(model), [label] if label else []
     check_free(labels, names)
-    precision = {"float64": torch.float64, "float32": torch.float32}[dtype]
 
     def drawn(block: DrawnBlock) -> Encoded:
         _, x, components = draw(model, seed, block)
-        columns = [*x.to(precision).unbind(1), *([components] if label else [])]
+        columns = [*x.to(getattr(torch, dtype)).unbind(1), *([components] if label else [])]
         return output.sink.encode(table_of([*names, *labels], columns))
 
     with output.sink as sink, single_intra_op_thread():

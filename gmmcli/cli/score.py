@@ -95,7 +95,7 @@ def score(
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
-    """The log-likelihood below which this share of the rows of the fit lies."""
+    """Quantile of the log-likelihood over the rows of the fit: this share of them lies below it."""
     from gmmcli.model.scores import Scores
 
     remedy = "fit it anew for --quantile"
