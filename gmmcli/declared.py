@@ -1,7 +1,8 @@
-"""Declarations of options: help text, range, choices, and the options that one depends on. Imports no torch.
+"""Declarations of options: help text, range, choices, and the dependence on other options. Imports no torch.
 
-- `Panel`: a heading of the help. A call makes a declaration for an annotation, `field` one in a dataclass's field.
-- `Declared`: the declaration. `declarations`: those of a dataclass. `unpack`: type and declaration in an annotation.
+- `Panel`: a heading of the help. A call makes a declaration for an annotation, `field` makes one
+  for a field of a dataclass, or for a parameter of a command.
+- `Declared`: the declaration. `declarations`: all of a dataclass. `unpack`: type and declaration in an annotation.
 - `check_fields`: checks the fields of an instance.
 
 The command line makes its options, and the README its reference, from the same declarations.

@@ -62,7 +62,7 @@ class Console:
     @property
     def live(self) -> bool:
         """Whether someone is watching: a terminal, and notes are wanted."""
-        return not self._quiet and _stderr().is_terminal
+        return not self._quiet and _rich(stderr=True).is_terminal
 
     def note(self, text: str | Table = "") -> None:
         """A line, or a table."""
@@ -80,7 +80,7 @@ class Console:
 
     def watch(self, picture: RenderableType) -> AbstractContextManager[Any]:
         """Shows the picture, drawn anew some times a second, for as long as the context lasts, then removes it."""
-        return Live(picture, console=_stderr(), transient=True, refresh_per_second=REFRESHES)
+        return Live(picture, console=_rich(stderr=True), transient=True, refresh_per_second=REFRESHES)
 
 
 def error(text: str) -> None:
@@ -95,7 +95,7 @@ def write(text: str | Table = "") -> None:
 
 
 def write_json(value: Any) -> None:
-    """A value as JSON on standard output; NaN and infinity, which JSON has not, as null.
+    """Writes a value as JSON on standard output; NaN and infinity, which JSON lacks, are null.
 
     Characters that a terminal would act on are escaped, as JSON allows in text.
     """
@@ -105,7 +105,7 @@ def write_json(value: Any) -> None:
 
 
 def flush() -> None:
-    """Sends what is still buffered for standard output on its way."""
+    """Writes out the buffer of standard output."""
     with _naming_stdout():
         sys.stdout.flush()
 
@@ -121,7 +121,7 @@ def discard(stream: TextIO) -> None:
 
 
 class Table:
-    """Rows of cells without lines around them, as wide as what it is shown on.
+    """Rows of cells without lines around them, for a terminal of any width.
 
     header: names of the columns; a newline in a name begins another line of it. Without any name there is no header.
     The first column has words and is flush left; the others have numbers and are flush right. Columns that do not fit
@@ -191,7 +191,7 @@ def _cut(text: str, width: int) -> str:
 
 @contextmanager
 def _naming_stdout() -> Iterator[None]:
-    """Adds the name of standard output to an error of the system, which has none."""
+    """Adds the name of standard output to an error of the system without a file's name."""
     try:
         yield
     except BrokenPipeError:
@@ -205,7 +205,7 @@ def _naming_stdout() -> Iterator[None]:
 def _tell(what: str | Text | Table, wrap: bool = True) -> None:
     """Shows on stderr, or drops it where that cannot be written, as on a full disk: no result is lost for a note."""
     try:
-        _show(_stderr(), what, wrap)
+        _show(_rich(stderr=True), what, wrap)
     except BrokenPipeError:
         raise
     except OSError:
@@ -213,14 +213,10 @@ def _tell(what: str | Text | Table, wrap: bool = True) -> None:
 
 
 def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:
-    """Prints text, wrapped between words where lines end, so that no number is folded, or as one line; or a table."""
+    """Prints a table or a text. A text is wrapped between words, so that no number is folded, or stays one line."""
     if isinstance(what, str):
         what = Text(one_line(what))
     console.print(what, soft_wrap=isinstance(what, Table) or not wrap, highlight=False)
-
-
-def _stderr() -> RichConsole:
-    return _rich(stderr=True)
 
 
 def _rich(*, stderr: bool) -> RichConsole:

@@ -2,23 +2,21 @@
 
 - `open_model`: a mixture and its metadata. `column_names`: the names of its columns. `brief`, `check_kinds`,
   `check_history`: metadata, which may have been tampered with, cut and checked; `damage_named` words what goes wrong.
-- `apart`: no two outputs are one file. `not_over`: no output is an input. `rows_not_over`: likewise for rows that
-  pass through, which may replace their only file. Outputs are given by the names of their options.
+- `apart`: no two outputs are one file. `not_over`: no output is an input. Outputs are given by their options' names.
 - `check_model`, `check_table`: whether a model, and the table of a grid, can be written.
-- `naming`: puts the data's name before the errors of a fit, which knows no files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import as_flag
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import SUFFIXES, format_of_path
-from gmmcli.errors import InputError, Option, RowsError, UsageError
+from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.storage.addresses import is_address, masked, name_of
 from gmmcli.storage.files import check_writable, is_direct
 from gmmcli.storage.names import one_line, printable
@@ -27,21 +25,13 @@ if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
 
 LONGEST = 500  # characters of a text: findings are the longest that gmm fit writes
-NUMBER, TEXT, FLAG = (int, float), (str,), (bool,)
-KINDS = {
-    "rows": NUMBER,
-    "weight": NUMBER,
-    "rows_left_out": NUMBER,
-    "seed": NUMBER,
-    "restart": NUMBER,
-    "log_likelihood": NUMBER,
-    "converged": FLAG,
-    "source": TEXT,
-    "weights_column": (str, type(None)),
-    "method": TEXT,
-    "acceleration": (str, type(None)),
-    "init": TEXT,
-}  # of the entries that metadata may have
+NUMBER = (int, float)
+KINDS = {  # of the entries that metadata may have
+    **dict.fromkeys(("rows", "weight", "rows_left_out", "seed", "restart", "log_likelihood"), NUMBER),
+    **dict.fromkeys(("source", "method", "init"), (str,)),
+    **dict.fromkeys(("weights_column", "acceleration"), (str, type(None))),
+    "converged": (bool,),
+}
 
 
 def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
@@ -123,19 +113,8 @@ def not_over(outputs: Mapping[str, str | None], read_as: str, inputs: Iterable[s
             raise UsageError(f"this file is read as {read_as}", subject=given, remedy="name another")
 
 
-def rows_not_over(output: str | None, model: str, data: Sequence[str]) -> None:
-    """Raises UsageError where rows would be written over the model, or over one of several files of data.
-
-    A single file of data may be replaced: the output has all of its rows, and is written whole or not at all.
-    """
-    outputs = {"output": output}
-    not_over(outputs, "the model", [model])
-    if len(data) > 1:
-        not_over(outputs, "a part of the data", data)
-
-
 def same_file(one: str, other: str) -> bool:
-    """Whether two names are of one file, which need not exist."""
+    """Whether two names stand for one file. It need not exist."""
     if is_address(one) or is_address(other):
         return name_of(masked(one)) == name_of(masked(other))
     try:
@@ -162,12 +141,3 @@ def check_table(option: str, target: str | None) -> None:
     if format_of_path(target) is None and not is_direct(target):
         remedy = f"give one of {', '.join(SUFFIXES)}"
         raise UsageError("no format by this suffix", subject=Option(option, printable(target)), remedy=remedy)
-
-
-@contextmanager
-def naming(label: str) -> Iterator[None]:
-    """Puts the name of the data before an error of rows, which names no file."""
-    try:
-        yield
-    except RowsError as error:
-        raise error.of(label) from None

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from gmmcli.choosing.options import CHOOSING
-from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.completion import column, column_list
-from gmmcli.cli.console import Console
+from gmmcli.cli.console import Console, as_flag, write_json
 from gmmcli.cli.fit_report import columns_report, fit_report, plan_report
 from gmmcli.cli.fit_work import Targets, read_settings, run_fit, select_columns
 from gmmcli.cli.long_fits import Running
@@ -126,7 +125,7 @@ def fit(
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
     meter = Meter(blocks.rows, blocks.share_rows)
-    execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter, out.as_flag)
+    execution = Execution(group, lambda: scratch.free, running.late(begin, group), meter, as_flag)
     if running.dry_run:
         plan_report(console, blocks, settings, execution)
         return
@@ -157,6 +156,6 @@ def fit(
         columns_report(console, selection, weights)
     fit_report(console, fitted, metadata, notes, output, time.monotonic() - begin, strict)
     if json:
-        out.write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
+        write_json({"model": masked(output), **{k: v for k, v in metadata.items() if k != "history"}})
     if strict and not metadata["converged"]:
         raise NotConvergedError(f"not converged: {metadata['stop']['prose']}", remedy=metadata["stop"]["remedy"])

@@ -29,13 +29,13 @@ SHOWN_COLUMNS = 12
 SHOWN_REASONS = 12
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
+UNITS = ("B", "kB", "MB", "GB", "TB")
 # What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
 STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
-UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
-    """Notes the columns that are used, and those that are left out, with the reasons."""
+    """Notes the columns used, the columns left out with the reasons, and the row weights."""
     console.note(f"columns: {listing(selection.used)}")
     by_reason: dict[str, list[str]] = {}
     for name, reason in selection.left_out.items():
@@ -89,8 +89,7 @@ def grid_report(console: Console, grid: Grid) -> None:
         return  # the report of the fit has all of it
     console.note(_grid_table(grid))
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
-    value = _shown(winner, grid.options.criterion)
-    console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
+    console.note(f"{BEST} best by {name}: {_which(winner)}, {_shown(winner, grid.options.criterion)}{_lead(grid)}")
     for line in _other_choices(grid):
         console.note(line)
     alike = by_cause([cell for cell in grid.cells if not cell.sound])
@@ -123,7 +122,7 @@ def grid_metadata(grid: Grid) -> dict[str, Any]:
 
 
 def _grid_table(grid: Grid) -> Table:
-    """The criterion of every cell, and after it a mark or a space, so that digits stand under each other."""
+    """The criterion of every cell, followed by a mark or a space: digits stand under each other."""
     criterion = grid.options.criterion
     name, less = CRITERIA[criterion]
 
@@ -147,7 +146,7 @@ def _shown(cell: Cell, criterion: str) -> str:
 
 
 def _other_choices(grid: Grid) -> list[str]:
-    """The choices of the other criteria, where they are other cells, and what they may mean."""
+    """A line for each other criterion that would choose another cell."""
     lines = []
     for criterion, (name, _) in CRITERIA.items():
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
@@ -161,7 +160,7 @@ def _other_choices(grid: Grid) -> list[str]:
 
 
 def _lead(grid: Grid) -> str:
-    """The lead of the best over the next sound cell, and which that is; empty where there is none."""
+    """The lead of the best over the next sound cell, and the name of that cell; empty if there is none."""
     criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion][1]
     next_best = grid.next_best()
     if next_best is None:
@@ -237,8 +236,6 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
 
 
 def in_bytes(number: float) -> str:
-    """Bytes for people, `1.6 GB`. rich's filesize writes 1,000.0 MB for a few bytes less than 1 GB."""
-    for unit, name in UNITS:
-        if number >= 0.9995 * unit:  # three digits round it to one
-            return f"{number / unit:.3g} {name}"
-    return f"{number:.0f} B"
+    """Bytes for people, in three digits: `1.6 GB`."""
+    power = min(int(math.log10(max(number, 1) / 0.9995) / 3), len(UNITS) - 1)
+    return f"{number / 1000**power:.3g} {UNITS[power]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from gmmcli.choosing.options import GridOptions, parse_components
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import apart, check_model, check_table, naming, not_over
+from gmmcli.cli.files import apart, check_model, check_table, not_over
 from gmmcli.cli.fit_report import grid_columns, grid_metadata
-from gmmcli.cli.long_fits import Running, checkpoint_key, interruptible, saved_by_fit, saved_by_grid
+from gmmcli.cli.long_fits import Running, checkpoint_key, ends_named, parse_every, saved_by_fit, saved_by_grid
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import ReadOptions, format_of_path
 from gmmcli.errors import Option, UsageError
 from gmmcli.fitting.options import INITS, FitOptions
-from gmmcli.storage.addresses import is_address, suffix_of
+from gmmcli.storage.addresses import beside, is_address, suffix_of
 from gmmcli.storage.files import STDOUT, check_writable
 from gmmcli.storage.names import one_line
 
@@ -83,9 +83,8 @@ class Settings:
     def check(self, weights: str | None, as_json: bool) -> None:
         """Raises UsageError for options of the command that do not go together."""
         self.running.check(self.grid is not None)
-        table = self.targets.table
-        if as_json and table in STDOUT[1:]:
-            both = f"--table {table} and --json both write to standard output"
+        if as_json and self.targets.table in STDOUT[1:]:
+            both = f"--table {self.targets.table} and --json both write to standard output"
             raise UsageError(both, remedy="name a file for one")
         if self.replicates is not None and (weights is not None or self.missing == "em"):
             given, remedy = Option("bootstrap", self.replicates), "leave out --weights and --missing em"
@@ -150,7 +149,7 @@ def _names_model(init: str, reading: ReadOptions) -> bool:
 def select_columns(
     source: Source, start: Start | None, columns: list[str] | None, exclude: list[str] | None, weights: str | None
 ) -> Selection:
-    """The columns that are asked for, else those of the model to go on from, else all that are numeric."""
+    """The requested columns, else the columns of the model to go on from, else all numeric columns."""
     names = None if start is None or start.model is None else start.model.columns
     if columns is not None or exclude is not None or names is None:
         return source.select(columns, exclude, weights)
@@ -161,7 +160,7 @@ def select_columns(
 
 @dataclass(frozen=True)
 class Fitted:
-    """A mixture and its metadata. order: see FitResult. grid: the fits among which it was chosen."""
+    """A mixture and its metadata. order: see FitResult. grid: the fits that it was chosen from; None for one fit."""
 
     model: GaussianMixture
     metadata: Mapping[str, Any]
@@ -194,21 +193,30 @@ def run_fit(
     followed: AbstractContextManager[Watcher],
 ) -> Fitted:
     """The fit, or the best of several. begin: by time.monotonic(); console: for the line of an interrupt."""
-    options, grid, running = settings.options, settings.grid, settings.running
-    fit: Callable[[Watcher], Fitted]
-    if grid is None:
-        checkpoint = running.checkpoint_of(
-            checkpoint_key(options, blocks, settings.missing), begin, execution.group.rank == 0
-        )
-        fit = partial(_fit_one, blocks, settings, execution, checkpoint)
-        saved = partial(saved_by_fit, checkpoint)
-    else:
-        key = [blocks.columns, blocks.weights, settings.missing, grid.criterion, grid.folds]
-        store = running.store(settings.targets.output, key)
-        fit = partial(_fit_several, blocks, settings, grid, execution, store)
-        saved = partial(saved_by_grid, store, settings.fits)
-    with naming(blocks.label), interruptible(console, saved), followed as watcher:
-        return fit(watcher)
+    running = settings.running
+    if settings.grid is None:
+        checkpoint = None
+        if running.checkpoint is not None:
+            from gmmcli.fitting.checkpoint import Checkpoint
+
+            checkpoint = Checkpoint(
+                running.checkpoint,
+                parse_every(running.checkpoint_every),
+                key=checkpoint_key(settings.options, blocks, settings.missing),
+                resume=running.resume,
+                writes=execution.group.rank == 0,
+                begin=begin,
+            )
+        with ends_named(blocks.label, console, partial(saved_by_fit, checkpoint)), followed as watcher:
+            return _fit_one(blocks, settings, execution, checkpoint, watcher)
+    store = None
+    if running.resume:
+        from gmmcli.choosing.store import FolderStore
+
+        key = [blocks.columns, blocks.weights, settings.missing, settings.grid.criterion, settings.grid.folds]
+        store = FolderStore(beside(settings.targets.output, ".cells"), key)
+    with ends_named(blocks.label, console, partial(saved_by_grid, store, settings.fits)), followed as watcher:
+        return _fit_several(blocks, settings, settings.grid, execution, store, watcher)
 
 
 def _fit_one(

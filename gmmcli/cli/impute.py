@@ -1,4 +1,4 @@
-"""`gmm impute`: missing cells filled by what a model expects of them, or columns predicted from others."""
+"""`gmm impute`: missing cells filled with their expected values, or columns predicted from others."""
 
 from __future__ import annotations
 

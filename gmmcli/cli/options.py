@@ -1,7 +1,7 @@
 """The options that commands share, each declared once, and the way from a declaration to Typer.
 
-- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading`, `Memory` and `Writing`: groups
-  of options that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
+- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Memory` and `Writing`: groups of options
+  that a command takes as one parameter. `Fitting`, `Choosing`, `ReadOptions`: groups that the library declares.
 - `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
 - `parse_size`: bytes from a text such as 8GB.
 """
@@ -38,12 +38,7 @@ MIXTURE = Panel("Mixture")
 OUTPUT = Panel("Output")
 REPORT = Panel("Reporting")
 MISSING_CHOICES = Literal["error", "drop", "em"]
-BYTES = {  # in a unit, by its name in lower case
-    "": 1,
-    "b": 1,
-    **{f"{letter}{end}": 1000**power for power, letter in enumerate("kmgt", 1) for end in ("", "b")},
-    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
-}
+UNITS = ("", "k", "m", "g", "t")  # powers of 1000, or of 1024 before "ib"
 _formats = [*FORMATS, *(f"{name}{suffix}" for name in ("csv", "tsv", "json") for suffix in COMPRESSIONS)]
 
 Fitting = Annotated[dict[str, Any], FitOptions]  # the values that are given, and the defaults that are not None
@@ -91,14 +86,12 @@ Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output."
 class Writing:
     """The output of rows that pass through a command, and the names of the columns that it adds."""
 
-    output: Annotated[
-        str | None,
-        OUTPUT(
-            "-o FILE",
-            "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
-            "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
-        ),
-    ] = None
+    output: str | None = OUTPUT.field(
+        None,
+        "-o FILE",
+        "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
+    )
     output_format: OutputFormat = None
     prefix: Prefix = ""
 
@@ -161,10 +154,10 @@ def parse_size(text: str, option: str) -> int:
     Raises UsageError naming the option for anything else, and for less than one byte.
     """
     given = Option(option, text)
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([a-z]*)", text.strip().lower())
-    unit = BYTES.get(match[2]) if match else None
-    if match is None or unit is None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:([kmgt]?)b?|([kmgt])ib)", text.strip().lower())
+    if match is None:
         raise UsageError("not a size", subject=given, remedy="give a number with MB, GB, MiB or GiB, such as 8GB")
+    unit = 1024 ** UNITS.index(match[3]) if match[3] else 1000 ** UNITS.index(match[2])
     size = int(float(match[1]) * unit)
     if size < 1:
         raise UsageError("give at least one byte", subject=given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,8 +23,6 @@ from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data import ReadOptions
-    from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.plot.coordinates import Coordinates
 
 PICTURE = Panel("Picture")
 REFIT = "fit it anew for --history"
@@ -106,19 +104,21 @@ def plot(
     standard deviations, contours of the density. More: a grid of all pairs. Of
     many rows a fixed sample is drawn. A component has its colour everywhere.
     """
-    given = {
-        "MODEL": model is not None,
-        "DATA": bool(data),
-        "--columns": bool(columns),
-        "--projection": projection is not None,
-        "--history": history,
-        "--criterion": criterion is not None,
-        "--weights": weights is not None,
-    }
+    given = {"MODEL": model is not None, "DATA": bool(data), "--columns": bool(columns)}
+    given |= {"--projection": projection is not None, "--history": history, "--criterion": criterion is not None}
+    given |= {"--weights": weights is not None}
     _check_options(given, selection is not None)
     with library_imports():
-        from gmmcli.data import Source
-        from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
+        from gmmcli.data import Source, pick_columns
+        from gmmcli.plot import (
+            check_picture,
+            choose_coordinates,
+            data_figure,
+            figure_of,
+            plot_history,
+            plot_selection,
+            write_figure,
+        )
 
     check_picture(output)
     console, size = Console(common.quiet), (width, height)
@@ -129,12 +129,16 @@ def plot(
         warn_of_letters(console, (row["family"] for row in fits))
         figure = figure_of(plot_selection(fits, criterion, size=size))
     elif history:
-        fit = _fit_of(str(model))
+        metadata = open_model(str(model))[1]
+        if not metadata.get("history"):
+            raise InputError("it has no history of a fit", subject=printable(str(model)), remedy=REFIT)
         with damage_named(str(model), REFIT):
-            figure = figure_of(plot_history(brief(fit), size=size))
+            check_history(metadata)
+            figure = figure_of(plot_history(brief(metadata), size=size))
     else:
         mixture, metadata = open_model(str(model))
-        coordinates = _coordinates(mixture, columns, projection)
+        picked = None if columns is None else pick_columns(columns, column_names(mixture))
+        coordinates = choose_coordinates(mixture, picked, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
         warn_of_letters(console, coordinates.labels)
@@ -172,24 +176,6 @@ def _check_options(given: Mapping[str, bool], selection: bool) -> None:
         raise UsageError("applies only with DATA", subject="--weights")
 
 
-def _fit_of(path: str) -> dict[str, Any]:
-    """The metadata of a model file with a history that can be drawn; raises InputError where there is none."""
-    metadata = open_model(path)[1]
-    if not metadata.get("history"):
-        raise InputError("it has no history of a fit", subject=printable(path), remedy=REFIT)
-    with damage_named(path, REFIT):
-        check_history(metadata)
-    return metadata
-
-
-def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: str | None) -> Coordinates:
-    from gmmcli.data import pick_columns
-    from gmmcli.plot import choose_coordinates
-
-    picked = None if columns is None else pick_columns(columns, column_names(model))
-    return choose_coordinates(model, picked, projection)
-
-
 def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:
     """The rows of a table of fits: family, components, chosen, reason and, where the table has them, the criteria.
 
@@ -216,26 +202,20 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
             if not family or count is None or count < 1 or count != int(count):
                 components = "missing" if count is None else f"{count:g}"
                 problem = f"row {len(found) + 1}: family {printable(family)} with components {components}"
-                remedy = "each row needs a family and a whole number"
-                raise InputError(problem, subject=source.label, remedy=remedy)
+                raise InputError(problem, subject=source.label, remedy="each row needs a family and a whole number")
             found.append({**values, "family": family, "reason": reason, "components": int(count)})
-    _check_whole(source.label, found)
+    remedy = "give the table as gmm fit --table wrote it"
+    cells = Counter((row["family"], row["components"]) for row in found)
+    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
+        if cells[family, count] != 1:
+            often = "more than once" if cells[family, count] else "nowhere"
+            problem = f"family {printable(family)} with components {count} is {often}"
+            raise InputError(problem, subject=source.label, remedy=remedy)
+    chosen = sum(row["chosen"] == 1 for row in found)
+    if chosen != 1:
+        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=source.label, remedy=remedy)
     if criterion is not None and all(row[criterion] is None for row in found):
         known = [name for name in CRITERIA if any(row.get(name) is not None for row in found)]
         remedy = f"choose one of {listing(known)}"
         raise InputError(f"no row has a value of {criterion}", subject=source.label, remedy=remedy)
     return found
-
-
-def _check_whole(label: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raises InputError where the rows are not those of one grid: each family with each number once, one chosen."""
-    remedy = "give the table as gmm fit --table wrote it"
-    cells = Counter((row["family"], row["components"]) for row in rows)
-    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
-        if cells[family, count] != 1:
-            often = "more than once" if cells[family, count] else "nowhere"
-            problem = f"family {printable(family)} with components {count} is {often}"
-            raise InputError(problem, subject=label, remedy=remedy)
-    chosen = sum(row["chosen"] == 1 for row in rows)
-    if chosen != 1:
-        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=label, remedy=remedy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,19 +50,17 @@ def follow(
 
     meter: of the passes over the rows. as_json: whether the lines are JSON objects; they are then asked for.
     """
+    shown: _Lines | _Picture | None = None
     if as_json or log_every is not None:
-        lines = _JsonLines if as_json else _Lines
-        yield _Followed(lines(console, log_every or 1, meter), visualizer, fits)
+        shown = (_JsonLines if as_json else _Lines)(console, log_every or 1, meter)
     elif console.live:
-        picture = _Picture(meter)
-        with console.watch(picture):
-            yield _Followed(picture, visualizer, fits)
-    else:
-        yield _Followed(None, visualizer, fits)
+        shown = _Picture(meter)
+    with console.watch(shown) if isinstance(shown, _Picture) else nullcontext():
+        yield _Followed(shown, visualizer, fits)
 
 
 class _Followed(Watcher):
-    """Passes every step of the fits on: to the lines or the picture, and those of the cells to the visualizer."""
+    """Hands every step of the fits to the lines or the picture, and the steps of the cells to the visualizer."""
 
     def __init__(self, shown: _Lines | _Picture | None, visualizer: Visualizer | None, fits: int) -> None:
         self._shown, self._visualizer, self._fits = shown, visualizer, fits
@@ -117,22 +115,16 @@ class _Lines:
         due = passes // self._every > self._shown.get((fit, run.restart), 0)
         if due or run.ended:
             self._shown[fit, run.restart] = passes // self._every
-            self._write(run, passes, elapsed, fit)
+            self._write(run, passes, elapsed, fit, None if self._meter is None else self._meter.rows_per_second)
 
-    @property
-    def _rate(self) -> float | None:
-        return None if self._meter is None else self._meter.rows_per_second
-
-    def _write(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
-        parts = [fit] if fit else []
-        parts += [f"restart {run.restart}", f"pass {passes}"]
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
+        parts = [*([fit] if fit else []), f"restart {run.restart}", f"pass {passes}"]
         if run.history:
             record = run.history[-1]
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
             gains = {"gain": record.gain, "remaining": record.remaining}
             parts += [f"{name} {value:.2e}" for name, value in gains.items() if math.isfinite(value)]
-        if self._rate is not None:
-            parts.append(rate_of(self._rate))
+        parts += [] if rate is None else [rate_of(rate)]
         parts.append(f"elapsed {elapsed:.1f} s")
         if run.failure is not None:
             parts.append(f"failed: {run.failure.worded(as_flag)}")
@@ -154,13 +146,13 @@ class _JsonLines(_Lines):
         self._shown.clear()
         self._title = title
 
-    def _write(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
         record = asdict(run.history[-1]) if run.history else {}
         stop = None if run.stop is None else run.stop.name
         failure = None if run.failure is None else run.failure.worded(as_flag)
         values = {"fit": fit or self._title} if fit or self._title else {}
         values |= {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
-        self._console.log(values | {"rows_per_second": self._rate, "stop": stop, "failure": failure})
+        self._console.log(values | {"rows_per_second": rate, "stop": stop, "failure": failure})
 
 
 class _Picture:
@@ -204,7 +196,7 @@ class _Picture:
 
 
 def _rank(run: Run) -> tuple[int, float]:
-    """The order in which restarts are shown where there are many: the promising first, the failed last."""
+    """Sort key of the restarts of a picture: the promising come first, the failed last."""
     level = run.history[-1].log_likelihood if run.history else -math.inf
     return 2 if run.failure is not None else int(run.stop is LEFT_BEHIND), -level
 

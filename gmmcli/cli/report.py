@@ -37,7 +37,7 @@ LEAST_ROWS = 1  # of a component, by their probabilities, whose overlaps are lis
 
 
 def rows_line(metadata: Metadata) -> str:
-    """The data, with its number of rows and of those that were left out."""
+    """The name of the data, the number of its rows, and the number of rows left out."""
     line = f"{metadata['source']}: {count(metadata['rows_read'], 'row')}"
     dropped = metadata["rows_left_out"]
     if dropped:
@@ -84,7 +84,7 @@ def component_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Ta
 
 
 def _telling_lines(model: GaussianMixture) -> list[str]:
-    """Columns in which each component differs most from the rest, and from the component nearest to it."""
+    """Columns in which each component differs most from the rest, and from its nearest component."""
     from gmmcli.model.contrasts import contrast, contrasts, nearest
 
     if not 1 < model.components <= TELLING_COMPONENTS:
@@ -114,17 +114,16 @@ def _certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
     among = "" if certainty["rows"] == metadata["rows"] else f" (of a sample of {certainty['rows']})"
     lines = [
         f"sure: {percent(certainty['sure'])} of the rows{among} belong to a component with a probability of 0.9 or "
-        f"more; mean entropy of the assignments {metadata['entropy']:.3f} of at most "
-        f"{math.log(classes):.3f} nats"
+        f"more; mean entropy of the assignments {metadata['entropy']:.3f} of at most {math.log(classes):.3f} nats"
     ]
     background = metadata["components"]
+    names = [*(f"component {k}" for k in range(background)), "the background"]
     held = [k for k, size in enumerate(_sizes(model)) if size * metadata["rows"] >= LEAST_ROWS]
     shares = {(i, j): share for i, j, share in certainty["overlaps"] if i in held}
     pairs = dict.fromkeys((min(pair), max(pair)) for pair in shares)  # the greatest share first
     for i, j in list(pairs)[:SHOWN_OVERLAPS]:
         parts = [
-            f"{percent(shares[one, other])} of the rows of {_name(one, background)} are claimed by "
-            f"{_name(other, background)}"
+            f"{percent(shares[one, other])} of the rows of {names[one]} are claimed by {names[other]}"
             for one, other in ((i, j), (j, i))
             if (one, other) in shares
         ]
@@ -133,10 +132,6 @@ def _certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
             line += f"; best told apart by {_apart(model, i, j)}"
         lines.append(line)
     return lines
-
-
-def _name(component: int, background: int) -> str:
-    return "the background" if component == background else f"component {component}"
 
 
 def _apart(model: GaussianMixture, one: int, other: int) -> str:
@@ -268,7 +263,7 @@ def correlation_tables(model: GaussianMixture, most: int = SHOWN_CORRELATIONS) -
 
 
 def _sizes(model: GaussianMixture) -> list[float]:
-    """The weights of the components, and of the background where there is one."""
+    """Weights of the components, followed by the weight of a background."""
     return [*model.weights.tolist(), *([] if model.background is None else [float(model.background)])]
 
 

@@ -1,4 +1,4 @@
-"""Rows on their way out: those that pass through a command with columns added, and those that are drawn.
+"""Rows on their way out: rows that pass through a command and get more columns, and rows that are drawn.
 
 - `Passage`, `open_passage`: the model, the data and the output of a command. `add_columns` writes the rows with the
   columns that it computes.
@@ -19,7 +19,7 @@ import typer
 
 from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import column_names, open_model, rows_not_over
+from gmmcli.cli.files import column_names, not_over, open_model
 from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.progress import RowCount
 from gmmcli.data.formats import COMPRESSIONS, FileFormat, ReadOptions, format_of_path, parse_format
@@ -34,7 +34,7 @@ from gmmcli.storage.names import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.cli.comparison import Comparison, Counted
+    from gmmcli.cli.assign import Comparison
     from gmmcli.data import Rows, Sink, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
@@ -134,7 +134,10 @@ def open_passage(
     output = None if writing is None else open_output(writing, reading, group)
     mixture, metadata = open_model(model)
     source = Source(data or [], reading, scratch=memory.scratch(place().local_size))
-    rows_not_over(None if output is None else output.name, model, source.paths)
+    outputs = {"output": None if output is None else output.name}
+    not_over(outputs, "the model", [model])
+    if len(source.paths) > 1:  # a single file may be replaced: the output has all of its rows, and is written whole
+        not_over(outputs, "a part of the data", source.paths)
     console = Console(common.quiet or group.rank > 0)
     return Passage(mixture, metadata, source, output, reading, console, group)
 
@@ -146,7 +149,7 @@ def add_columns(
     missing: options.MISSING_CHOICES,
     comparison: Comparison | None = None,
 ) -> int:
-    """Writes this process's rows with the columns `names`, which `compute` makes of the rows (B, D).
+    """Writes this process's rows with more columns: `compute` makes them from the rows (B, D), `names` are theirs.
 
     Rows with a missing or infinite cell get empty cells if missing is "drop", else they are an InputError. With "em"
     only infinite cells are an error, and `compute` gets NaN for a missing cell. comparison: counts the rows by the
@@ -166,26 +169,25 @@ def add_columns(
     columns = source.match(column_names(passage.model))
     check_free(names, source.names)
 
-    def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
+    def extended(rows: Rows) -> tuple[Encoded, int]:
         with torch.inference_mode():  # a setting of each thread
             complete = _complete(rows.x, missing)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
-            counted = None if comparison is None else comparison.count(rows.table, added[0], complete)
+            if comparison is not None:
+                comparison.add(rows.table, added[0], complete)
             table = with_columns(rows.table, names, added, complete if missed else None)
-            return output.sink.encode(table), missed, counted
+            return output.sink.encode(table), missed
 
     empty, passed = 0, RowCount()
     shown = console.live and output.name not in STDOUT  # on standard output the rows themselves are shown
     watched = console.watch(passed) if shown else contextlib.nullcontext()
     with output.whole() as sink, watched, single_intra_op_thread():
         tables = source.tables(columns, sink.typed, as_read(missing), Share(group.rank, group.size))
-        for piece, missed, counted in map_blocks(extended, tables, threads_here()):
+        for piece, missed in map_blocks(extended, tables, threads_here()):
             sink.write(piece)
             passed.rows = sink.rows_written
             empty += missed
-            if comparison is not None and counted is not None:
-                comparison.add(counted)
         if comparison is not None:
             comparison.join(group)
     return empty
@@ -221,11 +223,10 @@ def write_draws(
 
     names, labels = column_names(model), [label] if label else []
     check_free(labels, names)
-    precision = {"float64": torch.float64, "float32": torch.float32}[dtype]
 
     def drawn(block: DrawnBlock) -> Encoded:
         _, x, components = draw(model, seed, block)
-        columns = [*x.to(precision).unbind(1), *([components] if label else [])]
+        columns = [*x.to(getattr(torch, dtype)).unbind(1), *([components] if label else [])]
         return output.sink.encode(table_of([*names, *labels], columns))
 
     with output.sink as sink, single_intra_op_thread():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.completion import column
+from gmmcli.cli.console import Table, write, write_json
 from gmmcli.cli.files import column_names
 from gmmcli.cli.options import DATA, OUTPUT, REPORT
 from gmmcli.cli.processes import sums_over, threads_here
@@ -74,34 +74,28 @@ def score(
             problem = f"{'does not apply' if summary else 'applies only'} with --summary"
             raise UsageError(problem, subject=Option(name))
     passage = open_passage(context, model, data, None if summary else writing, reading, memory, common)
-    if not summary:
+    if passage.output is not None:
         below = None if quantile is None else _quantile(model, passage.metadata, quantile)
-        _add_scores(passage, writing.prefix, below, missing)
+        names = ["log_likelihood", *([] if below is None else ["outlier"])]
+
+        def compute(x: Tensor) -> Sequence[Tensor]:
+            scores = passage.model.log_prob(x, marginal=missing == "em")
+            return [scores] if below is None else [scores, (scores < below).long()]
+
+        empty = add_columns(passage, [writing.prefix + name for name in names], compute, missing)
+        if below is not None:
+            passage.console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
+        passage.output.report(passage.console, empty)
         return
     report = _summarise(passage, weights, missing)
     if json and passage.group.rank == 0:
-        out.write_json({"model": masked(model), "data": passage.source.label, **report})
+        write_json({"model": masked(model), "data": passage.source.label, **report})
     elif passage.group.rank == 0:
-        out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
-
-
-def _add_scores(passage: Passage, prefix: str, below: float | None, missing: options.MISSING_CHOICES) -> None:
-    """Writes the rows with their log-likelihood. below: that of an outlier, None for no such column."""
-    names = ["log_likelihood"] if below is None else ["log_likelihood", "outlier"]
-
-    def compute(x: Tensor) -> Sequence[Tensor]:
-        scores = passage.model.log_prob(x, marginal=missing == "em")
-        return [scores] if below is None else [scores, (scores < below).long()]
-
-    empty = add_columns(passage, [prefix + name for name in names], compute, missing)
-    if below is not None:
-        passage.console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
-    assert passage.output is not None
-    passage.output.report(passage.console, empty)
+        write(Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
-    """The log-likelihood below which this share of the rows of the fit lies."""
+    """Quantile of the log-likelihood over the rows of the fit: this share of them lies below it."""
     from gmmcli.model.scores import Scores
 
     remedy = "fit it anew for --quantile"

@@ -78,14 +78,10 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | T
     if metadata.get("rows_left_out"):
         rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
     method = f"method: {metadata['method']}"
-    if chosen.get("optimizer"):
-        method += f" with {chosen['optimizer']}"
-    if metadata.get("acceleration"):
-        method += f" with {metadata['acceleration']} acceleration"
-    if chosen.get("prior"):
-        method += ", conjugate prior"
-    if chosen.get("standardize"):
-        method += ", standardized"
+    method += f" with {chosen['optimizer']}" if chosen.get("optimizer") else ""
+    method += f" with {metadata['acceleration']} acceleration" if metadata.get("acceleration") else ""
+    method += ", conjugate prior" if chosen.get("prior") else ""
+    method += ", standardized" if chosen.get("standardize") else ""
     lines: list[str | Table] = [
         *report.component_lines(mixture, metadata),
         rows,

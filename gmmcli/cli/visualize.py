@@ -47,8 +47,7 @@ class Visualizer:
         if self._stepwise and self._animated:
             raise UsageError("a GIF has all steps in it", subject=given, remedy=f"leave out {STEP}")
         if unknown is not None:
-            remedy = f"write {STEP} for the number of passes"
-            raise UsageError(f"unknown {unknown[0]}", subject=given, remedy=remedy)
+            raise UsageError(f"unknown {unknown[0]}", subject=given, remedy=f"write {STEP} for the number of passes")
         if several and (self._stepwise or self._animated):
             remedy = "leave out what chooses among several"
             raise UsageError("steps are those of one fit", subject=given, remedy=remedy)
@@ -117,7 +116,7 @@ def rows_to_draw(
 
 
 def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
-    """The model with its components in the order of the fitted one, so that each keeps its colour."""
+    """The model with its components in the order of the fitted model: each keeps its colour."""
     return model if len(order) != model.components else model.ordered(order)  # fewer where one was dropped
 
 

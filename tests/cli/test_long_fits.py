@@ -164,8 +164,8 @@ def test_durations() -> None:
     assert parse_duration("x", "90") == 90
     assert parse_duration("x", "1h30m") == 5400
     assert parse_duration("x", "1.5d") == 129_600
-    assert parse_every("x", "10m") == Every(600)
-    assert parse_every("x", "25") == Every(float("inf"), 25)
+    assert parse_every("10m") == Every(600)
+    assert parse_every("25") == Every(float("inf"), 25)
     for text in ("", "m", "1w", "10 m", "-5s", "1e3"):
         with pytest.raises(UsageError, match="x="):
             parse_duration("x", text)
