@@ -1,4 +1,4 @@
-"""Start of `python -m gmmcli`, `torchrun -m gmmcli` and `gmm` itself, in which Ctrl-C is silent from the first."""
+"""Start of `python -m gmmcli`, `torchrun -m gmmcli` and `gmm`. Ctrl-C is silent from the first moment."""
 
 import signal
 import sys

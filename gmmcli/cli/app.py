@@ -76,7 +76,7 @@ for module in (generate, fit, score, assign, impute, sample, show, plot):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `gmm` with these arguments, or the process's own, and returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    debug = "--debug" in arguments  # not from the parsed options: an error may come before these
+    debug = "--debug" in arguments  # an error may come before the options are parsed
     with _streams(), _terminable(), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
@@ -93,12 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if message:
                 console.error(message)
         if code == CLOSED_PIPE:
-            console.discard(sys.stdout)  # else the interpreter's own flush at exit goes into the closed pipe
+            console.discard(sys.stdout)  # else the interpreter flushes into the closed pipe at exit
     return code
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code of an error, and the line about it, empty where nothing is to be said."""
+    """Exit code and message of an error. The message is empty if help was printed, or if the reader has gone."""
     match error:
         case SystemExit():  # typer and rich exit on a closed pipe, with a code of theirs
             if isinstance(error.__context__, BrokenPipeError):
@@ -124,7 +124,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "gmm"
         said = str(usage()).rstrip(".")
-        return 2, f"{said}: see {where} --help" if said else ""  # nothing is said where help was printed instead
+        return 2, f"{said}: see {where} --help" if said else ""  # empty if help was printed instead
     return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
 
 

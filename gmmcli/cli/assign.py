@@ -38,9 +38,9 @@ $ gmm sample faithful.pt --samples 10 | gmm assign faithful.pt --soft
 
 $ gmm assign penguins.pt sample_data/penguins.csv --missing drop --compare species -o labelled.csv"""
 
-SHOWN_LABELS = 12  # with columns of their own, the others together in one
+SHOWN_LABELS = 12  # that have a column each; the others share one
 LABEL_WIDTH = 30  # characters of a label in a header
-MOST_LABELS = 100_000  # bounds memory: a column with more is a measure or an identifier
+MOST_LABELS = 100_000  # a column with more is a measure or an identifier
 BACKGROUND = -1
 
 
@@ -105,8 +105,8 @@ def assign(
 class Comparison:
     """Numbers of rows by component and label. Any thread may add rows.
 
-    column: of the labels. components: numbers of the model's components, −1 the background's. A row that has neither
-    component nor label counts as one without a component.
+    column: of the labels. components: numbers of the model's components, −1 the background's. A row
+    without both counts as one without a component.
     """
 
     def __init__(self, column: str, passage: Passage):
@@ -128,7 +128,7 @@ class Comparison:
         component: Tensor,  # (M,) int64
         complete: Tensor,  # (B,) bool, true M times
     ) -> None:
-        """Counts the rows of a block. Raises InputError where labels become too many to be classes."""
+        """Counts the rows of a block. Raises InputError if there are more than MOST_LABELS labels."""
         from gmmcli.data import label_codes
 
         codes, labels = label_codes(table.column(self._column), self._column, self._reading)
@@ -178,7 +178,7 @@ class Comparison:
             console.note(f"not compared: {', '.join(left_out)}")
 
     def to_json(self) -> dict[str, Any]:
-        """All labels with their counts, a list for each component; the index is null where no row is compared."""
+        """Labels, and their counts by component. The Rand index is null if no row is compared."""
         labels = self._ordered()
         return {
             "column": self._column,
@@ -192,7 +192,7 @@ class Comparison:
         }
 
     def _ordered(self) -> list[str]:
-        """The labels, numbers by their values, then texts by the alphabet."""
+        """The labels in order: numbers by value, then texts by alphabet."""
         return sorted(self._labels, key=_order)
 
     def _table(self, labels: list[str]) -> Table:

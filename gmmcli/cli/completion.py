@@ -1,12 +1,12 @@
-"""Completion in the shell: of choices, and of columns of the file on the command line.
+"""Completion in the shell: choices, and columns of the file on the command line.
 
-- `complete`, `complete_list`: complete one of given words; a list of them.
-- `column`, `column_list`: a column of the data, or of the model where no data is named; a list of columns.
-- `model_column_list`: a list of the model's columns.
+- `complete`, `complete_list`: complete one of given words, and a list of them.
+- `column`, `column_list`: complete a column of the data, or of the model if no data is named, and a list of them.
+- `model_column_list`: completes a list of the model's columns.
 
-A shell waits for the answer: torch is not imported, and only the beginning or the schema of a file is read. Nothing
-is offered where anything goes wrong. Names with characters that mean something to a shell are not offered, since the
-shell puts them on the command line unquoted.
+A shell waits for the answer: torch is not imported, and only the beginning or the schema of a file is read. If
+anything fails, nothing is offered. Names with characters that a shell interprets are not offered, since the shell
+puts them on the command line unquoted.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _takes_model(ctx: typer.Context) -> bool:
 def _files(ctx: typer.Context) -> list[str]:
     """The arguments on the command line, the model's before the data's.
 
-    They remain in ctx.args where the last option, to be completed, still lacks its value.
+    They are in ctx.args as long as the last option still lacks its value.
     """
     model, data = ctx.params.get("model"), ctx.params.get("data")
     return [*([model] if model else []), *(data or ()), *ctx.args]

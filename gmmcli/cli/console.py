@@ -1,13 +1,13 @@
 """All that the commands print: notes, warnings and errors on stderr, reports and JSON on stdout.
 
 - `Console`: notes and warnings, silent under --quiet, and the progress of a fit on a terminal.
-- `Table`: numbers in columns, none of which is ever folded.
+- `Table`: numbers in columns. A column is never folded.
 - `write`, `write_json`, `flush`: to stdout. `error`: the line that a failing command ends with.
-- `as_flag`: an option as the command line has it. `count`, `number`: words.
-- `discard`: drops the output to a stream that cannot be written.
+- `as_flag`: the flag of an option. `count`, `number`: numbers in words.
+- `discard`: drops all output to a stream that cannot be written.
 
-Text from outside (names of columns and files) is never read as rich's markup, nor are control characters in it
-passed on to the terminal.
+Text from outside (names of columns and files) is never read as rich's markup, and its control characters never reach
+the terminal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rich.text import Text
 from gmmcli.errors import Option
 from gmmcli.storage.names import one_line
 
-UNLIMITED = sys.maxsize  # columns of a "terminal" that is a file or a pipe: nothing is cut or wrapped there
+UNLIMITED = sys.maxsize  # width of a file or a pipe: nothing is cut or wrapped there
 REFRESHES = 5  # a second
 GAP = 2  # spaces between the columns of a table
 STDOUT = "standard output"
@@ -38,18 +38,18 @@ _ODD = re.compile(r"[^\n -~]")
 
 
 def as_flag(option: Option) -> str:
-    """The option as the command line has it: `--variance-floor`, or `--missing drop`."""
+    """The flag of an option, with its value if it has one: `--variance-floor`, or `--missing drop`."""
     flag = "--" + option.name.replace("_", "-")
     return flag if option.value is None or option.value is True else f"{flag} {option.value}"
 
 
 def number(value: float) -> str:
-    """Six digits."""
+    """A number in six digits."""
     return f"{value:.6g}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
-    """`1 row`, `2 rows`."""
+    """A number with its noun: `1 row`, `2 rows`."""
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
@@ -61,35 +61,35 @@ class Console:
 
     @property
     def live(self) -> bool:
-        """Whether someone is watching: a terminal, and notes are wanted."""
+        """Whether notes are wanted, and go to a terminal."""
         return not self._quiet and _rich(stderr=True).is_terminal
 
     def note(self, text: str | Table = "") -> None:
-        """A line, or a table."""
+        """Prints a line or a table."""
         if not self._quiet:
-            _tell(text)
+            _to_stderr(text)
 
     def log(self, value: Any) -> None:
-        """A value as JSON on one line of stderr, also when quiet: it was asked for."""
+        """Prints a value as JSON on one line of stderr, also when quiet: the user asked for it."""
         print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A line that begins `gmm: warning:`."""
+        """Prints a line that begins `gmm: warning:`."""
         if not self._quiet:
-            _tell(Text.assemble("gmm: ", ("warning:", "yellow"), " ", one_line(text)))
+            _to_stderr(Text.assemble("gmm: ", ("warning:", "yellow"), " ", one_line(text)))
 
     def watch(self, picture: RenderableType) -> AbstractContextManager[Any]:
-        """Shows the picture, drawn anew some times a second, for as long as the context lasts, then removes it."""
+        """Context in which a live picture is on the terminal; it is removed at the end."""
         return Live(picture, console=_rich(stderr=True), transient=True, refresh_per_second=REFRESHES)
 
 
 def error(text: str) -> None:
-    """The last line of a command that failed."""
-    _tell(Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)), wrap=False)
+    """Prints the last line of a command that failed."""
+    _to_stderr(Text.assemble("gmm: ", ("error:", "bold red"), " ", one_line(text)), wrap=False)
 
 
 def write(text: str | Table = "") -> None:
-    """A line or a table on standard output."""
+    """Prints a line or a table on standard output."""
     with _naming_stdout():
         _show(_rich(stderr=False), text)
 
@@ -191,7 +191,7 @@ def _cut(text: str, width: int) -> str:
 
 @contextmanager
 def _naming_stdout() -> Iterator[None]:
-    """Adds the name of standard output to an error of the system without a file's name."""
+    """Adds the name of standard output to an OSError that names no file."""
     try:
         yield
     except BrokenPipeError:
@@ -202,18 +202,18 @@ def _naming_stdout() -> Iterator[None]:
         raise type(error)(error.errno, error.strerror, STDOUT) from None
 
 
-def _tell(what: str | Text | Table, wrap: bool = True) -> None:
-    """Shows on stderr, or drops it where that cannot be written, as on a full disk: no result is lost for a note."""
+def _to_stderr(what: str | Text | Table, wrap: bool = True) -> None:
+    """Prints on stderr. If that fails, as on a full disk, drops the text: no result is lost for a note."""
     try:
         _show(_rich(stderr=True), what, wrap)
     except BrokenPipeError:
         raise
     except OSError:
-        discard(sys.stderr)  # else its buffer fails again at the end of the process, with exit code 120
+        discard(sys.stderr)  # else its buffer fails again at exit, with exit code 120
 
 
 def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:
-    """Prints a table or a text. A text is wrapped between words, so that no number is folded, or stays one line."""
+    """Prints a table or a text. wrap: whether a text is wrapped between words, which folds no number."""
     if isinstance(what, str):
         what = Text(one_line(what))
     console.print(what, soft_wrap=isinstance(what, Table) or not wrap, highlight=False)

@@ -1,9 +1,10 @@
 """Files of a command: model files that it opens, and outputs that it checks before any work.
 
-- `open_model`: a mixture and its metadata. `column_names`: the names of its columns. `brief`, `check_kinds`,
-  `check_history`: metadata, which may have been tampered with, cut and checked; `damage_named` words what goes wrong.
-- `apart`: no two outputs are one file. `not_over`: no output is an input. Outputs are given by their options' names.
-- `check_model`, `check_table`: whether a model, and the table of a grid, can be written.
+- `open_model`: a mixture and its metadata. `column_names`: the names of its columns.
+- `brief`, `check_kinds`, `check_history`: cut and check metadata, which anyone may have edited. `damage_named`: makes
+  one error of whatever goes wrong with it.
+- `apart`: refuses two outputs in one file. `not_over`: refuses an output over an input.
+- `check_model`, `check_table`: refuse a model, and a table of fits, that cannot be written.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
 
 
 def column_names(model: GaussianMixture) -> tuple[str, ...]:
-    """The names of the model's columns, x1 to xD where it has none."""
+    """The names of the model's columns; x1 to xD if it has none."""
     return model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
 
 
 def brief(value: Any) -> Any:
-    """The value with each text in it cut."""
+    """A copy of the value with long texts cut."""
     if isinstance(value, str):
         return one_line(value[: 2 * LONGEST], LONGEST)
     if isinstance(value, dict):
@@ -59,7 +60,7 @@ def brief(value: Any) -> Any:
 
 
 def check_kinds(metadata: Mapping[str, Any]) -> None:
-    """Raises TypeError for an entry of another type than gmm fit writes."""
+    """Raises TypeError for an entry whose type is not the one that gmm fit writes."""
     for name, kinds in KINDS.items():
         if name in metadata and type(metadata[name]) not in kinds:
             raise TypeError(f"{name} is of type {type(metadata[name]).__name__}")
@@ -71,7 +72,7 @@ def check_kinds(metadata: Mapping[str, Any]) -> None:
 
 
 def check_history(metadata: Mapping[str, Any]) -> None:
-    """Raises TypeError where the log-likelihoods by pass are no numbers; null is one that was not finite."""
+    """Raises TypeError if a log-likelihood by pass is no number. Null stands for one that was not finite."""
     for record in metadata["history"]:
         for name in ("passes", "log_likelihood"):
             value = record[name]
@@ -81,18 +82,18 @@ def check_history(metadata: Mapping[str, Any]) -> None:
 
 @contextmanager
 def damage_named(model: str, remedy: str) -> Iterator[None]:
-    """Raises InputError where the metadata of the model cannot be put into words or pictures."""
+    """Raises InputError if the metadata of the model cannot be printed or drawn."""
     kinds = LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, StopIteration
     try:
         yield
     except kinds as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        problem = f"what it says of its fit is damaged: {one_line(why, 100)}"
+        problem = f"its record of the fit is damaged: {one_line(why, 100)}"
         raise InputError(problem, subject=printable(model), remedy=remedy) from error
 
 
 def apart(outputs: Mapping[str, str | None]) -> None:
-    """Raises UsageError where two outputs are the same file, also by way of a link."""
+    """Raises UsageError if two outputs are one file, also by way of a link. outputs: by names of options."""
     seen: list[tuple[str, str]] = []
     for option, target in outputs.items():
         if target is None or is_direct(target):
@@ -105,7 +106,7 @@ def apart(outputs: Mapping[str, str | None]) -> None:
 
 
 def not_over(outputs: Mapping[str, str | None], read_as: str, inputs: Iterable[str]) -> None:
-    """Raises UsageError where an output is one of the inputs, also by way of a link. read_as: words for these."""
+    """Raises UsageError if an output is one of the inputs, also by way of a link. read_as: words for the inputs."""
     files = list(inputs)
     for option, target in outputs.items():
         if target is not None and not is_direct(target) and any(same_file(target, file) for file in files):
@@ -124,7 +125,7 @@ def same_file(one: str, other: str) -> bool:
 
 
 def check_model(option: str, path: str, example: str) -> None:
-    """Raises UsageError where no model can be written, and where it would overwrite data."""
+    """Raises UsageError if no model can be written there, or if it would overwrite data."""
     from gmmcli.model.model_file import check_model_target
 
     if path == "-" or format_of_path(path) is not None:
@@ -134,7 +135,7 @@ def check_model(option: str, path: str, example: str) -> None:
 
 
 def check_table(option: str, target: str | None) -> None:
-    """Raises UsageError where no table can be written: no such folder, a suffix that tells no format."""
+    """Raises UsageError if no table can be written: the folder is absent, or the suffix names no format."""
     if target is None:
         return
     check_writable(target, "fits.csv")

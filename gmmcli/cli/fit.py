@@ -106,7 +106,7 @@ def fit(
     settings = read_settings(fitting, choosing, targets, running, reading, missing, bootstrap)
     settings.check(weights, json)
     refuse_stdin(data, group)
-    with library_imports():  # only now: a wrong option is an error without them, and so at once
+    with library_imports():  # after the checks: a wrong option is an error at once
         from gmmcli.data import Source
         from gmmcli.passes.block import Share
         from gmmcli.passes.device import pass_dtype, resolve_device
@@ -121,7 +121,7 @@ def fit(
     source = Source(data or [], reading, scratch=scratch)
     targets.check_inputs(source.paths, fitting["init"], settings.start)
     selection = select_columns(source, settings.start, columns, exclude, weights)
-    if console.live:  # elsewhere an error is to be the only line
+    if console.live:  # elsewhere an error stays the only line
         columns_report(console, selection, weights)
     blocks = source.blocks(selection.used, weights, as_read(missing), Share(group.rank, group.size))
     meter = Meter(blocks.rows, blocks.share_rows)

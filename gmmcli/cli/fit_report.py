@@ -30,7 +30,7 @@ SHOWN_REASONS = 12
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
 UNITS = ("B", "kB", "MB", "GB", "TB")
-# What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
+# Evidence by the difference of BIC: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
 STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
 
 
@@ -57,9 +57,9 @@ def fit_report(
     seconds: float,
     strict: bool,
 ) -> None:
-    """The grid, notes, the closing summary, and warnings with their remedies.
+    """Notes the grid, the closing summary, and warnings with their remedies.
 
-    strict: whether an error follows where the fit has not converged.
+    strict: whether an error follows if the fit has not converged.
     """
     model = fitted.model
     if fitted.grid is not None:
@@ -84,9 +84,9 @@ def fit_report(
 
 
 def grid_report(console: Console, grid: Grid) -> None:
-    """The table: rows K, columns families, the best marked; then the reasons why others were not considered."""
+    """Notes the criterion of every cell, the best marked, then the reasons against others."""
     if len(grid.cells) == 1 and grid.options.criterion == "bic":
-        return  # the report of the fit has all of it
+        return  # the report of the fit says all of it
     console.note(_grid_table(grid))
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
     console.note(f"{BEST} best by {name}: {_which(winner)}, {_shown(winner, grid.options.criterion)}{_lead(grid)}")
@@ -106,13 +106,13 @@ def grid_report(console: Console, grid: Grid) -> None:
 
 
 def grid_columns(grid: Grid) -> dict[str, list[Any]]:
-    """The grid as the columns of a file, a row for each cell."""
+    """The columns of the table of fits, a row for each cell."""
     rows = [{**cell.row(), "chosen": int(cell is grid.best)} for cell in grid.cells]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def grid_metadata(grid: Grid) -> dict[str, Any]:
-    """The grid as the chosen model's file has it."""
+    """The grid as metadata of the chosen model."""
     return {
         "criterion": grid.options.criterion,
         "folds": grid.options.fold_count if grid.options.criterion == "holdout" else None,
@@ -122,7 +122,7 @@ def grid_metadata(grid: Grid) -> dict[str, Any]:
 
 
 def _grid_table(grid: Grid) -> Table:
-    """The criterion of every cell, followed by a mark or a space: digits stand under each other."""
+    """The criterion of every cell. A mark or a space follows it, so that digits are aligned."""
     criterion = grid.options.criterion
     name, less = CRITERIA[criterion]
 
@@ -196,7 +196,7 @@ def _which(cell: Cell) -> str:
 
 
 def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, execution: Execution) -> None:
-    """The plan of --dry-run: rows, memory, passes and starts."""
+    """Notes the plan of --dry-run: rows, memory, passes and starts."""
     from gmmcli.fitting.rows import Plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
@@ -236,6 +236,6 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
 
 
 def in_bytes(number: float) -> str:
-    """Bytes for people, in three digits: `1.6 GB`."""
+    """A size in three digits with its unit: `1.6 GB`."""
     power = min(int(math.log10(max(number, 1) / 0.9995) / 3), len(UNITS) - 1)
     return f"{number / 1000**power:.3g} {UNITS[power]}"

@@ -1,6 +1,6 @@
-"""The settings of `gmm fit`, read off its options and checked; the files that it writes; and the fit.
+"""The work of `gmm fit`: its settings, checked; its output files; the fit or the grid of fits.
 
-- `Settings`, `read_settings`: the options of a fit or of a grid, with their start. `Targets`: the output files.
+- `Settings`, `read_settings`: options and start of a fit or of a grid. `Targets`: the output files.
 - `select_columns`: the columns to fit.
 - `run_fit`: the fit, or the best of a grid. `Fitted`: its result.
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Targets:
-    """The files of a fit: the model; a table of the fits, a picture, and a checkpoint, None for none."""
+    """Output files of a fit: the model; a table of the fits, a picture and a checkpoint, each None if not wanted."""
 
     output: str
     table: str | None
@@ -50,7 +50,7 @@ class Targets:
     checkpoint: str | None
 
     def check(self) -> None:
-        """Raises UsageError where a file cannot be written, the picture aside, and where two are the same."""
+        """Raises UsageError if a file cannot be written, or if two are the same. `Visualizer` checks the picture."""
         check_model("output", self.output, "model.pt")
         check_table("table", self.table)
         if self.checkpoint is not None:
@@ -58,7 +58,7 @@ class Targets:
         apart(vars(self))
 
     def check_inputs(self, data: Sequence[str], init: str, start: Start | None) -> None:
-        """Raises UsageError where an input would be overwritten; a model may go on from itself."""
+        """Raises UsageError if an output is an input. A fit may replace the model that it goes on from."""
         not_over(vars(self), "data", data)
         if start is not None:
             others = {option: file for option, file in vars(self).items() if option != "output"}
@@ -81,7 +81,7 @@ class Settings:
     replicates: int | None
 
     def check(self, weights: str | None, as_json: bool) -> None:
-        """Raises UsageError for options of the command that do not go together."""
+        """Raises UsageError for options of the command that exclude each other."""
         self.running.check(self.grid is not None)
         if as_json and self.targets.table in STDOUT[1:]:
             both = f"--table {self.targets.table} and --json both write to standard output"
@@ -92,7 +92,7 @@ class Settings:
 
     @property
     def fits(self) -> int:
-        """Number of fits, the bootstrap's aside."""
+        """Number of fits without those of the bootstrap."""
         return 1 if self.grid is None else len(self.grid.order())
 
 
@@ -105,7 +105,7 @@ def read_settings(
     missing: str,
     replicates: int | None,
 ) -> Settings:
-    """The settings. Raises UsageError for options that are wrong, or do not go together."""
+    """The settings. Raises UsageError for options that are wrong, or exclude each other."""
     grid = GridOptions.of(fitting, choosing, replicates is not None or targets.table is not None)
     start = _read_start(fitting["init"], reading)
     if grid is not None:
@@ -141,7 +141,7 @@ def _read_start(init: str, reading: ReadOptions) -> Start | None:
 def _names_model(init: str, reading: ReadOptions) -> bool:
     if suffix_of(init) == ".pt":
         return True
-    if is_address(init):  # not fetched only to see its content
+    if is_address(init):  # an address is not fetched only to see its content
         return format_of_path(init) is None and reading.input_format is None
     return zipfile.is_zipfile(init)
 
@@ -170,7 +170,7 @@ class Fitted:
     def save(self, targets: Targets, metadata: Mapping[str, Any]) -> str | None:
         """Writes the model, then the table of the fits: a table that cannot be written costs no fit.
 
-        Returns the folder where fits of other grids are kept, None where there is none.
+        Returns the folder that still holds fits of other grids; None if there is none.
         """
         from gmmcli.data import open_sink, table_of_values
         from gmmcli.model.model_file import save_model
@@ -192,7 +192,7 @@ def run_fit(
     console: Console,
     followed: AbstractContextManager[Watcher],
 ) -> Fitted:
-    """The fit, or the best of several. begin: by time.monotonic(); console: for the line of an interrupt."""
+    """The fit, or the best of several. begin: time.monotonic() at the start; console: for a note on an interrupt."""
     running = settings.running
     if settings.grid is None:
         checkpoint = None
@@ -222,7 +222,7 @@ def run_fit(
 def _fit_one(
     blocks: SourceBlocks, settings: Settings, execution: Execution, checkpoint: Checkpoint | None, watcher: Watcher
 ) -> Fitted:
-    """A single fit, from the start where there is one."""
+    """A single fit, from the given start if there is one."""
     from gmmcli.fitting.fit import fit_task, run
     from gmmcli.fitting.result import describe
 

@@ -94,7 +94,7 @@ def impute(
 
 
 def _known(items: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names that --given lists, each a column of the model, and not all of them."""
+    """The names that --given lists. Raises an error for a name that the model lacks, and if all are listed."""
     listed = [part for item in items for part in ([item] if item in names else item.split(",")) if part]
     unknown = [name for name in listed if name not in names]
     if unknown or not listed:

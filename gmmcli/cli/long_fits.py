@@ -1,7 +1,7 @@
-"""Long fits: options of checkpoint and time limit, and the line that tells what an interrupted fit has saved.
+"""Long fits: options of checkpoint and time limit, and the note on what an interrupted fit has saved.
 
 - `Running`: the options. `parse_duration`, `parse_every`: `90s`, `10m`, `1h30m`; or a number of passes.
-- `saved_by_fit`, `saved_by_grid`: the words of that line; `ends_named` prints it.
+- `saved_by_fit`, `saved_by_grid`: the text of that note. `ends_named` prints it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gmmcli.passes.execution import Group
 
 LONG = Panel("Long fits")
-NO_RESULT_DEPENDS_ON = ("threads", "device")  # a fit goes on with others
+NO_RESULT_DEPENDS_ON = ("threads", "device")  # a resumed fit may have others
 SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -76,7 +76,7 @@ class Running:
             parse_duration("time_limit", self.time_limit)
 
     def late(self, begin: float, group: Group) -> Callable[[], bool]:
-        """Whether the time is up since `begin`, by time.monotonic(): for all processes when it is for one."""
+        """A function: whether the time limit has passed in any process. begin: time.monotonic() at the start."""
         if self.time_limit is None:
             return lambda: False
         import torch
@@ -86,14 +86,14 @@ class Running:
 
 
 def checkpoint_key(options: FitOptions, blocks: SourceBlocks, missing: str) -> dict[str, Any]:
-    """Everything that a fit depends on, by the user's names: options, columns, files with their sizes."""
+    """Everything that a fit depends on, by the names that users know: options, columns, files with their sizes."""
     chosen = {as_flag(Option(name)): v for name, v in asdict(options).items() if name not in NO_RESULT_DEPENDS_ON}
     columns_and_rows = {"columns": list(blocks.columns), "--weights": blocks.weights, "--missing": missing}
     return chosen | columns_and_rows | {"files": [list(file) for file in blocks.files]}
 
 
 def parse_duration(option: str, text: str) -> float:
-    """Seconds. Raises UsageError naming the option."""
+    """The seconds of a duration. Raises UsageError naming the option."""
     parts = re.fullmatch(r"((?:[0-9]+(?:\.[0-9]+)?[dhms])+)|([0-9]+(?:\.[0-9]+)?)", text.strip())
     if parts is None:
         raise UsageError("give a time such as 90s, 10m or 1h30m", subject=Option(option, printable(text)))
@@ -103,7 +103,7 @@ def parse_duration(option: str, text: str) -> float:
 
 
 def parse_every(text: str | None) -> Every:
-    """A time with a unit, or a number of passes; None is the default."""
+    """The interval between checkpoints: a time with a unit, or a number of passes. None is the default."""
     if text is None:
         return Every()
     if text.strip().isdecimal():
@@ -126,7 +126,7 @@ def ends_named(label: str, console: Console, saved: Callable[[], str]) -> Iterat
 
 
 def saved_by_fit(checkpoint: Checkpoint | None) -> str:
-    """The words on a single fit."""
+    """The note on a single fit."""
     if checkpoint is None:
         return "nothing of the fit is kept: --checkpoint FILE would keep it"
     shown = printable(checkpoint.path)
@@ -136,7 +136,7 @@ def saved_by_fit(checkpoint: Checkpoint | None) -> str:
 
 
 def saved_by_grid(store: FolderStore | None, fits: int) -> str:
-    """The words on so many fits."""
+    """The note on a grid. fits: number of its fits."""
     if store is None:
         return "none of the fits is kept: --resume would keep those that are done"
     if not store.cells:

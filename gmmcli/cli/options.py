@@ -2,7 +2,7 @@
 
 - Typed aliases such as `Output`, for the parameters of a command; `Common`, `Memory` and `Writing`: groups of options
   that a command takes as one parameter. `Fitting`, `Choosing`, `ReadOptions`: groups that the library declares.
-- `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
+- `flatten`: a command for Typer. `worded`: the text of a declaration with flags.
 - `parse_size`: bytes from a text such as 8GB.
 """
 
@@ -41,7 +41,7 @@ MISSING_CHOICES = Literal["error", "drop", "em"]
 UNITS = ("", "k", "m", "g", "t")  # powers of 1000, or of 1024 before "ib"
 _formats = [*FORMATS, *(f"{name}{suffix}" for name in ("csv", "tsv", "json") for suffix in COMPRESSIONS)]
 
-Fitting = Annotated[dict[str, Any], FitOptions]  # the values that are given, and the defaults that are not None
+Fitting = Annotated[dict[str, Any], FitOptions]  # given values, and defaults other than None
 Choosing = Annotated[dict[str, Any], GridOptions]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, as gmm fit writes it.", show_default=False)]
 Data = Annotated[
@@ -139,7 +139,7 @@ class Memory:
             raise UsageError("no permission to write in it", subject=given, remedy="name another folder")
 
     def scratch(self, processes: int = 1) -> Scratch:
-        """The options as the data layer takes them, for one of so many processes that share the host."""
+        """The memory and the folder for one of `processes` processes on this host."""
         from gmmcli.data import Scratch
 
         return Scratch(self._size(), self.cache_dir, processes)
@@ -149,9 +149,9 @@ class Memory:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Bytes: `512MB` and `512M` are 512 · 1000², `2GiB` is 2 · 1024³, whatever the case; a number alone is bytes.
+    """Bytes of a size in any case: `512MB` and `512M` are 512 · 1000², `2GiB` is 2 · 1024³, a number alone is bytes.
 
-    Raises UsageError naming the option for anything else, and for less than one byte.
+    Raises UsageError naming the option for any other text, and for less than one byte.
     """
     given = Option(option, text)
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:([kmgt]?)b?|([kmgt])ib)", text.strip().lower())
@@ -165,7 +165,7 @@ def parse_size(text: str, option: str) -> int:
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """The command in the form that Typer takes: its groups of options are replaced by their fields.
+    """The command for Typer, with groups of options replaced by their fields.
 
     A group is a parameter that is a dataclass, or a dictionary annotated with one, as `Fitting`: it gets the values
     that are not None or False. Declarations are in annotations, or in defaults that `Panel.field` has made.
@@ -205,7 +205,7 @@ def _fields(group: type) -> list[inspect.Parameter]:
 
 
 def _parameter(name: str, hint: Any, default: Any, ranges: bool = True) -> inspect.Parameter:
-    """A parameter of a command, as Typer takes it. ranges: whether the help shows the range of a number."""
+    """A parameter of a command for Typer. ranges: whether the help shows the range of a number."""
     kind, declaration = unpack(hint)
     if isinstance(default, Field):
         declaration, default = default.metadata["declared"], default.default

@@ -1,4 +1,4 @@
-"""`gmm plot`: pictures of a model and its data, of a choice of K and family, and of how a fit went."""
+"""`gmm plot`: pictures of a model and its data, of a choice of K and family, and of the history of a fit."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def plot(
 
 
 def _check_options(given: Mapping[str, bool], selection: bool) -> None:
-    """Raises UsageError for options that exclude each other, and where there is nothing to draw."""
+    """Raises UsageError for options that exclude each other, and if there is nothing to draw."""
     for name, wanted in given.items():
         if wanted and selection and name != "--criterion":
             raise UsageError("does not apply with --selection", subject=name, remedy="leave one out")
@@ -179,9 +179,9 @@ def _check_options(given: Mapping[str, bool], selection: bool) -> None:
 def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:
     """The rows of a table of fits: family, components, chosen, reason and, where the table has them, the criteria.
 
-    Numbers are None where cells are empty, as of fits that failed, texts empty. Raises InputError that names the
-    file, and the fault: a column that is missing, `criterion` among them, or has no value; a number of components
-    that is none; a table that is cut short, or several in one.
+    A number is None and a text empty if its cell is empty, as for a fit that failed. Raises InputError for a missing
+    column, a criterion without any value, an invalid number of components, and a table that is cut short or holds
+    several.
     """
     from gmmcli.data import Source
 

@@ -1,4 +1,4 @@
-"""Progress of a fit: a picture on a terminal, or lines with --log-every; and of rows that pass through a command.
+"""Progress of a fit, as a picture on a terminal or in lines, and of rows that pass through a command.
 
 - `follow`: the watcher of a fit or of several. It shows every step, and hands it to the visualizer.
 - `RowCount`: the number of rows so far.
@@ -46,9 +46,9 @@ def follow(
     *,
     as_json: bool = False,
 ) -> Iterator[Watcher]:
-    """The watcher of so many fits: lines if they are asked for, else a picture where a terminal shows it.
+    """The watcher of fits: lines if the user asks for them, else a picture on a terminal.
 
-    meter: of the passes over the rows. as_json: whether the lines are JSON objects; they are then asked for.
+    meter: of the passes over the rows. as_json: whether to write lines as JSON objects.
     """
     shown: _Lines | _Picture | None = None
     if as_json or log_every is not None:
@@ -97,7 +97,7 @@ class _Followed(Watcher):
 
 
 class _Lines:
-    """A line for every so many passes of a restart, and for its end; gains are in it once they are known."""
+    """A line every few passes of a restart, and at its end. Gains are in it once they are known."""
 
     def __init__(self, console: Console, every: int, meter: Meter | None = None):
         self._console = console
@@ -136,7 +136,7 @@ class _Lines:
 class _JsonLines(_Lines):
     """JSON objects, one a line: log-likelihood and gains in nats per row, the time elapsed in seconds.
 
-    rows_per_second: of the last pass over all rows, null if that was too short to measure it.
+    rows_per_second: of the last pass over all rows; null if the pass was too short to measure.
     """
 
     _title = ""
@@ -196,7 +196,7 @@ class _Picture:
 
 
 def _rank(run: Run) -> tuple[int, float]:
-    """Sort key of the restarts of a picture: the promising come first, the failed last."""
+    """Sort key of the restarts of a picture: promising ones first, failed ones last."""
     level = run.history[-1].log_likelihood if run.history else -math.inf
     return 2 if run.failure is not None else int(run.stop is LEFT_BEHIND), -level
 

@@ -1,4 +1,4 @@
-"""A model and its fit in words and tables, for the end of `gmm fit` and for `gmm show`.
+"""The report of a model and its fit, in lines and tables, for the end of `gmm fit` and for `gmm show`.
 
 - Lines: `rows_line`, `model_lines`, `restart_lines`, `stop_line`; `component_lines`: differences and overlap of the
   components, and the bootstrap.
@@ -29,11 +29,11 @@ SAME_OPTIMUM = 1e-5  # nats per row within which a restart has reached the best 
 TELLING = 0.5  # least difference of means, in standard deviations, that sets a component apart
 TELLING_COLUMNS = 3  # of each comparison
 TELLING_COMPONENTS = 12
-DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
+DIGITS = 2  # least number of digits of standard deviations; means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
 SHOWN_OVERLAPS = 5
 SHOWN_CORRELATIONS = 64  # over all components
-LEAST_ROWS = 1  # of a component, by their probabilities, whose overlaps are listed
+LEAST_ROWS = 1  # Σ r of a component whose overlaps are listed
 
 
 def rows_line(metadata: Metadata) -> str:
@@ -79,7 +79,7 @@ def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
 
 
 def component_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
-    """Differences between components, their overlap, and the bootstrap; each is absent if it is not known."""
+    """Differences between components, their overlap, and the bootstrap, as far as they are known."""
     return [*_telling_lines(model), *_certainty_lines(model, metadata), *_bootstrap_lines(model, metadata)]
 
 
@@ -144,12 +144,12 @@ def _apart(model: GaussianMixture, one: int, other: int) -> str:
 
 
 def _rows(weight: float) -> str:
-    """Number of rows in a component, by their probabilities; a small one with a decimal."""
+    """A component's number of rows Σ r, with a decimal if it is small."""
     return f"{weight:.0f}" if weight >= 10 else f"{weight:.1f}"
 
 
 def _bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
-    """The likelihood-ratio test and the standard errors, where they were asked for."""
+    """The likelihood-ratio test and the standard errors, if the fit has them."""
     results = metadata.get("bootstrap")
     if not results:
         return []
@@ -171,7 +171,7 @@ def _bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | T
 
 
 def restart_lines(metadata: Metadata) -> list[str]:
-    """The ends of the restarts, the components of the best one that began again, and its end."""
+    """The ends of the restarts, the resets of the best one, and its end."""
     from gmmcli.fitting.stopping import LEFT_BEHIND
 
     restarts, lines = metadata["restarts"], []
@@ -214,7 +214,7 @@ def _kept(metadata: Metadata) -> Metadata:
 
 
 def percent(share: float) -> str:
-    """`44.6 %`; only 0 and 1 are shown as 0 % and 100 %."""
+    """A share as a percentage: `44.6 %`. Only 0 is 0 %, and only 1 is 100 %."""
     shown = f"{100 * share:.1f}"
     if shown == "100.0" and share < 1:
         shown = "> 99.9"
@@ -224,7 +224,7 @@ def percent(share: float) -> str:
 
 
 def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
-    """`38.8 ± 2.6`, for each component: with the decimals that show two digits of the least deviation."""
+    """`38.8 ± 2.6` for each component. The decimals show two digits of the smallest standard deviation."""
     if not PLAIN[0] <= min(stds) <= max(stds) < PLAIN[1]:
         return [f"{mean:.6g} ± {std:.{DIGITS}g}" for mean, std in zip(means, stds, strict=True)]
     decimals = max(0, DIGITS - 1 - math.floor(math.log10(min(stds))))
@@ -232,7 +232,7 @@ def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
 
 
 def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
-    """Weights, shares of the rows where their total weight is known, and means; a background has no mean."""
+    """Weights and means; a background has no mean. weight: N, for a column of rows; None for no such column."""
     header, rows = ["component", "weight", *_names(model)], []
     for name, size, means in _components(model, _cells(model.means)):
         counted = [] if weight is None else [f"{size * weight:.1f}"]

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RowOutput:
-    """A destination of rows. name: as the user gives it; sink: of this process; group: the processes that write."""
+    """A destination of rows. name: given by the user; sink: of this process; group: the processes that write."""
 
     name: str | None
     sink: Sink
@@ -52,13 +52,13 @@ class RowOutput:
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[Sink]:
-        """The sink, whose file appears when all processes have written all of theirs."""
+        """Context with the sink, whose file appears when every process has written all of its rows."""
         with self.sink:
             yield self.sink
             sums_over(self.group, 0)
 
     def report(self, console: Console, empty: int = 0) -> int:
-        """Notes the number of rows, unless these are on standard output, and the number with empty cells added.
+        """Notes the number of rows, unless they are on standard output, and the number with empty cells added.
 
         Returns the number of rows that all processes have written.
         """
@@ -72,9 +72,9 @@ class RowOutput:
 
 
 def open_output(writing: options.Writing, reading: ReadOptions, group: Group) -> RowOutput:
-    """The destination of rows that are read, with the delimiter and decimal point that they have.
+    """The destination of rows, with the delimiter and decimal point of the input.
 
-    Raises UsageError where several processes are given no folder, or one that has files.
+    Raises UsageError if several processes are not given a new or empty folder.
     """
     from gmmcli.data import open_sink, output_format
 
@@ -90,7 +90,7 @@ def open_output(writing: options.Writing, reading: ReadOptions, group: Group) ->
 
 
 def _part(folder: str, output_format: str | None, group: Group) -> str:
-    """This process's file in the folder. A folder that is absent is made."""
+    """This process's file in the folder, which is created if it is absent."""
     given = parse_format(output_format) if output_format else format_of_path(folder.rstrip("/"))
     form = given or FileFormat("parquet")
     first_attempt = not place().attempt  # a later one finds files of the earlier ones
@@ -105,7 +105,7 @@ def _part(folder: str, output_format: str | None, group: Group) -> str:
 
 @dataclass(frozen=True)
 class Passage:
-    """Rows that pass through a command. output: None where they are not written."""
+    """Rows that pass through a command. output: None if they are not written."""
 
     model: GaussianMixture
     metadata: dict[str, Any]
@@ -194,7 +194,7 @@ def add_columns(
 
 
 def as_read(missing: options.MISSING_CHOICES) -> Missing:
-    """The reader's treatment of missing cells: for `em` it keeps them."""
+    """The reader's treatment of missing cells: it keeps them for "em"."""
     return "keep" if missing == "em" else missing
 
 

@@ -128,7 +128,7 @@ def _summarise(passage: Passage, weights: str | None, missing: options.MISSING_C
     parts = torch.tensor(drive(read(reading), threads_here()), dtype=torch.float64).reshape(-1, 3)
     rows, dropped = sums_over(group, blocks.rows_read, blocks.rows_dropped)
     weight = total = entropy = 0.0
-    for part in group.joined(parts).tolist():  # in the order of the data, so that the sums' bits are the same
+    for part in group.joined(parts).tolist():  # the order of the data keeps the bits of the sums
         weight, total, entropy = weight + part[0], total + part[1], entropy + part[2]
     blocks.check_rows(rows, rows - dropped, weight)
     count = mixture.parameter_count

@@ -1,4 +1,4 @@
-"""`gmm show`: a model and how it came to be, for a person or a program to read."""
+"""`gmm show`: a model and its fit, for a person or a program to read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
 
 
 def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
-    """The metadata of the fit in lines; one line for a model that was not fitted."""
+    """The lines about the fit; one line for a model that was not fitted."""
     if metadata.get("kind") == "truth":
         return ["a known mixture, as gmm generate draws it"]
     if "stop" not in metadata:

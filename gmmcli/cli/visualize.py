@@ -1,4 +1,4 @@
-"""`gmm fit --visualize`: a picture of the fit when it is done, pictures of it on its way, or an animation."""
+"""`gmm fit --visualize`: a picture of the finished fit, pictures by pass, or an animation."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 STEP = "{step}"  # in a name: the number of passes
 EVERY = 10  # passes between pictures, unless --log-every says otherwise
-LETTERS = 20  # without a font that a warning names
-FRAMES = 400  # most of a restart that are kept; beyond that every second one is dropped
+LETTERS = 20  # most letters without a font in a warning
+FRAMES = 400  # most frames of a restart; beyond that every second one is dropped
 
 
 class Visualizer:
-    """The mixtures of a fit by pass, where they are wanted, drawn when the fit is done.
+    """Pictures of a fit, drawn when it is done: of its end, of its mixtures by pass, or an animation.
 
-    target: the picture's name, with STEP in it for one every so many passes, or a GIF for an animation. every: passes
-    between pictures. several: whether several fits are made, of which only the best one's end can be drawn.
+    target: the picture's name; with STEP in it one picture every few passes, with .gif an animation. every: passes
+    between pictures. several: whether the fit is chosen among several; then only its end can be drawn.
     """
 
     def __init__(self, target: str, every: int | None, several: bool):
@@ -55,7 +55,7 @@ class Visualizer:
         self._seen: dict[int, list[tuple[int, float, GaussianMixture]]] = {}
 
     def keep(self, run: Run) -> None:
-        """Adds a step of a run, where steps are wanted."""
+        """Stores a step of a run, if steps are wanted."""
         if not (self._stepwise or self._animated) or not run.history or run.failure is not None:
             return
         record, seen = run.history[-1], self._seen.setdefault(run.restart, [])

@@ -190,7 +190,7 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
             while not run.ended:
                 try:
                     if run in steps:
-                        requests[run] = _tell(steps[run], answer)
+                        requests[run] = _sent(steps[run], answer)
                     elif run.passes < run.due - ROUNDING:  # a run pauses between steps: no pass is lost
                         steps[run] = engine.step(run.state)
                         requests[run] = next(steps[run])
@@ -234,7 +234,7 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
             stage.after_pass()
 
 
-def _tell(step: Step, answer: Answer | None) -> Request:
+def _sent(step: Step, answer: Answer | None) -> Request:
     """The next request of a step, after it is sent an answer or thrown an error."""
     assert answer is not None
     return step.throw(answer) if isinstance(answer, NumericalError) else step.send(answer)

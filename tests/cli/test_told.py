@@ -84,7 +84,7 @@ def test_any_place_missing(metadata: dict[str, Any]) -> None:
 def test_damage_is_told_in_one_line_and_json_still_works(name: str, value: Any, metadata: dict[str, Any]) -> None:
     outcome = run(metadata | {name: value}, SHOW)
     assert outcome.code == 3
-    assert "told.pt: what it says of its fit is damaged: " in outcome.stderr
+    assert "told.pt: its record of the fit is damaged: " in outcome.stderr
     assert outcome.stderr.endswith(": use --json, or fit anew\n")
     assert json.loads(ok("show", "told.pt", "--json").out)["metadata"][name] == value
 
