@@ -2,6 +2,6 @@
 
 - `grid`: every cell fitted, none below one that it contains.
 - `cells`: the record of a fit, and the choice among them. `store`: cells on disk, for a grid that is resumed.
-- `holdout`: cross-validated log-likelihoods. `splitting`: a mixture with more components than another.
+- `folds`: cross-validated log-likelihoods. `watcher`: a listener of a grid. `options`: the options of a grid.
 - `bootstrap`: the likelihood-ratio test of K against K + 1, and standard errors.
 """

@@ -1,4 +1,4 @@
-"""The bootstrap: standard errors of a mixture's parameters, and the likelihood-ratio test of K against K + 1.
+"""`Bootstrap`: standard errors of a mixture's parameters, and the likelihood-ratio test of K against K + 1.
 
 McLachlan, "On bootstrapping the likelihood ratio test statistic for the number of components in a normal mixture",
 Applied Statistics 36 (1987).
@@ -7,17 +7,16 @@ Applied Statistics 36 (1987).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gmmcli.choosing.grid import Grid, grid_task
+from gmmcli.choosing.grid import grid_task
 from gmmcli.choosing.options import GridOptions
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import InputError, NumericalError, Option, Remedy
-from gmmcli.fitting.fit import fit_task, run
+from gmmcli.fitting.fit import fit_task
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
@@ -34,7 +33,7 @@ POISSON = [0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.981011
 class StandardErrors:
     """Standard deviations over the replicates, in data units: of weights (K,), means and stds (K, D), as lists.
 
-    stds are the square roots of the covariances' diagonals. replicates: how many did not fail.
+    stds are the square roots of the covariances' diagonals. replicates: number of refits that succeeded.
     """
 
     replicates: int
@@ -55,29 +54,6 @@ class RatioTest:
     statistic: float
     p: float
     replicates: int
-
-
-def bootstrap(
-    blocks: Iterable[Block],
-    grid: Grid,
-    options: FitOptions,
-    replicates: int | None,
-    watcher: Watcher,
-    execution: Execution = HERE,
-) -> dict[str, Any] | None:
-    """The test and the standard errors of the best cell of a grid, as JSON values; None without replicates.
-
-    options: those of the grid.
-    """
-    if replicates is None:
-        return None
-    its = grid.options.options(options, grid.best.family, grid.best.components)
-    tasks = {"ratio_test": ratio_test, "standard_errors": standard_errors}
-    found = {
-        name: asdict(run(task(blocks, grid.model, its, replicates, watcher, execution), its))
-        for name, task in tasks.items()
-    }
-    return {"replicates": replicates, **found}
 
 
 @dataclass(frozen=True)
@@ -113,90 +89,85 @@ class Drawn:
             yield Block(block.index, block.first_row, self.model.sample(len(block), generator=draw))
 
 
-def standard_errors(
-    blocks: Iterable[Block],
-    model: GaussianMixture,
-    options: FitOptions,
-    replicates: int,
-    watcher: Watcher,
-    execution: Execution = HERE,
-) -> Task[StandardErrors]:
-    """Standard errors by refits to resampled rows. Each refit starts from the model: components keep their numbers.
+@dataclass(frozen=True)
+class Bootstrap:
+    """The bootstrap of a fit with `replicates` replicates.
 
-    Raises NumericalError where fewer than two refits succeed.
+    model: the fit, with these options, to these blocks.
     """
-    its = replace(options, init="given", restarts=None, on_collapse="error")
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for replicate in range(replicates):
-        watcher.begins(options.family, options.components, f"resample {replicate + 1} of {replicates}")
+
+    blocks: Iterable[Block]
+    model: GaussianMixture
+    options: FitOptions
+    replicates: int
+    watcher: Watcher
+    execution: Execution = HERE
+
+    def standard_errors(self) -> Task[StandardErrors]:
+        """Standard errors by refits to resampled rows. Each starts from the model: components keep their numbers.
+
+        Raises NumericalError if fewer than two refits succeed.
+        """
+        options = replace(self.options, init="given", restarts=None, on_collapse="error")
+        refits: list[tuple[Tensor, Tensor, Tensor]] = []
+        for replicate in range(self.replicates):
+            purpose = f"resample {replicate + 1} of {self.replicates}"
+            self.watcher.begins(options.family, options.components, purpose)
+            try:
+                result = yield from fit_task(
+                    Resampled(self.blocks, options.seed, replicate),
+                    options,
+                    columns=self.model.columns,
+                    start=self.model,
+                    listener=self.watcher.listener,
+                    execution=self.execution,
+                )
+            except (InputError, NumericalError):
+                continue
+            fitted, order = result.model, torch.tensor(result.order).argsort()
+            stds = fitted.covariances.diagonal(dim1=1, dim2=2).sqrt()
+            weights, means, stds = (t.detach()[order] for t in (fitted.weights, fitted.means, stds))
+            refits.append((weights, means, stds))
+        if len(refits) < 2:
+            problem, given = f"{len(refits)} of the refits succeeded", Option("bootstrap", self.replicates)
+            raise NumericalError(problem, subject=given, remedy=Remedy("lower", "components"))
+        weights, means, stds = (torch.stack(tensors).std(0).tolist() for tensors in zip(*refits, strict=True))
+        return StandardErrors(len(refits), weights, means, stds)
+
+    def ratio_test(self) -> Task[RatioTest]:
+        """The test by parametric bootstrap: B samples drawn from the fit of K, to which K and K + 1 are fitted.
+
+        The blocks have complete rows of weight 1. Data and samples are fitted as a grid, so that no statistic is
+        below 0. Raises NumericalError if K + 1 components cannot be fitted to the data.
+        """
+        components = self.options.components
+        statistic = yield from self._statistic(self.blocks, "for the likelihood-ratio test")
+        if statistic is None:
+            problem = f"{components + 1} components cannot be fitted, to test against"
+            raise NumericalError(problem, subject=Option("bootstrap", self.replicates))
+        of_samples: list[float] = []
+        for replicate in range(self.replicates):
+            sample = Drawn(self.blocks, self.model, self.options.seed, replicate)
+            drawn = yield from self._statistic(sample, f"drawn sample {replicate + 1} of {self.replicates}")
+            if drawn is not None:
+                of_samples.append(drawn)
+        beyond = sum(drawn >= statistic for drawn in of_samples)
+        return RatioTest(components, statistic, (1 + beyond) / (1 + len(of_samples)), len(of_samples))
+
+    def _statistic(self, blocks: Iterable[Block], purpose: str) -> Task[float | None]:
+        """2 (log L of K + 1 − log L of K), nats; None if one of them cannot be fitted."""
+        options, watcher = self.options, _Within(self.watcher, purpose)
+        pair = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
         try:
-            resampled = Resampled(blocks, options.seed, replicate)
-            result = yield from fit_task(
-                resampled, its, columns=model.columns, start=model, listener=watcher.listener, execution=execution
+            grid = yield from grid_task(
+                blocks, options, pair, columns=self.model.columns, watcher=watcher, execution=self.execution
             )
         except (InputError, NumericalError):
-            continue
-        fitted, places = result.model, torch.tensor(result.order).argsort()
-        stds = fitted.covariances.diagonal(dim1=1, dim2=2).sqrt()
-        found.append(tuple(t.detach()[places] for t in (fitted.weights, fitted.means, stds)))  # type: ignore[arg-type]
-    if len(found) < 2:
-        raise NumericalError(
-            f"{len(found)} of the refits succeeded",
-            subject=Option("bootstrap", replicates),
-            remedy=Remedy("lower", "components"),
-        )
-    weights, means, stds = (torch.stack(tensors).std(0).tolist() for tensors in zip(*found, strict=True))
-    return StandardErrors(len(found), weights, means, stds)
-
-
-def ratio_test(
-    blocks: Iterable[Block],
-    model: GaussianMixture,
-    options: FitOptions,
-    replicates: int,
-    watcher: Watcher,
-    execution: Execution = HERE,
-) -> Task[RatioTest]:
-    """The test by parametric bootstrap: B samples drawn from the fit of K, to which K and K + 1 are fitted.
-
-    model: the fit of K, with these options, to blocks of complete rows that each weigh 1. Data and samples are fitted
-    as a grid, so that no statistic is below 0. Raises NumericalError where K + 1 cannot be fitted.
-    """
-
-    def statistic_of(blocks: Iterable[Block], purpose: str) -> Task[float | None]:
-        return _statistic(blocks, model.columns, options, _Within(watcher, purpose), execution)
-
-    statistic = yield from statistic_of(blocks, "for the likelihood-ratio test")
-    if statistic is None:
-        problem = f"{options.components + 1} components cannot be fitted, to test against"
-        raise NumericalError(problem, subject=Option("bootstrap", replicates))
-    found: list[float] = []
-    for replicate in range(replicates):
-        sample = Drawn(blocks, model, options.seed, replicate)
-        drawn = yield from statistic_of(sample, f"drawn sample {replicate + 1} of {replicates}")
-        if drawn is not None:
-            found.append(drawn)
-    beyond = sum(drawn >= statistic for drawn in found)
-    return RatioTest(options.components, statistic, (1 + beyond) / (1 + len(found)), len(found))
-
-
-def _statistic(
-    blocks: Iterable[Block],
-    columns: Sequence[str] | None,
-    options: FitOptions,
-    watcher: Watcher,
-    execution: Execution,
-) -> Task[float | None]:
-    """2 (log L of K + 1 − log L of K), nats; None if one of them cannot be fitted."""
-    grid = GridOptions([options.components, options.components + 1], [options.family], variance=options.variance)
-    try:
-        fitted = yield from grid_task(blocks, options, grid, columns=columns, watcher=watcher, execution=execution)
-    except (InputError, NumericalError):
-        return None
-    if any(cell.failed for cell in fitted.cells):
-        return None
-    low, high = (cell.number("log_likelihood") for cell in fitted.cells)
-    return 2 * (high - low)
+            return None
+        if any(cell.failed for cell in grid.cells):
+            return None
+        low, high = (cell.number("log_likelihood") for cell in grid.cells)
+        return 2 * (high - low)
 
 
 class _Within(Watcher):

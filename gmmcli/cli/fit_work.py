@@ -11,7 +11,7 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +248,7 @@ def _fit_several(
     watcher: Watcher,
 ) -> Fitted:
     """The best of a grid of fits."""
-    from gmmcli.choosing.bootstrap import bootstrap
+    from gmmcli.choosing.bootstrap import Bootstrap
     from gmmcli.choosing.grid import grid_task
     from gmmcli.fitting.fit import run
 
@@ -256,6 +256,12 @@ def _fit_several(
         blocks, settings.options, grid, columns=blocks.columns, watcher=watcher, store=store, execution=execution
     )
     chosen = run(task, settings.options)
-    tested = bootstrap(blocks, chosen, settings.options, settings.replicates, watcher, execution)
+    tested = None
+    if settings.replicates is not None:
+        options = grid.options(settings.options, chosen.best.family, chosen.best.components)
+        test = Bootstrap(blocks, chosen.model, options, settings.replicates, watcher, execution)
+        ratio_test, errors = run(test.ratio_test(), options), run(test.standard_errors(), options)
+        tested = {"replicates": settings.replicates, "ratio_test": asdict(ratio_test)}
+        tested["standard_errors"] = asdict(errors)
     metadata = {**chosen.best.metadata, "selection": grid_metadata(chosen), "bootstrap": tested}
     return Fitted(chosen.model, metadata, chosen.best.order, chosen)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.choosing.bootstrap import RatioTest, Resampled, ratio_test, standard_errors
+from gmmcli.choosing.bootstrap import Bootstrap, RatioTest, Resampled
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.fitting.fit import run
 from gmmcli.fitting.options import FitOptions
@@ -41,7 +41,7 @@ def test_standard_errors_of_one_gaussian_are_those_of_its_mean_and_deviation() -
     x = 3 * normal(1000)
     options = FitOptions(components=1)
     model = gmmcli.fit(x, 1).model
-    found = run(standard_errors(TableBlocks(x), model, options, 80, Watcher()), options)
+    found = run(Bootstrap(TableBlocks(x), model, options, 80, Watcher()).standard_errors(), options)
     assert found.replicates == 80
     assert found.means[0][0] == pytest.approx(3 / math.sqrt(1000), rel=0.25)
     assert found.stds[0][0] == pytest.approx(3 / math.sqrt(2000), rel=0.25)
@@ -54,7 +54,7 @@ def test_components_keep_their_numbers_from_one_replicate_to_the_next() -> None:
     x[::2] += 10
     model = gmmcli.fit(x, 2).model
     options = FitOptions(components=2)
-    found = run(standard_errors(TableBlocks(x), model, options, 40, Watcher()), options)
+    found = run(Bootstrap(TableBlocks(x), model, options, 40, Watcher()).standard_errors(), options)
     assert max(found.means[0][0], found.means[1][0]) < 0.2
     assert found.weights[0] == pytest.approx(0.5 / math.sqrt(400), rel=0.4)
 
@@ -62,7 +62,7 @@ def test_components_keep_their_numbers_from_one_replicate_to_the_next() -> None:
 def ratio(x: torch.Tensor, components: int, threads: int) -> RatioTest:
     model = gmmcli.fit(x, components, restarts=2).model
     options = FitOptions(components=components, restarts=2, threads=threads)
-    return run(ratio_test(TableBlocks(x), model, options, SAMPLES, Watcher()), options)
+    return run(Bootstrap(TableBlocks(x), model, options, SAMPLES, Watcher()).ratio_test(), options)
 
 
 def test_the_ratio_test_finds_a_second_component_and_no_third() -> None:
