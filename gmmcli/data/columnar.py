@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gmmcli.data.columns import ColumnKind, check_unique
+from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import all_numbers, kind_of, parse
+from gmmcli.data.numbers import all_numbers, parse
 from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, recut
 from gmmcli.passes.block import rows_of_block
 

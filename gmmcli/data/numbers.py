@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import Column, cell, false, flags, float_column, null, pc, text
+from gmmcli.data.compute import Column, cell, flags, float_column, null, pc, text
 from gmmcli.data.formats import ReadOptions
 from gmmcli.storage.names import printable
 
@@ -33,21 +33,6 @@ _LONG = rf"^[ \t]*[+-]?0*[1-9][0-9]{{{_HELD_DIGITS},}}[ \t]*$"
 _ZERO = r"^[ \t]*[+-]?(0|POINT)+([eE]|[ \t]*$)"
 _BOOLEAN = r"^(?i:true|false)$"
 _SAMPLE_ROWS = 1000
-_TYPES = {
-    ColumnKind.NUMBER: (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    ColumnKind.BOOLEAN: (pa.types.is_boolean,),
-    ColumnKind.EMPTY: (pa.types.is_null,),
-    ColumnKind.TEXT: (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-    ColumnKind.TIME: (pa.types.is_temporal,),
-    ColumnKind.NESTED: (pa.types.is_nested,),
-}
-
-
-def kind_of(dtype: pa.DataType) -> ColumnKind:
-    """Kind of a column of this type; a dictionary has the kind of its values."""
-    if isinstance(dtype, pa.DictionaryType):
-        return kind_of(dtype.value_type)
-    return next((kind for kind, tests in _TYPES.items() if any(test(dtype) for test in tests)), ColumnKind.BINARY)
 
 
 @dataclass(frozen=True)
@@ -224,7 +209,7 @@ def without_missing(column: Column, options: ReadOptions) -> Any:
 def _not_numbers(column: Column, options: ReadOptions) -> Any:
     """Mask of strings that are neither missing nor a number."""
     number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
-    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
+    return pc.invert(pc.or_kleene(_is_missing(column, options), number))
 
 
 def _is_missing(column: Column, options: ReadOptions) -> Any:

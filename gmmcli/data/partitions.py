@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
+from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.numbers import all_numbers, kind_of, parse
+from gmmcli.data.numbers import all_numbers, parse
 from gmmcli.data.reader import NotNumbersError, Pair, Piece, Reader
 from gmmcli.storage.folders import Keys
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
-from gmmcli.data.writers import Encoded, Writer, make_encoder, make_writer
+from gmmcli.data.writers import Encoded, Writer, encode, make_writer
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
@@ -68,8 +68,8 @@ class Sink:
     def __init__(
         self, target: str | None, format: FileFormat, schema: pa.Schema | None, delimiter: str, decimal: str
     ) -> None:
-        self._target, self._format, self._schema, self._delimiter = target, format, schema, delimiter
-        self._encoder = make_encoder(format.name, delimiter, decimal)
+        self._target, self._format, self._schema = target, format, schema
+        self._delimiter, self._decimal = delimiter, decimal
         self._output: PendingFile | DirectFile | None = None
         self._writer: Writer | None = None
         self.typed = format.name not in DELIMITED
@@ -98,7 +98,7 @@ class Sink:
         Raises InputError for cells that the format cannot hold.
         """
         with self._naming_output():
-            return self._encoder(table)
+            return encode(table, self._format.name, self._delimiter, self._decimal)
 
     def write(self, piece: pa.Table | Encoded) -> None:
         """Writes the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
@@ -107,7 +107,7 @@ class Sink:
             writer = self._writer or self._open(table.schema)
             if self._schema is not None and not table.schema.equals(self._schema, check_metadata=False):
                 piece = table = table.cast(self._schema)
-            writer.write(piece if isinstance(piece, Encoded) else self._encoder(piece))
+            writer.write(piece if isinstance(piece, Encoded) else self.encode(piece))
         self.rows_written += table.num_rows
 
     @contextlib.contextmanager

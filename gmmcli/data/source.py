@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.data.columns import ColumnKind, Items, Selection, match_columns, not_numeric, select_columns
-from gmmcli.data.compute import float_columns
+from gmmcli.data.compute import float_columns, strings
 from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
@@ -26,7 +26,6 @@ from gmmcli.data.reader import NotNumbersError, Reader
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
 from gmmcli.data.source_blocks import Missing, SourceBlocks, bad_cells, no_rows
-from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.passes.block import BLOCK_ROWS, Share
 from gmmcli.storage.names import listing, printable

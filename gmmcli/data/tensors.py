@@ -17,9 +17,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.compute import flags, inexact_integer, pc, values_as_floats
+from gmmcli.data.compute import decoded, flags, inexact_integer, pc, strings, type_of_values, values_as_floats
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, Remedy
 from gmmcli.storage.names import printable
 
@@ -87,9 +86,7 @@ def with_cells(
     not hold, since it would come out as another.
     """
     for name, values, here in zip(names, x.unbind(1), chosen.unbind(1), strict=True):
-        index, column = table.schema.get_field_index(name), table.column(name)
-        if isinstance(column.type, pa.DictionaryType):
-            column = pc.cast(column, column.type.value_type)
+        index, column = table.schema.get_field_index(name), decoded(table.column(name))
         cells = _array(values)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             cells = pc.cast(cells, column.type)
@@ -117,7 +114,7 @@ def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tup
     Null, NaN and text among the null values are missing, in a typed file too: so the same data has the same
     labels in CSV and in the Parquet file written from it. Raises InputError for cells that cannot be text.
     """
-    dtype = column.type.value_type if isinstance(column.type, pa.DictionaryType) else column.type
+    dtype = type_of_values(column.type)
     try:
         encoded = strings(column, name).dictionary_encode("encode")
     except InputError:
@@ -132,7 +129,7 @@ def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tup
 
 def _is_exact(dtype: pa.DataType) -> bool:
     """Whether the type holds integers or decimals, and so not the value that a model expects."""
-    dtype = dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype
+    dtype = type_of_values(dtype)
     return pa.types.is_integer(dtype) or pa.types.is_decimal(dtype)
 
 

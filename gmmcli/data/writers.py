@@ -1,17 +1,24 @@
-"""Writers of tables to an open stream, one for each kind of format: text, Parquet, Arrow."""
+"""Tables to an open stream: `Writer`s, one for each kind of format, and the text of delimited text and JSON lines.
+
+- `encode`: a table made ready for a writer. `make_writer`: the writer of a format.
+- `csv_lines`, `json_lines`: tables as text. pyarrow's CSV writer is not used, since it quotes every text or none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.compute import pc
+from gmmcli.data.columns import ColumnKind
+from gmmcli.data.compute import as_json, cell, kind_of, null, pc, strings, text, type_of_values
 from gmmcli.data.formats import TEXT
-from gmmcli.data.text_lines import csv_header, csv_lines, json_lines
 from gmmcli.passes.block import BLOCK_ROWS
 
 ROW_GROUP_ROWS = 8 * BLOCK_ROWS  # read about as fast as larger ones, of which a writer holds more
@@ -19,25 +26,21 @@ ROW_GROUP_BYTES = 1 << 26  # about, of a group, of which a writer holds two
 SAMPLE_ROWS = 1 << 12
 CODEC = "snappy"
 LEAST_GAIN = 0.9  # of its size, what a column must become for compression to be worth its time
+_CONTROL = r"[\x00-\x1f]"
 
 
 class Encoded(NamedTuple):
-    """A table, and for a format of text its lines."""
+    """A table, and its lines in a format of text."""
 
     table: pa.Table
     lines: pa.Buffer | None = None
 
 
-Encoder = Callable[[pa.Table], Encoded]
-
-
-def make_encoder(name: str, delimiter: str, decimal: str) -> Encoder:
-    """Function that encodes tables for the writer of a format of FORMATS; several threads may call it at a time."""
-    if name == "json":
-        return lambda table: Encoded(table, json_lines(table))
-    if name in TEXT:
-        return lambda table: Encoded(table, csv_lines(table, delimiter, decimal))
-    return Encoded
+def encode(table: pa.Table, format: str, delimiter: str, decimal: str) -> Encoded:
+    """Table encoded for the writer of a format of FORMATS; several threads may call it at a time."""
+    if format == "json":
+        return Encoded(table, json_lines(table))
+    return Encoded(table, csv_lines(table, delimiter, decimal) if format in TEXT else None)
 
 
 def make_writer(name: str, stream: Any, schema: pa.Schema, delimiter: str) -> Writer:
@@ -67,13 +70,11 @@ class _ArrowWriter:
     """An IPC file allows a column one dictionary, tables have one each: there the values are written out."""
 
     def __init__(self, stream: Any, schema: pa.Schema, name: str) -> None:
+        if name == "arrow":
+            schema = pa.schema([field.with_type(type_of_values(field.type)) for field in schema], schema.metadata)
         self._stream = stream
         self._schema = schema
-        if name == "arrow":
-            for i, field in enumerate(schema):
-                if isinstance(field.type, pa.DictionaryType):
-                    self._schema = self._schema.set(i, field.with_type(field.type.value_type))
-        self._writer = (pa.ipc.new_file if name == "arrow" else pa.ipc.new_stream)(stream, self._schema)
+        self._writer = (pa.ipc.new_file if name == "arrow" else pa.ipc.new_stream)(stream, schema)
 
     def write(self, piece: Encoded) -> None:
         self._writer.write_table(piece.table.cast(self._schema))
@@ -169,9 +170,87 @@ def _repeats(column: pa.ChunkedArray) -> bool:
 
 
 def _shrinks(column: pa.ChunkedArray) -> bool:
-    cells = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+    cells = column.combine_chunks()
     if not pa.types.is_floating(cells.type) or cells.buffers()[1] is None:
         return True
     width = cells.type.bit_width // 8
     plain = cells.buffers()[1].slice(cells.offset * width, len(cells) * width)
     return len(pa.compress(plain, codec=CODEC, asbytes=True)) < LEAST_GAIN * plain.size
+
+
+# ---- text
+
+
+def csv_header(names: Sequence[str], delimiter: str) -> bytes:
+    """Line of the names, quoted like cells."""
+    row = pa.table([cell(name) for name in names], names=[str(d) for d in range(len(names))])
+    return csv_lines(row, delimiter, ".").to_pybytes()
+
+
+def csv_lines(table: pa.Table, delimiter: str, decimal: str) -> pa.Buffer:
+    """Rows as delimited text, one line each.
+
+    A cell is in quotes only if it has a delimiter, a quote or a line end in it, or is the empty string (a
+    cell with nothing is null). In a table of one column null is in quotes too: a blank line would not be a
+    row elsewhere.
+    """
+    special = f'{delimiter}"\r\n'
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        cells = strings(column, name, decimal)
+        quoted = pc.equal(cells, text(""))
+        if _holds_any(cells, special):
+            quoted = pc.or_(quoted, pc.match_substring_regex(cells, f"[{re.escape(special)}]"))
+        if pc.any(quoted).as_py():
+            inner = pc.replace_substring(cells, '"', '""')
+            cells = pc.if_else(quoted, _glue('"', inner, '"'), cells)
+        columns.append(pc.fill_null(cells, text('""')) if table.num_columns == 1 else cells)
+    return _join(columns, delimiter, table.num_rows)
+
+
+def json_lines(table: pa.Table) -> pa.Buffer:
+    """Rows as JSON objects, one line each; NaN and infinite numbers, which JSON has not, are null."""
+    pieces: list[pa.Array | str] = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        opening = "," if pieces else "{"
+        pieces += [f"{opening}{json.dumps(name, ensure_ascii=False)}:", _json_tokens(column, name)]
+    pieces.append("}")
+    return _join([_glue(*pieces)], "", table.num_rows)
+
+
+def _holds_any(cells: pa.Array, characters: str) -> bool:
+    """Whether some cell may hold one of the ASCII characters: a test of all bytes, far quicker than of each cell."""
+    _, offsets, values = cells.buffers()
+    if not len(cells) or values is None:
+        return False
+    first, last = np.frombuffer(offsets, np.int64)[[cells.offset, cells.offset + len(cells)]]
+    content = np.frombuffer(values, np.uint8)[first:last]
+    return any(bool((content == ord(character)).any()) for character in characters)
+
+
+def _json_tokens(column: pa.ChunkedArray, name: str) -> pa.Array:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, null(column.type))
+    cells = strings(column, name)
+    if kind_of(column.type) not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.NESTED):
+        if pc.any(pc.match_substring_regex(cells, _CONTROL)).as_py():
+            cells = as_json(cells)
+        else:
+            cells = pc.replace_substring(pc.replace_substring(cells, "\\", "\\\\"), '"', '\\"')
+            cells = _glue('"', cells, '"')
+    return pc.fill_null(cells, text("null"))
+
+
+def _join(columns: Sequence[pa.Array], delimiter: str, rows: int) -> pa.Buffer:
+    """Cells of each row joined and ended by a line feed, as one buffer."""
+    if not rows:
+        return pa.py_buffer(b"")
+    line = pc.binary_join_element_wise(*columns, text(delimiter), null_handling="replace", null_replacement="")
+    # the values of a string array lie one behind the other: with its line ends that is the text itself
+    return _glue(line, "\n").buffers()[2]
+
+
+def _glue(*parts: pa.Array | str) -> pa.Array:
+    """Parts of each row as one text, null where a part is null."""
+    typed = [text(part) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, text(""))

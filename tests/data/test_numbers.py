@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import float_column, inexact_integer
+from gmmcli.data.compute import float_column, inexact_integer, kind_of
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.numbers import ColumnSurvey, TextFacts, kind_of
+from gmmcli.data.numbers import ColumnSurvey, TextFacts
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
