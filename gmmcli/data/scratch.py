@@ -3,29 +3,32 @@
 - `Scratch`: the budget, shared by all files of a source, and the directory of its temporary files.
 - `ScratchFile`: bytes on the disk without a name. `hold`: the content of a stream, in memory or in such a file.
 - `TableStore`: tables of one schema, in memory while there is room, then in such a file.
+- `available_memory`: free bytes of the machine. `is_in_memory`: whether the files of a directory take memory.
 
-A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open. So it is gone with the
-process, however that ends: by an error, by Ctrl-C, or killed without a chance to clean up.
+A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open. The system removes it
+with the process, even if that is killed without a chance to clean up.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.data.memory import available_memory, is_in_memory
 from gmmcli.errors import GmmError, Remedy
 from gmmcli.storage.names import one_line
 
 _ON_DISK = "/var/tmp"
 _READ_BYTES = 1 << 20
 _HELD_SHARE = 4  # of the free budget, the part for the content of a pipe, whose numbers will need more
+_GUESS = 1 << 30  # bytes of available memory if the system reports none
 
 
 class Scratch:
@@ -103,9 +106,10 @@ class ScratchFile(io.RawIOBase):
         self.size += total
         return total
 
-    def pread(self, size: int, offset: int) -> bytes:
-        """At most so many bytes from an offset on; may be called from any thread."""
-        return os.pread(self._file.fileno(), size, offset)
+    @property
+    def descriptor(self) -> int:
+        """Descriptor of the open file."""
+        return self._file.fileno()
 
     def sink(self) -> pa.NativeFile:
         """Stream for a writer; closing it leaves the file open."""
@@ -132,7 +136,7 @@ class ScratchFile(io.RawIOBase):
 
 
 class _View(io.RawIOBase):
-    """Stream with a position of its own in a scratch file."""
+    """Stream with a position of its own in a scratch file. Several threads may read one each."""
 
     def __init__(self, file: ScratchFile) -> None:
         self._scratch = file
@@ -144,9 +148,6 @@ class _View(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         self._position = offset + (0, self._position, self._scratch.size)[whence]
         return self._position
@@ -154,7 +155,7 @@ class _View(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._scratch.size - self._position if size is None or size < 0 else size
         parts = []
-        while wanted > 0 and (part := self._scratch.pread(wanted, self._position)):  # less than 2 GiB at a time
+        while wanted > 0 and (part := os.pread(self._scratch.descriptor, wanted, self._position)):  # at most 2 GiB
             parts.append(part)
             self._position += len(part)
             wanted -= len(part)
@@ -226,3 +227,72 @@ class TableStore:
         reader = pa.ipc.open_file(self._file.open(), options=pa.ipc.IpcReadOptions(included_fields=fields))
         for index in range(max(indices.start, held), indices.stop):
             yield pa.Table.from_batches([reader.get_batch(index - held)]).select(list(columns))
+
+
+# ---- memory of the machine
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that are free, or would be if the system released cached files; at least 0.
+
+    The least of the machine's memory and the rest of the limits of the control groups (versions 1 and 2) of this
+    process, as containers and job schedulers set them. root: of the file system to read, for tests.
+    """
+    machine = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    found = [*([int(machine[1]) << 10] if machine else []), *_of_groups(root)]
+    return max(0, min(found, default=_of_system()))
+
+
+def is_in_memory(folder: str, root: Path = Path("/")) -> bool:
+    """Whether files in the directory take memory, as those in /tmp do on many systems; False if unknown."""
+    path = os.path.realpath(folder)
+    longest, kind = "", ""
+    for line in _read(root / "proc/self/mounts").splitlines():
+        _, mounted, found, *_ = [*line.split(" "), "", ""]
+        mounted = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted)
+        if len(mounted) >= len(longest) and os.path.commonpath([mounted, path]) == mounted:
+            longest, kind = mounted, found
+    return kind in ("tmpfs", "ramfs")
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """Memory left in each group that limits it, from the process's own group up."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top = root / "sys/fs/cgroup/memory"
+        else:
+            continue
+        # in a container the path may be the host's, and the group is seen at the top
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            yield from _left(group, *names)
+            if group == top:
+                break
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
+    most, used = _read(group / limit).strip(), _read(group / usage).strip()
+    if most.isdecimal() and used.isdecimal():  # not "max"
+        cached = re.search(rf"^{reclaimable} (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
+        yield int(most) - int(used) + (int(cached[1]) if cached else 0)
+
+
+def _of_system() -> int:
+    """Free memory by POSIX, or half of all memory if a system tells only that."""
+    for name, share in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
+        try:
+            return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") // share
+        except (AttributeError, ValueError, OSError):
+            continue
+    return _GUESS
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gmmcli.data.memory import available_memory, is_in_memory
-from gmmcli.data.scratch import Scratch, ScratchFile, hold
+from gmmcli.data.scratch import Scratch, ScratchFile, available_memory, hold, is_in_memory
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
 
