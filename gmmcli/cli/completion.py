@@ -64,7 +64,7 @@ def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
         return _model_columns(ctx)
     try:
         from gmmcli.cli.options import Reading  # which imports this module
-        from gmmcli.data.header import header
+        from gmmcli.data.inputs import header
 
         given = {f.name: ctx.params.get(f.name) for f in fields(Reading)}
         reading = Reading(**{name: value for name, value in given.items() if value is not None})

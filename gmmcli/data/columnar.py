@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.columns import ColumnKind, check_unique
+from gmmcli.data.columns import ColumnFacts, ColumnKind, check_unique
 from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
@@ -36,19 +36,14 @@ class ColumnarReader(Reader):
         self._schema = schema
         self.has_rows = rows > 0
 
-    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         """Kinds by the types of the columns."""
-        return {name: kind_of(self._schema.field(name).type) for name in columns}
-
-    def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """Nothing: the types say it all."""
-        return {}
+        return {name: ColumnFacts(self._kind(name)) for name in columns}
 
     def all_numbers(self, name: str) -> bool:
         """Whether the type is one of numbers, or each cell of text a number or missing."""
-        kind = self.kinds([name])[name]
-        if kind is not ColumnKind.TEXT:
-            return kind in (ColumnKind.NUMBER, ColumnKind.EMPTY)
+        if self._kind(name) is not ColumnKind.TEXT:
+            return self._kind(name) in (ColumnKind.NUMBER, ColumnKind.EMPTY)
         return all(all_numbers(table.column(name), self._options) for table in self.tables([name]))
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
@@ -68,9 +63,8 @@ class ColumnarReader(Reader):
         return ((table, self._parsed(table, columns)) for table in self.tables(list(self.names), pieces))
 
     def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
-        kinds = self.kinds(columns)
         cells = [
-            parse(table.column(name), self._options) if kinds[name] is ColumnKind.TEXT else table.column(name)
+            parse(table.column(name), self._options) if self._kind(name) is ColumnKind.TEXT else table.column(name)
             for name in columns
         ]
         return pa.Table.from_arrays(cells, names=list(columns))
@@ -78,6 +72,9 @@ class ColumnarReader(Reader):
     @abstractmethod
     def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Named columns, of these of the `pieces` or of all, one table for each block, none empty."""
+
+    def _kind(self, name: str) -> ColumnKind:
+        return kind_of(self._schema.field(name).type)
 
     def _schema_of(self, columns: Sequence[str]) -> pa.Schema:
         return pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)

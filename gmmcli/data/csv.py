@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from gmmcli.data.columns import ColumnKind
+from gmmcli.data.columns import ColumnFacts
 from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, ahead, recut, slices
+from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, recut, slices
 from gmmcli.data.scratch import Scratch, TableStore
+from gmmcli.data.side_by_side import ahead
 from gmmcli.errors import InputError
 from gmmcli.passes.block import rows_of_block
 
@@ -37,7 +38,7 @@ class SettledTypes:
         """Types of the columns; those `used` as numbers have a type of numbers."""
         if not self.facts:
             for file in self.files:
-                for name, facts in file.facts(names).items():
+                for name, facts in file.text_facts(names).items():
                     self.facts[name] = facts.merge(self.facts.get(name, TextFacts()))
         return pa.schema([(name, self.facts[name].type(name in used)) for name in names])
 
@@ -57,7 +58,7 @@ class CsvReader(Reader):
         self._options = options
         self._settled = settled
         self._scratch = scratch
-        head = read_head(source, options, options.delimiter_of(source.format))
+        head = read_head(source, options)
         super().__init__(source, head.names, rows_of_block(len(head.names), block_rows))
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
@@ -70,23 +71,20 @@ class CsvReader(Reader):
             self.held = min(self.held, _BLOCKS_HELD * source.size)
         settled.files.append(self)
 
-    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         """Kinds by all cells of the columns; identifiers are text."""
-        return {name: facts.kind for name, facts in self.facts(columns, keep).items()}
-
-    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, TextFacts]:
-        """Facts about all cells of the columns."""
         self._survey(columns, keep)
-        return {name: self._surveys[name].facts for name in columns}
+        surveys = {name: self._surveys[name] for name in columns}
+        return {name: ColumnFacts(survey.facts.kind, survey.detail) for name, survey in surveys.items()}
 
-    def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """How many cells of a column of numbers are text, and the first of them; why a column is an identifier."""
+    def text_facts(self, columns: Sequence[str]) -> dict[str, TextFacts]:
+        """Facts about all cells of the columns."""
         self._survey(columns)
-        return {name: detail for name in columns if (detail := self._surveys[name].detail)}
+        return {name: self._surveys[name].facts for name in columns}
 
     def all_numbers(self, name: str) -> bool:
         """Whether each cell is a number or missing."""
-        return self.facts([name])[name].numbers
+        return self.text_facts([name])[name].numbers
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Strings, or the types settled over all text files of the source."""

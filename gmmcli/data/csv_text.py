@@ -39,7 +39,7 @@ class Head:
     row_characters: int
 
 
-def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
+def read_head(source: Input, options: ReadOptions) -> Head:
     """Head of a file, of which as much is read as its first two records need.
 
     Raises InputError for text that does not decode and for names given twice.
@@ -52,7 +52,7 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
         decoder = codecs.getincrementaldecoder(options.encoding)("surrogateescape")
         try:  # only the header must decode; for other cells CsvText knows the column
             text = decoder.decode(data, complete).removeprefix("\ufeff")
-            head = _parse_head(source.label, text, options, delimiter, complete)
+            head = _parse_head(source, text, options, complete)
             for name in head.names if head is not None else ():
                 name.encode()  # fails for a byte that was escaped
         except UnicodeError:
@@ -65,10 +65,11 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
         size *= 16
 
 
-def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, complete: bool) -> Head | None:
+def _parse_head(source: Input, text: str, options: ReadOptions, complete: bool) -> Head | None:
     """Head, or None while the text ends before a second record shows that the first is whole."""
     quoting = csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE
     lines = io.StringIO(text, newline="")  # which keeps line ends inside quoted names as they are
+    delimiter = options.delimiter_of(source.format)
     records = csv.reader(lines, delimiter=delimiter, quotechar=options.quote or None, quoting=quoting)
     found: list[list[str]] = []
     blank_lines = 0
@@ -82,7 +83,7 @@ def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, com
     except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
         if not found:
             problem = f"the header has a name of more than {csv.field_size_limit()} characters"
-            raise InputError(problem, subject=label) from None
+            raise InputError(problem, subject=source.label) from None
         found.append([text])
     if not found or not (len(found) == 2 or complete):
         return None

@@ -1,7 +1,7 @@
 """File formats: names, suffixes, first bytes, and the options of reading.
 
 - `FileFormat`: a format with its compression, from an option (`parse_format`) or a suffix (`format_of_path`).
-- `sniff`, `sniff_binary`, `sniff_compression`: format and compression by the first bytes of the content.
+- `sniff`, `sniff_compression`: format and compression by the first bytes of the content.
 - `ReadOptions`: what the user may say about an input.
 
 Nothing here imports pyarrow or torch, so that a command line can offer the names without their cost.
@@ -32,7 +32,7 @@ TEXT = ("csv", "tsv", "json")
 
 DEFAULT_NULL_VALUES = ("", "NA", "NaN", "nan", "null", "NULL", "None", "N/A", "n/a", "#N/A")
 
-# No text begins like these.
+# No text begins with these bytes.
 _COMPRESSED_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BINARY_BYTES = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrows"}
 
@@ -74,15 +74,11 @@ def sniff_compression(head: bytes) -> str | None:
     return next((name for start, name in _COMPRESSED_BYTES.items() if head.startswith(start)), None)
 
 
-def sniff_binary(head: bytes) -> str | None:
-    """Binary format by the first (decompressed) bytes, None for text."""
-    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), None)
-
-
 def sniff(head: bytes) -> str:
     """Format by the first (decompressed) bytes: a magic number, `{` for JSON lines, else CSV."""
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    return sniff_binary(head) or ("json" if text.startswith(b"{") else "csv")
+    is_json = head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    text = "json" if is_json else "csv"
+    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), text)
 
 
 @dataclass(frozen=True)

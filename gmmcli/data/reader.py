@@ -1,28 +1,29 @@
 """Contract of a reader of one file, and what readers have in common.
 
-- `Reader`: columns of one file, their kinds, and its rows in pieces that the file alone fixes.
-- `recut`, `slices`: rows in blocks of one size. `ahead`: items made in advance.
+- `Reader`: columns of one file, facts about them, and its rows in pieces that depend on the file alone.
+- `with_folder_columns`: readers whose files also have the columns of folders called `key=value`.
+- `recut`, `slices`: rows in blocks of one size.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from gmmcli.data.columns import ColumnKind
+from gmmcli.data.columns import ColumnFacts, ColumnKind
+from gmmcli.data.compute import kind_of
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.inputs import Input
+from gmmcli.data.numbers import all_numbers, parse
 from gmmcli.errors import InputError
+from gmmcli.storage.folders import Keys
 
-if TYPE_CHECKING:  # inputs imports side_by_side, and that the contract
-    from gmmcli.data.inputs import Input
-
-T = TypeVar("T")
 Pair = tuple[pa.Table, pa.Table]
 CELL_BYTES = 8  # of a float64
-_END: Any = object()
 
 
 class Piece(NamedTuple):
@@ -39,9 +40,10 @@ class NotNumbersError(InputError):
 class Reader(ABC):
     """One file, to be read any number of times.
 
-    label: its name for messages. names: of its columns, each once. has_rows: False if it is known to have
-    none. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside data
-    kept for later readings. block_rows: rows of a full block. Every error of a file is an InputError that names it.
+    label: its name for messages. names: of its columns, all different. has_rows: False if it is known to have no
+    rows. remote: whether a reading is a transfer. held: about how many bytes a reading holds at a time, beside data
+    that are kept for later readings. block_rows: rows of a full block. Every error of a file is an InputError that
+    names the file.
     """
 
     label: str
@@ -59,15 +61,11 @@ class Reader(ABC):
         self.block_rows = block_rows
 
     @abstractmethod
-    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         """Kinds of the columns, settled over the whole file.
 
-        keep: whether numbers that are found on the way may be kept in memory, as `numbers` is going to be called.
+        keep: whether numbers that are found on the way may be kept in memory for `numbers`.
         """
-
-    @abstractmethod
-    def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """Reasons why columns that resemble numbers are none."""
 
     @abstractmethod
     def all_numbers(self, name: str) -> bool:
@@ -104,7 +102,7 @@ class Reader(ABC):
     def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
         """Tables of all columns, in the schema of `columns` used, each with a table of `columns` as numbers.
 
-        Of these of the `pair_pieces`, or of all. Raises NotNumbersError if some are not numbers.
+        Of these of the `pair_pieces`, or of all. Raises NotNumbersError if some cells are not numbers.
         """
 
 
@@ -129,11 +127,100 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
         yield held
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """Items, the next one made by a thread of its own while the caller works on the one before."""
-    made = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="gmm-ahead") as pool:
-        coming = pool.submit(next, made, _END)
-        while (item := coming.result()) is not _END:
-            coming = pool.submit(next, made, _END)
-            yield item
+# ---- columns of folders
+
+
+def with_folder_columns(readers: Sequence[Reader], keys: Sequence[Keys], options: ReadOptions) -> list[Reader]:
+    """Readers of files, each with the columns of its folders, if any, such as `year=2024/month=05/part-0.parquet`.
+
+    keys: keys and values of each file's folders. A column has int64 if each value over all files is an integer within
+    its range, else text.
+    """
+    types: dict[str, pa.DataType] = {}
+    for name, value in (pair for pairs in keys for pair in pairs):
+        whole = value is None or (re.fullmatch(r"-?[0-9]{1,19}", value) and -(2**63) <= int(value) < 2**63)
+        if types.setdefault(name, pa.int64()) == pa.int64() and not whole:
+            types[name] = pa.string()
+    return [
+        _WithFolderColumns(reader, pairs, types, options) if pairs else reader
+        for reader, pairs in zip(readers, keys, strict=True)
+    ]
+
+
+class _WithFolderColumns(Reader):
+    """File with the columns of its folders after its own. The file's own column wins over a folder's of that name."""
+
+    def __init__(self, reader: Reader, keys: Keys, types: dict[str, pa.DataType], options: ReadOptions) -> None:
+        values = {name: pa.scalar(value, pa.string()).cast(types[name]) for name, value in keys}
+        self._values = {name: value for name, value in values.items() if name not in reader.names}
+        self._reader = reader
+        self._options = options
+        self.label, self.remote, self.block_rows = reader.label, reader.remote, reader.block_rows
+        self.has_rows, self.held = reader.has_rows, reader.held
+        self.names = (*reader.names, *self._values)
+
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
+        """Facts about the file's columns, and kinds of the folders' columns by their types."""
+        own = self._reader.facts(self._own(columns), keep)
+        return {name: ColumnFacts(self._kind(name)) if name in self._values else own[name] for name in columns}
+
+    def all_numbers(self, name: str) -> bool:
+        """Whether every cell of the column is a number or missing."""
+        if name not in self._values:
+            return self._reader.all_numbers(name)
+        return self._kind(name) is not ColumnKind.TEXT or all_numbers(pa.repeat(self._values[name], 1), self._options)
+
+    def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
+        """Schema of the file, followed by the columns of the folders."""
+        schema = self._reader.schema(typed, self._own(used))
+        for name, value in self._values.items():
+            schema = schema.append(pa.field(name, value.type))
+        return schema
+
+    def pieces(self, columns: Sequence[str]) -> Sequence[Piece]:
+        """Pieces of the file."""
+        return self._reader.pieces(self._own(columns) or self._reader.names[:1])
+
+    def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Columns of file and folders, in the order of `columns`."""
+        own = self._own(columns)
+        tables = self._reader.numbers(own, pieces) if own else self._without_columns(pieces)
+        return (self._as_numbers(table, columns, table.num_rows) for table in tables)
+
+    def pair_pieces(self) -> Sequence[int]:
+        """Pieces of the file."""
+        return self._reader.pair_pieces()
+
+    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
+        """Rows of the file, with the columns of the folders at the end."""
+        for table, numbers in self._reader.pairs(self._own(columns), typed, pieces):
+            rows = table.num_rows
+            for name, value in self._values.items():
+                table = table.append_column(pa.field(name, value.type), pa.repeat(value, rows))
+            yield table, self._as_numbers(numbers, columns, rows)
+
+    def _without_columns(self, pieces: range | None) -> Iterator[pa.Table]:
+        """Tables with the rows of the file's blocks and a column without a name."""
+        sizes = self.pieces([])
+        for piece in sizes if pieces is None else sizes[pieces.start : pieces.stop]:
+            yield from slices(pa.Table.from_arrays([pa.nulls(piece.rows)], names=[""]), self.block_rows)
+
+    def _own(self, columns: Sequence[str]) -> list[str]:
+        """Columns that the file has."""
+        return [name for name in columns if name not in self._values]
+
+    def _kind(self, name: str) -> ColumnKind:
+        return kind_of(self._values[name].type) if self._values[name].is_valid else ColumnKind.EMPTY
+
+    def _as_numbers(self, table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
+        """Columns as numbers, some of them from the table. rows: of the table, which may have no column."""
+        cells = [self._number(name, rows) if name in self._values else table.column(name) for name in columns]
+        return pa.Table.from_arrays(cells, names=list(columns)) if cells else table
+
+    def _number(self, name: str, rows: int) -> pa.Array:
+        column = pa.repeat(self._values[name], rows)
+        if self._kind(name) is not ColumnKind.TEXT:
+            return column
+        if not self.all_numbers(name):
+            raise NotNumbersError(f"column {name} is no number", subject=self.label)
+        return parse(column, self._options)

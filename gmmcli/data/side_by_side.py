@@ -1,49 +1,41 @@
-"""Remote files read side by side, since a request takes longer than the reading of a small file.
+"""Iterators whose items are made in advance by threads, since requests to stores take longer than the work on them.
 
 - `each`: a function of every item. `in_turn`: the items of several iterators, some begun before it is their turn.
-- `together`: how many readers may read at a time.
+- `ahead`: the items of one iterator.
 
-No order depends on which request is answered first: neither that of the items, nor which error comes first.
+No order depends on which request is answered first: neither the order of the items nor which error comes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
-from gmmcli.data.reader import Reader
-from gmmcli.data.scratch import Scratch
-
-AT_A_TIME = 8
-HELD_BYTES = 1 << 28
-_HELD_SHARE = 8  # one part in so many of the memory for data may be held by readers while they read
+AT_A_TIME = 8  # remote files
 
 T = TypeVar("T")
 R = TypeVar("R")
 _END = object()
 
 
-def together(readers: Sequence[Reader], scratch: Scratch) -> int:
-    """Number of readers that may read at a time: one if none is remote, else as many as the memory allows."""
-    if not any(reader.remote for reader in readers):
-        return 1
-    held = max(reader.held for reader in readers)
-    return max(1, min(AT_A_TIME, min(HELD_BYTES, scratch.memory_bytes // _HELD_SHARE) // max(held, 1)))
-
-
 def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
-    """The function of every item, in order. most: number of calls at a time."""
+    """Results of the function for every item, in order. most: number of calls at a time."""
     if min(most, len(items)) <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(most) as pool:
         return list(pool.map(function, items))
 
 
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Items; a thread makes the next one while the caller works on the one before."""
+    return in_turn([lambda: iter(items)], 2)
+
+
 def in_turn(begin: Sequence[Callable[[], Iterator[T]]], most: int) -> Iterator[T]:
-    """The items of the iterators, one iterator after the other. The next item of `most` of them is fetched ahead."""
+    """Items of the iterators, one iterator after the other. Threads make the next item of `most` of them."""
     if most <= 1:
         for one in begin:
             yield from one()
@@ -57,11 +49,11 @@ def in_turn(begin: Sequence[Callable[[], Iterator[T]]], most: int) -> Iterator[T
         begun = deque(fetch(one()) for one in islice(waiting, most))
         try:
             while begun:
-                iterator, item = begun.popleft()
-                while (found := item.result()) is not _END:
-                    _, item = fetch(iterator)
-                    yield found
+                iterator, future = begun.popleft()
+                while (item := future.result()) is not _END:
+                    _, future = fetch(iterator)
+                    yield item
                 begun.extend(fetch(one()) for one in islice(waiting, 1))
         finally:
-            for _, item in begun:
-                item.cancel()
+            for _, future in begun:
+                future.cancel()

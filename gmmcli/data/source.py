@@ -16,21 +16,21 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.columns import ColumnKind, Items, Selection, match_columns, not_numeric, select_columns
-from gmmcli.data.compute import float_columns, strings
+from gmmcli.data.columns import ColumnFacts, ColumnKind, Items, Selection, match_columns, not_numeric, select_columns
+from gmmcli.data.compute import common_type, float_columns, strings, type_of_values
 from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
-from gmmcli.data.partitions import with_partitions
-from gmmcli.data.reader import NotNumbersError, Reader
+from gmmcli.data.reader import NotNumbersError, Reader, with_folder_columns
 from gmmcli.data.scratch import Scratch
-from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn, together
-from gmmcli.data.source_blocks import Missing, SourceBlocks, bad_cells, no_rows
+from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn
+from gmmcli.data.source_blocks import Files, Missing, SourceBlocks
 from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.passes.block import BLOCK_ROWS, Share
 from gmmcli.storage.names import listing, printable
 
 _NUMERIC = (ColumnKind.NUMBER, ColumnKind.EMPTY)
+_HELD_BYTES, _HELD_SHARE = 1 << 28, 8  # readers side by side hold at most these bytes, or this part of the memory
 
 
 class Rows(NamedTuple):
@@ -69,42 +69,31 @@ class Source:
         scratch = scratch or Scratch()
         inputs = expand(paths, self._options, stdin, scratch)
         self.paths = tuple(one.path for one in inputs if one.path is not None)
-        arguments = self._options, block_rows, SettledTypes(), scratch
-        # the first reading of a file, and one that surveys all of its text, needs little memory
-        self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
-        readers = each(lambda one: _open_reader(one, *arguments), inputs, self._surveyed_at_a_time)
-        self._readers = with_partitions(readers, [one.partition for one in inputs], self._options)
-        self._at_a_time = together(self._readers, scratch)
-        first = self._readers[0]
-        self.label = first.label if len(self._readers) == 1 else f"{len(self._readers)} files"
-        self.names = first.names
         self._delimited = all(one.format in DELIMITED for one in inputs)
         self.by_position = not self._options.header and self._delimited
-        for reader in self._readers[1:]:
-            _check_same_columns(first, reader)
-        if not any(reader.has_rows for reader in self._readers):
-            raise no_rows(self.label)
+        # the first reading of a file, and one that surveys all of its text, needs little memory
+        self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
+        arguments = self._options, block_rows, SettledTypes(), scratch
+        opened = each(lambda one: _open_reader(one, *arguments), inputs, self._surveyed_at_a_time)
+        readers = with_folder_columns(opened, [one.keys for one in inputs], self._options)
+        self.label = readers[0].label if len(readers) == 1 else f"{len(readers)} files"
+        self.names = readers[0].names
+        self._files = Files(readers, self.label, _at_a_time(readers, scratch))
+        for reader in readers[1:]:
+            _check_same_columns(readers[0], reader)
+        if not any(reader.has_rows for reader in readers):
+            raise self._files.no_rows()
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of all inputs, for messages."""
-        return tuple(reader.label for reader in self._readers)
-
-    @property
-    def kinds(self) -> dict[str, ColumnKind]:
-        """Kind of each column over all inputs; text where the inputs disagree."""
-        return self._kinds(self.names)
-
-    @property
-    def details(self) -> dict[str, str]:
-        """Reasons why columns that resemble numbers are none."""
-        return self._details(self.names)
+    def facts(self) -> dict[str, ColumnFacts]:
+        """Kind of each column over all inputs, text where the inputs disagree, and why it holds no numbers."""
+        return self._facts(self.names)
 
     def select(self, columns: Items = None, exclude: Items = None, weights: str | None = None) -> Selection:
         """Columns of a fit, as select_columns chooses them; errors name the input."""
-        kinds, details = self.kinds, self.details
+        facts = self.facts
         with self._naming():
-            return select_columns(kinds, columns, exclude, weights, details, self._all_numbers)
+            return select_columns(facts, columns, exclude, weights, self._all_numbers)
 
     def match(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Columns that are a model's columns, as match_columns finds them; errors name the input."""
@@ -124,9 +113,9 @@ class Source:
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"{missing!r} is unknown", subject=Option("missing"), remedy="give error, drop or keep")
         if weights in columns:
-            raise self._error(f"column {printable(str(weights))} has values, not weights", "name another")
+            raise self._files.error(f"column {printable(str(weights))} has values, not weights", "name another")
         self._require_numbers([*columns, weights] if weights is not None else columns)
-        return SourceBlocks(self._readers, self.label, tuple(columns), weights, missing, share, self._at_a_time)
+        return SourceBlocks(self._files, tuple(columns), weights, missing, share)
 
     def tables(
         self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep", share: Share = Share()
@@ -140,7 +129,7 @@ class Source:
         A share without rows is one table without any.
         """
         if typed:
-            self._kinds(self.names, keep=False)  # of all at once: for text it takes a reading of all of it
+            self._facts(self.names, keep=False)  # of all at once: for text it takes a reading of all of it
         if typed or not self._delimited:
             self._require_numbers(columns)
         else:  # a reading of all text is spared: whether all cells are numbers shows on the way
@@ -154,19 +143,20 @@ class Source:
     def _rows(self, columns: Sequence[str], typed: bool, missing: Missing, share: Share) -> Iterator[Rows]:
         schema = self.schema(typed, columns)
         first_row = 0
-        runs = share.of([reader.pair_pieces() for reader in self._readers])
-        pairs = [partial(_pairs, self._readers[file], columns, typed, pieces) for file, pieces in runs]
-        for label, table, numbers in in_turn(pairs, self._at_a_time):
+        readers = self._files.readers
+        runs = share.of([reader.pair_pieces() for reader in readers])
+        pairs = [partial(_pairs, readers[file], schema, columns, typed, pieces) for file, pieces in runs]
+        for table, numbers in in_turn(pairs, self._files.at_a_time):
             cells = float_columns(numbers, columns)
             if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
-                problem, remedies = bad_cells(self._readers, columns, missing == "keep", self._at_a_time)
-                raise self._error(problem, remedies)
-            yield Rows(_cast(table, schema, label), torch.from_numpy(cells).mT, first_row)
+                problem, remedies = self._files.bad_cells(columns, missing == "keep")
+                raise self._files.error(problem, remedies)
+            yield Rows(table, torch.from_numpy(cells).mT, first_row)
             first_row += table.num_rows
         if first_row:
             return
         if share.is_all:
-            raise no_rows(self.label)
+            raise self._files.no_rows()
         yield Rows(schema.empty_table(), torch.empty(0, len(columns), dtype=torch.float64), 0)
 
     def schema(self, typed: bool = False, used: Sequence[str] = ()) -> pa.Schema:
@@ -175,58 +165,53 @@ class Source:
         Where types differ it has the wider of them; where there is none, text, but with `typed` an InputError.
         Settling types for delimited text takes a reading of all of it.
         """
-        schemas = [reader.schema(typed, used).remove_metadata() for reader in self._readers]
-        if all(schema.equals(schemas[0]) for schema in schemas):
-            return self._readers[0].schema(typed, used)
+        schemas = [reader.schema(typed, used) for reader in self._files.readers]
+        if all(schema.equals(schemas[0]) for schema in schemas):  # whatever their metadata
+            return schemas[0]
         return pa.schema([self._common(name, schemas, typed) for name in self.names])
 
     def _common(self, name: str, schemas: Sequence[pa.Schema], typed: bool) -> pa.Field:
         types = dict.fromkeys(schema.field(name).type for schema in schemas)
-        plain = [dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype for dtype in types]
         try:  # dictionaries of several files need not agree, so their values count
-            return pa.unify_schemas([pa.schema([(name, t)]) for t in plain], promote_options="permissive").field(0)
+            return pa.field(name, common_type(map(type_of_values, types)))
         except pa.ArrowException:
             if not typed:
                 return pa.field(name, pa.string())
         remedies = Remedy("write CSV, which has no types,"), Remedy("give files of the same types")
         found = listing([str(dtype) for dtype in types])
-        raise self._error(f"column {printable(name)} has types {found} in the files", remedies)
+        raise self._files.error(f"column {printable(name)} has types {found} in the files", remedies)
 
     def _all_numbers(self, name: str) -> bool:
-        return all(reader.all_numbers(name) for reader in self._readers)
+        return all(reader.all_numbers(name) for reader in self._files.readers)
 
-    def _kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
-        merged = dict.fromkeys(columns, ColumnKind.EMPTY)
-        for kinds in each(lambda reader: reader.kinds(columns, keep), self._readers, self._surveyed_at_a_time):
-            for name, kind in kinds.items():
-                if merged[name] is ColumnKind.EMPTY:
-                    merged[name] = kind
-                elif kind not in (merged[name], ColumnKind.EMPTY):
-                    merged[name] = ColumnKind.TEXT
+    def _facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
+        readers = self._files.readers
+        merged = dict.fromkeys(columns, ColumnFacts(ColumnKind.EMPTY))
+        found = each(lambda reader: reader.facts(columns, keep), readers, self._surveyed_at_a_time)
+        if len(readers) == 1:
+            return found[0]
+        for reader, facts in zip(readers, found, strict=True):
+            for name, (kind, detail) in facts.items():
+                before, reason = merged[name]
+                if not reason and kind not in _NUMERIC:
+                    reason = f"{detail} of {reader.label}" if detail else f"{kind} in {reader.label}"
+                if kind is ColumnKind.EMPTY:
+                    kind = before
+                elif before not in (kind, ColumnKind.EMPTY):
+                    kind = ColumnKind.TEXT
+                merged[name] = ColumnFacts(kind, reason)
         return merged
-
-    def _details(self, columns: Sequence[str]) -> dict[str, str]:
-        if len(self._readers) == 1:
-            return self._readers[0].details(columns)
-        details: dict[str, str] = {}
-        for reader in self._readers:
-            for name, detail in reader.details(columns).items():
-                details.setdefault(name, f"{detail} of {reader.label}")
-            for name, kind in reader.kinds(columns).items():
-                if kind not in _NUMERIC:
-                    details.setdefault(name, f"{kind} in {reader.label}")
-        return details
 
     def _require_names(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.names:
-                raise self._error(f"no column {printable(name)}: there are {listing(self.names)}")
+                raise self._files.error(f"no column {printable(name)}: there are {listing(self.names)}")
 
     def _require_numbers(self, columns: Sequence[str]) -> None:
         self._require_names(columns)
-        for name, kind in self._kinds(columns).items():
-            if kind not in _NUMERIC and not self._all_numbers(name):
-                raise self._error(not_numeric(name, kind, self._details(columns)))
+        for name, facts in self._facts(columns).items():
+            if facts.kind not in _NUMERIC and not self._all_numbers(name):
+                raise self._files.error(not_numeric(name, facts))
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -240,10 +225,15 @@ class Source:
             found = next((c for c in ";\t|," if c in "".join(self.names)), None)
             if len(self.names) == 1 and self._delimited and found:
                 remedies.append(Remedy("try", "delimiter", "tab" if found == "\t" else repr(found)))
-            raise self._error(error.notice.problem, remedies) from None
+            raise self._files.error(error.notice.problem, remedies) from None
 
-    def _error(self, problem: str, remedy: Sequence[Remedy] | str = ()) -> InputError:
-        return InputError(problem, subject=self.label, remedy=remedy)
+
+def _at_a_time(readers: Sequence[Reader], scratch: Scratch) -> int:
+    """Number of files that are read side by side: one if none is remote, else as many as the memory allows."""
+    if not any(reader.remote for reader in readers):
+        return 1
+    held = max(reader.held for reader in readers)
+    return max(1, min(AT_A_TIME, min(_HELD_BYTES, scratch.memory_bytes // _HELD_SHARE) // max(held, 1)))
 
 
 def _open_reader(
@@ -262,9 +252,10 @@ def _open_reader(
 
 
 def _pairs(
-    reader: Reader, columns: Sequence[str], typed: bool, pieces: range
-) -> Iterator[tuple[str, pa.Table, pa.Table]]:
-    return ((reader.label, table, numbers) for table, numbers in reader.pairs(columns, typed, pieces))
+    reader: Reader, schema: pa.Schema, columns: Sequence[str], typed: bool, pieces: range
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    for table, numbers in reader.pairs(columns, typed, pieces):
+        yield _cast(table, schema, reader.label), numbers
 
 
 def _cast(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Numbers of a source as blocks for a fit: `SourceBlocks`; `bad_cells`, which counts cells that cannot be used."""
+"""Numbers of a source as blocks for a fit: `SourceBlocks`; `Files`, all files of a source."""
 
 from __future__ import annotations
 
@@ -23,6 +23,51 @@ _SHOWN = 20
 _DROP, _EM = Remedy("use", "missing", "drop"), Remedy("use", "missing", "em")
 
 
+@dataclass(frozen=True)
+class Files:
+    """All files of a source. label: their name for messages. at_a_time: number of files read side by side."""
+
+    readers: Sequence[Reader]
+    label: str
+    at_a_time: int
+
+    def error(self, problem: str, remedies: Sequence[Remedy] | str = ()) -> InputError:
+        """Error that names the source."""
+        return InputError(problem, subject=self.label, remedy=remedies)
+
+    def no_rows(self) -> InputError:
+        """Error for data without a row."""
+        no_header = Remedy("use", "no_header", purpose="if the first line of text is one")
+        return self.error("no rows", (Remedy("give data with rows"), no_header))
+
+    def bad_cells(self, names: Sequence[str], only_infinite: bool) -> tuple[str, Sequence[Remedy]]:
+        """Number of unusable cells of each column, in words, and the remedies.
+
+        The words are such as `2 missing cells in a, 3 in b, 1 infinite cell in b`, and empty if there are none. NaN
+        is counted apart from a missing value. Rows with an infinite cell can only be dropped.
+        """
+        counts = np.zeros((3, len(names)), np.int64)
+        for table, cells in self.numbers(names):
+            nulls = np.array([table.column(name).null_count for name in names], np.int64)
+            counts += [nulls, np.isnan(cells).sum(axis=1) - nulls, np.isinf(cells).sum(axis=1)]
+        remedies = (_DROP,) if counts[2].any() else (_DROP, _EM)
+        if only_infinite:
+            counts[:2] = 0
+        parts = []
+        for kind, found in zip(("missing", "NaN", "infinite"), counts, strict=True):
+            for position, d in enumerate(np.flatnonzero(found).tolist()):
+                noun = "" if position else f" {kind} cell{'s' if found[d] > 1 else ''}"
+                parts.append(f"{found[d]}{noun} in {printable(names[d])}")
+        more = len(parts) - _SHOWN
+        words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
+        return words, remedies if parts else ()
+
+    def numbers(self, names: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Columns of all rows in tables, and as arrays (D, B)."""
+        for table in in_turn([partial(reader.numbers, names) for reader in self.readers], self.at_a_time):
+            yield table, float_columns(table, names)
+
+
 class _Run(NamedTuple):
     """Pieces of a file: their indices and sizes, and the numbers of their first block and row over all files."""
 
@@ -40,20 +85,18 @@ class SourceBlocks:
     A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows of its reader.
     With missing="drop" it lacks the dropped rows; a block without rows is skipped, its number stays. Row numbers
     count all rows. share: the part of the data that is read here; its blocks have the numbers that they have in all
-    of it. at_a_time: how many files are read side by side, from the first of them on.
+    of it.
 
     columns, weights: their names. rows_read, rows_dropped: of the share, in the last complete iteration, 0 before.
     An iteration raises InputError for bad cells, with their number in each column over the whole data, and for
     negative weights; and, of a share that is all of the data, for weights that are all zero and if no row is left.
     """
 
-    readers: Sequence[Reader]
-    label: str
+    sources: Files
     columns: tuple[str, ...]
     weights: str | None
     missing: Missing
     share: Share
-    at_a_time: int = 1
     rows_read: int = field(default=0, init=False)
     rows_dropped: int = field(default=0, init=False)
     _complete: bool = field(default=False, init=False)  # an iteration has found no bad cell; later ones skip the test
@@ -67,7 +110,7 @@ class SourceBlocks:
     def files(self) -> list[tuple[str, int, int]]:
         """Name, rows and bytes of every file; nothing is read for it."""
         sizes = ((sum(p.rows for p in pieces), sum(p.bytes for p in pieces)) for pieces in self._pieces)
-        return [(reader.label, *size) for reader, size in zip(self.readers, sizes, strict=True)]
+        return [(reader.label, *size) for reader, size in zip(self.sources.readers, sizes, strict=True)]
 
     @property
     def share_rows(self) -> int:
@@ -82,7 +125,8 @@ class SourceBlocks:
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
         total_weight, checked, complete = 0.0, self._complete, True
-        for index, first_row, table in in_turn([partial(self._tables, run) for run in self._runs], self.at_a_time):
+        tables = in_turn([partial(self._tables, run) for run in self._runs], self.sources.at_a_time)
+        for index, first_row, table in tables:
             cells = float_columns(table, self._names)
             finite = None if checked else _finite(cells)
             complete = complete and finite is None
@@ -101,11 +145,11 @@ class SourceBlocks:
     def check_rows(self, read: int, kept: int, total_weight: float) -> None:
         """Raise InputError if all of the data has no rows that count: so many read, and kept, of this weight."""
         if not read:
-            raise no_rows(self.label)
+            raise self.sources.no_rows()
         if not kept:
-            raise self._error("no rows left: each has a missing, NaN or infinite cell in the columns used")
+            raise self.sources.error("no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
-            raise self._error(f"all weights in {printable(self.weights or '')} are 0")
+            raise self.sources.error(f"all weights in {printable(self.weights or '')} are 0")
 
     def _tables(self, run: _Run) -> Iterator[tuple[int, int, pa.Table]]:
         """Tables of a run, each with the numbers of its block and of its first row."""
@@ -121,7 +165,7 @@ class SourceBlocks:
     @cached_property
     def _pieces(self) -> list[Sequence[Piece]]:
         """Pieces of each file."""
-        return [reader.pieces(self._names) for reader in self.readers]
+        return [reader.pieces(self._names) for reader in self.sources.readers]
 
     @cached_property
     def _runs(self) -> list[_Run]:
@@ -129,7 +173,7 @@ class SourceBlocks:
         chosen = dict(self.share.of([[piece.bytes for piece in pieces] for pieces in self._pieces]))
         runs = []
         block = row = 0
-        for file, (reader, pieces) in enumerate(zip(self.readers, self._pieces, strict=True)):
+        for file, (reader, pieces) in enumerate(zip(self.sources.readers, self._pieces, strict=True)):
             indices = chosen.get(file, range(0))
             if indices:
                 before = pieces[: indices.start]
@@ -166,57 +210,15 @@ class SourceBlocks:
         problems: list[str] = []
         remedies: Sequence[Remedy] = ()
         if self.missing != "drop":
-            problem, found = bad_cells(self.readers, self.columns, self.missing == "keep", self.at_a_time)
+            problem, found = self.sources.bad_cells(self.columns, self.missing == "keep")
             problems, remedies = [problem] if problem else [], found
         if self.weights is not None:
             names = (self.weights,)
-            if self.missing != "drop" and (problem := bad_cells(self.readers, names, False, self.at_a_time)[0]):
+            if self.missing != "drop" and (problem := self.sources.bad_cells(names, False)[0]):
                 problems, remedies = [*problems, problem], (_DROP,)
-            columns = _number_columns(self.readers, names, self.at_a_time)
-            if negative := sum(int((cells < 0).sum()) for _, cells in columns):
+            if negative := sum(int((cells < 0).sum()) for _, cells in self.sources.numbers(names)):
                 problems.append(f"{negative} negative in weights column {printable(self.weights)}")
-        return self._error(", ".join(problems), remedies)
-
-    def _error(self, problem: str, remedies: Sequence[Remedy] = ()) -> InputError:
-        return InputError(problem, subject=self.label, remedy=remedies)
-
-
-def bad_cells(
-    readers: Sequence[Reader], names: Sequence[str], only_infinite: bool, at_a_time: int = 1
-) -> tuple[str, Sequence[Remedy]]:
-    """Number of cells of each column that cannot be used, over all files, in words, and the remedies.
-
-    The words are such as `2 missing cells in a, 3 in b, 1 infinite cell in b`, and empty if there are none. NaN is
-    counted apart from a missing value. Rows with an infinite cell can only be dropped.
-    """
-    counts = np.zeros((3, len(names)), np.int64)
-    for table, cells in _number_columns(readers, names, at_a_time):
-        nulls = np.array([table.column(name).null_count for name in names], np.int64)
-        counts += [nulls, np.isnan(cells).sum(axis=1) - nulls, np.isinf(cells).sum(axis=1)]
-    remedies = (_DROP,) if counts[2].any() else (_DROP, _EM)
-    if only_infinite:
-        counts[:2] = 0
-    parts = []
-    for kind, found in zip(("missing", "NaN", "infinite"), counts, strict=True):
-        for position, d in enumerate(np.flatnonzero(found).tolist()):
-            noun = "" if position else f" {kind} cell{'s' if found[d] > 1 else ''}"
-            parts.append(f"{found[d]}{noun} in {printable(names[d])}")
-    more = len(parts) - _SHOWN
-    words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
-    return words, remedies if parts else ()
-
-
-def no_rows(label: str) -> InputError:
-    """Error for data without a row."""
-    remedies = Remedy("give data with rows"), Remedy("use", "no_header", purpose="if the first line of text is one")
-    return InputError("no rows", subject=label, remedy=remedies)
-
-
-def _number_columns(
-    readers: Sequence[Reader], names: Sequence[str], at_a_time: int
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    for table in in_turn([partial(reader.numbers, names) for reader in readers], at_a_time):
-        yield table, float_columns(table, names)
+        return self.sources.error(", ".join(problems), remedies)
 
 
 def _finite(cells: np.ndarray) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pytest
 
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.sink import open_sink
 from gmmcli.data.source import Source
@@ -12,6 +13,14 @@ from gmmcli.data.source import Source
 def stdin(content: bytes, block_rows: int = 4, **options) -> Source:
     """The content as it would come through a pipe, in small blocks."""
     return Source([], ReadOptions(**options), stdin=io.BytesIO(content), block_rows=block_rows)
+
+
+def kinds(source: Source) -> dict[str, ColumnKind]:
+    return {name: facts.kind for name, facts in source.facts.items()}
+
+
+def details(source: Source) -> dict[str, str]:
+    return {name: facts.detail for name, facts in source.facts.items() if facts.detail}
 
 
 def cells(source: Source, columns: Sequence[str] | None = None, **arguments) -> list[list[float]]:

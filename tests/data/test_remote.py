@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.header import header
-from gmmcli.data.inputs import expand
+from gmmcli.data.inputs import Input, expand, header
+from gmmcli.data.scratch import Scratch
 from gmmcli.data.sink import open_sink
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
@@ -29,6 +29,14 @@ from tests.s3 import S3
 
 TEXT = b"a,b\n1,2\n3,4.5\n5,6\n"
 ROWS = [[1.0, 2.0], [3.0, 4.5], [5.0, 6.0]]
+
+
+def inputs(paths: list[str]) -> list[Input]:
+    return expand(paths, ReadOptions(), None, Scratch())
+
+
+def labels(paths: list[str]) -> list[str]:
+    return [one.label for one in inputs(paths)]
 
 
 def write_then_fail(target: str) -> None:
@@ -110,11 +118,11 @@ def tree(s3: S3, tmp_path: Path) -> Path:
     ],
 )
 def test_folders_and_patterns_stand_for_the_same_files_as_here(pattern: str, tree: Path, s3: S3):
-    here = [one.label.removeprefix(f"{tree}/") for one in expand([f"{tree}{pattern}"], ReadOptions())]
-    there = expand([s3.address(f"in{pattern}")], ReadOptions())
+    here = [label.removeprefix(f"{tree}/") for label in labels([f"{tree}{pattern}"])]
+    there = inputs([s3.address(f"in{pattern}")])
     assert [one.label.removeprefix(s3.address("in/")) for one in there] == here
     assert all(one.remote for one in there)
-    options = [one.label for one in expand([s3.address(f"in{pattern}") + s3.options], ReadOptions())]
+    options = labels([s3.address(f"in{pattern}") + s3.options])
     assert options == [one.label + s3.options for one in there]
     assert cells(Source([f"{tree}{pattern}"]), ["a", "b"]) == cells(Source([s3.address(f"in{pattern}")]), ["a", "b"])
 
@@ -249,11 +257,11 @@ def memory():
 def test_fsspec_is_taken_for_what_pyarrow_does_not_know(memory):
     memory.pipe({"/in/a.csv": TEXT, "/in/b.csv": TEXT, "/in/x/c.csv": TEXT})
     assert cells(Source(["memory://in/a.csv"])) == ROWS
-    assert [one.label for one in expand(["memory://in/"], ReadOptions())] == [
+    assert labels(["memory://in/"]) == [
         "memory://in/a.csv",
         "memory://in/b.csv",
     ]
-    assert [one.label for one in expand(["memory://in/*/*.csv"], ReadOptions())] == ["memory://in/x/c.csv"]
+    assert labels(["memory://in/*/*.csv"]) == ["memory://in/x/c.csv"]
 
 
 def test_files_within_an_archive(memory):
@@ -264,7 +272,7 @@ def test_files_within_an_archive(memory):
     memory.pipe("/in/all.zip", file.getvalue())
     assert cells(Source(["zip://x/c.csv::memory://in/all.zip"])) == ROWS
     for name, expected in (("*.csv", ["a.csv", "b.csv"]), ("", ["a.csv", "b.csv"]), ("x/*", ["x/c.csv"])):
-        found = [one.label for one in expand([f"zip://{name}::memory://in/all.zip"], ReadOptions())]
+        found = labels([f"zip://{name}::memory://in/all.zip"])
         assert found == [f"zip://{one}::memory://in/all.zip" for one in expected]
     with pytest.raises(InputError, match=r"zip://none\.csv::memory://in/all\.zip: no such file"):
         Source(["zip://none.csv::memory://in/all.zip"])

@@ -20,7 +20,7 @@ from gmmcli.data.sink import open_sink, output_format
 from gmmcli.data.source import Source
 from gmmcli.data.writers import _group_rows
 from gmmcli.errors import InputError, UsageError
-from tests.data.conftest import passed, stdin
+from tests.data.conftest import kinds, passed, stdin
 
 TABLE = pa.table({"a": [1, None], "b": ["x,y", 'say "so"']})
 ALL = [".csv", ".csv.gz", ".csv.zst", ".tsv", ".jsonl", ".json.gz", ".ndjson.zst", ".parquet", ".arrow", ".arrows"]
@@ -170,7 +170,7 @@ def test_later_encoded_tables_get_the_first_schema_too(tmp_path, format):
     with open_sink(path) as sink:
         for column in (pa.array([1.5]), pa.array([2])):
             sink.write(sink.encode(pa.table({"a": column})))
-    assert Source([path]).kinds == {"a": "number"}
+    assert kinds(Source([path])) == {"a": "number"}
     assert [x for block in Source([path]).blocks(["a"]) for x in block.x.flatten().tolist()] == [1.5, 2.0]
 
 
