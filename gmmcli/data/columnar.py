@@ -13,8 +13,8 @@ from gmmcli.data.columns import ColumnFacts, ColumnKind, check_unique
 from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import all_numbers, parse
-from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, recut
+from gmmcli.data.numbers import all_numbers
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut
 from gmmcli.passes.block import rows_of_block
 
 _IpcReader: TypeAlias = "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader"
@@ -30,9 +30,8 @@ class ColumnarReader(Reader):
 
     def __init__(self, source: Input, options: ReadOptions, schema: pa.Schema, rows: int, most_rows: int) -> None:
         check_unique(source.label, schema.names)
-        super().__init__(source, schema.names, rows_of_block(len(schema), most_rows))
+        super().__init__(source, options, schema.names, rows_of_block(len(schema), most_rows))
         self._source = source
-        self._options = options
         self._schema = schema
         self.has_rows = rows > 0
 
@@ -44,7 +43,7 @@ class ColumnarReader(Reader):
         """Whether the type is one of numbers, or each cell of text a number or missing."""
         if self._kind(name) is not ColumnKind.TEXT:
             return self._kind(name) in (ColumnKind.NUMBER, ColumnKind.EMPTY)
-        return all(all_numbers(table.column(name), self._options) for table in self.tables([name]))
+        return all(all_numbers(table.column(name), self._options) for table in self._read([name]))
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Schema of the file."""
@@ -52,25 +51,18 @@ class ColumnarReader(Reader):
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Columns in the types they have, text parsed."""
-        return (self._parsed(table, columns) for table in self.tables(list(columns), pieces))
+        return (self.as_numbers(table, columns) for table in self._read(list(columns), pieces))
 
-    def pair_pieces(self) -> list[int]:
+    def table_pieces(self) -> list[int]:
         """Pieces of `numbers` with all columns."""
         return [piece.bytes for piece in self.pieces(self.names)]
 
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Whole tables, and columns of them."""
-        return ((table, self._parsed(table, columns)) for table in self.tables(list(self.names), pieces))
-
-    def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
-        cells = [
-            parse(table.column(name), self._options) if self._kind(name) is ColumnKind.TEXT else table.column(name)
-            for name in columns
-        ]
-        return pa.Table.from_arrays(cells, names=list(columns))
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """All columns in the types they have."""
+        return self._read(list(self.names), pieces)
 
     @abstractmethod
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Named columns, of these of the `pieces` or of all, one table for each block, none empty."""
 
     def _kind(self, name: str) -> ColumnKind:
@@ -104,7 +96,7 @@ class ParquetReader(ColumnarReader):
         chosen = [d for d in range(self._metadata.num_columns) if schema.column(d).path in columns]
         return [Piece(g.num_rows, sum(g.column(d).total_compressed_size for d in chosen)) for g in self._groups]
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Row group by row group, none of it kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
         with reading(self.label, "parquet"), self._source.open() as stream:
@@ -137,7 +129,7 @@ class ArrowReader(ColumnarReader):
         """Blocks."""
         return self._blocks_as_pieces(self._rows, columns)
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Batch by batch, none of them kept."""
         first, last = 0, self._rows
         if pieces is not None:

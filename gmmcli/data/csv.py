@@ -11,11 +11,10 @@ from gmmcli.data.columns import ColumnFacts
 from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
-from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, recut, slices
+from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut, slices
 from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.data.side_by_side import ahead
-from gmmcli.errors import InputError
 from gmmcli.passes.block import rows_of_block
 
 _RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
@@ -55,11 +54,10 @@ class CsvReader(Reader):
     def __init__(
         self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes, scratch: Scratch
     ) -> None:
-        self._options = options
         self._settled = settled
         self._scratch = scratch
         head = read_head(source, options)
-        super().__init__(source, head.names, rows_of_block(len(head.names), block_rows))
+        super().__init__(source, options, head.names, rows_of_block(len(head.names), block_rows))
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
         self._stored: list[tuple[set[str], range, TableStore]] = []  # columns, blocks, and their numbers
@@ -107,25 +105,16 @@ class CsvReader(Reader):
                 return store.tables(columns, range(blocks.start - there.start, blocks.stop - there.start))
         return self._storing(columns, wanted, blocks)
 
-    def pair_pieces(self) -> list[int]:
-        """The file as a whole: where its rows begin is not known without a reading of all before them."""
+    def table_pieces(self) -> list[int]:
+        """The file as a whole: the start of its rows is not known without a reading of all rows before them."""
         return [self._bytes]
 
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Strings in their types, and the same rows of the columns as numbers. The only piece is the whole file."""
-        schema = self.schema(typed, columns)
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Strings as written, or in their types. The only piece is the whole file."""
+        types = [(field.name, field.type) for field in self.schema(typed, used)]
         for table in self._blocks(self.names, as_written=True):
-            cells = [without_missing(table.column(name), self._options) for name in columns]
-            numbers = self._floats(pa.Table.from_arrays(cells, names=list(columns))) if columns else table.select([])
-            if typed:
-                table = pa.Table.from_arrays([self._typed(table, numbers, field) for field in schema], schema=schema)
-            yield table, numbers
-
-    def _typed(self, table: pa.Table, numbers: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-        """Cells of a column in its type; `numbers` are those of some columns."""
-        if field.name in numbers.column_names and pa.types.is_float64(field.type):
-            return numbers.column(field.name)
-        return convert(table.column(field.name), field.type, self._options)
+            columns = [self._checked(convert(table.column(name), dtype, self._options)) for name, dtype in types]
+            yield pa.Table.from_arrays(columns, names=table.column_names)
 
     def _survey(self, columns: Sequence[str], keep: bool = True) -> None:
         """Survey those of the columns that were not surveyed yet, and store their numbers while there is room."""
@@ -167,26 +156,17 @@ class CsvReader(Reader):
             for block, table in enumerate(self._blocks(names, as_written=False)):
                 rows += table.num_rows
                 if block in blocks:
-                    numbers = self._floats(table)
+                    floats = [self._checked(floats_of(column, self._options)) for column in table.columns]
+                    numbers = pa.Table.from_arrays(floats, names=names)
                     store.add(numbers)
                     yield numbers.select(list(columns))
                 if block + 1 >= blocks.stop:
                     break
             if rows != min(self._rows, blocks.stop * self.block_rows):
-                raise self._changed()
+                self._checked(None)
         self._stored.append((wanted, blocks, store))
 
     def _blocks(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.Table]:
         """Strings of columns in the order of the file, one table for each block, read ahead of their use."""
         schema = pa.schema([(name, pa.string()) for name in columns])
         return ahead(recut(self._text.batches(columns, as_written), schema, self.block_rows))
-
-    def _floats(self, table: pa.Table) -> pa.Table:
-        """Strings that are all numbers, null where missing, as float64. Raises NotNumbersError if some are not."""
-        columns = [floats_of(column, self._options) for column in table.columns]
-        if any(column is None for column in columns):
-            raise self._changed()
-        return pa.Table.from_arrays(columns, names=table.column_names)
-
-    def _changed(self) -> InputError:
-        return NotNumbersError("it has changed while it was read", subject=self.label, remedy="start again")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from gmmcli.data.columnar import ColumnarReader
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import common_type, pc
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.data.reader import Piece, recut
@@ -59,7 +59,7 @@ class JsonReader(ColumnarReader):
         """Blocks."""
         return self._blocks_as_pieces(self._store.rows, columns)
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Stored blocks."""
         blocks = range(-(-self._store.rows // self.block_rows)) if pieces is None else pieces
         return self._store.tables(columns, blocks)
@@ -109,10 +109,11 @@ class JsonReader(ColumnarReader):
                 for name, column in zip(table.column_names, table.columns, strict=True):
                     dtype = _timeless(column.type)
                     try:
-                        types[name] = _merged(types.get(name, pa.null()), dtype)
-                    except _TypeChange as change:
-                        row = rows + pc.indices_nonzero(pc.is_valid(column))[0].as_py() + 1
-                        raise self._error(f"{printable(name)} changes from {change} in row {row}") from None
+                        types[name] = common_type([types.get(name, pa.null()), dtype])
+                    except pa.ArrowException:
+                        for _ in self._tables(pa.schema([(name, types[name])])):  # it names the kinds and the row
+                            continue
+                        raise
                     if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
                         found = pc.min_max(column).as_py().values()
                         bounds.setdefault(name, []).extend(bound for bound in found if bound is not None)
@@ -221,10 +222,6 @@ def _depth(lines: bytes) -> int:
 # ---- types
 
 
-class _TypeChange(Exception):
-    """Values in one place are of two kinds, by the names that pyarrow's parser has for them."""
-
-
 def _timeless(dtype: pa.DataType) -> pa.DataType:
     """Type with strings wherever pyarrow took text for a time stamp."""
     if pa.types.is_timestamp(dtype):
@@ -234,31 +231,3 @@ def _timeless(dtype: pa.DataType) -> pa.DataType:
     if isinstance(dtype, pa.StructType):
         return pa.struct([(field.name, _timeless(field.type)) for field in dtype.fields])
     return dtype
-
-
-def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Type for values of both, which a parser would find that sees them all. Raises _TypeChange if there is none."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    if isinstance(one, pa.ListType) and isinstance(other, pa.ListType):
-        return pa.list_(_merged(one.value_type, other.value_type))
-    if isinstance(one, pa.StructType) and isinstance(other, pa.StructType):
-        types = {field.name: field.type for field in one.fields}
-        for field in other.fields:
-            types[field.name] = _merged(types.get(field.name, pa.null()), field.type)
-        return pa.struct(list(types.items()))
-    if _json_name(one) == _json_name(other) == "number":
-        return pa.float64()
-    raise _TypeChange(f"{_json_name(one)} to {_json_name(other)}")
-
-
-def _json_name(dtype: pa.DataType) -> str:
-    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-        return "number"
-    if pa.types.is_boolean(dtype):
-        return "boolean"
-    if isinstance(dtype, pa.ListType):
-        return "array"
-    return "object" if isinstance(dtype, pa.StructType) else "string"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -22,7 +22,6 @@ from gmmcli.data.numbers import all_numbers, parse
 from gmmcli.errors import InputError
 from gmmcli.storage.folders import Keys
 
-Pair = tuple[pa.Table, pa.Table]
 CELL_BYTES = 8  # of a float64
 
 
@@ -53,8 +52,9 @@ class Reader(ABC):
     held: int = 0
     block_rows: int
 
-    def __init__(self, source: Input, names: Sequence[str], block_rows: int) -> None:
+    def __init__(self, source: Input, options: ReadOptions, names: Sequence[str], block_rows: int) -> None:
         """Columns `names` of a file, in blocks of so many rows."""
+        self._options = options
         self.label = source.label
         self.names = tuple(names)
         self.remote = source.remote
@@ -95,15 +95,26 @@ class Reader(ABC):
         """Columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
 
     @abstractmethod
-    def pair_pieces(self) -> Sequence[int]:
-        """Pieces of `pairs`, by about how many bytes a reading of them takes; no cell is read for it."""
+    def table_pieces(self) -> Sequence[int]:
+        """Pieces of `tables`, by about how many bytes a reading of them takes; no cell is read for it."""
 
     @abstractmethod
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Tables of all columns, in the schema of `columns` used, each with a table of `columns` as numbers.
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """All columns in the schema of `typed` and `used`, of these of the `table_pieces` or of all."""
 
-        Of these of the `pair_pieces`, or of all. Raises NotNumbersError if some cells are not numbers.
-        """
+    def as_numbers(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Columns of a table as numbers, text parsed. Raises NotNumbersError if some text is no number."""
+        table = table.select(list(columns))
+        for index, column in enumerate(table.columns):
+            if kind_of(column.type) is ColumnKind.TEXT:
+                table = table.set_column(index, columns[index], self._checked(parse(column, self._options)))
+        return table
+
+    def _checked(self, column: Any) -> Any:
+        """Parsed column. Raises NotNumbersError for None, which stands for text of another type."""
+        if column is None:
+            raise NotNumbersError("it has changed while it was read", subject=self.label, remedy="start again")
+        return column
 
 
 def slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
@@ -185,19 +196,21 @@ class _WithFolderColumns(Reader):
         """Columns of file and folders, in the order of `columns`."""
         own = self._own(columns)
         tables = self._reader.numbers(own, pieces) if own else self._without_columns(pieces)
-        return (self._as_numbers(table, columns, table.num_rows) for table in tables)
+        return (self.as_numbers(self._extended(table), columns) for table in tables)
 
-    def pair_pieces(self) -> Sequence[int]:
+    def table_pieces(self) -> Sequence[int]:
         """Pieces of the file."""
-        return self._reader.pair_pieces()
+        return self._reader.table_pieces()
 
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Rows of the file, with the columns of the folders at the end."""
-        for table, numbers in self._reader.pairs(self._own(columns), typed, pieces):
-            rows = table.num_rows
-            for name, value in self._values.items():
-                table = table.append_column(pa.field(name, value.type), pa.repeat(value, rows))
-            yield table, self._as_numbers(numbers, columns, rows)
+        return map(self._extended, self._reader.tables(typed, self._own(used), pieces))
+
+    def _extended(self, table: pa.Table) -> pa.Table:
+        """Table with the columns of the folders at the end."""
+        for name, value in self._values.items():
+            table = table.append_column(pa.field(name, value.type), pa.repeat(value, table.num_rows))
+        return table
 
     def _without_columns(self, pieces: range | None) -> Iterator[pa.Table]:
         """Tables with the rows of the file's blocks and a column without a name."""
@@ -211,16 +224,3 @@ class _WithFolderColumns(Reader):
 
     def _kind(self, name: str) -> ColumnKind:
         return kind_of(self._values[name].type) if self._values[name].is_valid else ColumnKind.EMPTY
-
-    def _as_numbers(self, table: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
-        """Columns as numbers, some of them from the table. rows: of the table, which may have no column."""
-        cells = [self._number(name, rows) if name in self._values else table.column(name) for name in columns]
-        return pa.Table.from_arrays(cells, names=list(columns)) if cells else table
-
-    def _number(self, name: str, rows: int) -> pa.Array:
-        column = pa.repeat(self._values[name], rows)
-        if self._kind(name) is not ColumnKind.TEXT:
-            return column
-        if not self.all_numbers(name):
-            raise NotNumbersError(f"column {name} is no number", subject=self.label)
-        return parse(column, self._options)

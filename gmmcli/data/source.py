@@ -144,9 +144,9 @@ class Source:
         schema = self.schema(typed, columns)
         first_row = 0
         readers = self._files.readers
-        runs = share.of([reader.pair_pieces() for reader in readers])
-        pairs = [partial(_pairs, readers[file], schema, columns, typed, pieces) for file, pieces in runs]
-        for table, numbers in in_turn(pairs, self._files.at_a_time):
+        runs = share.of([reader.table_pieces() for reader in readers])
+        tables = [partial(_tables, readers[file], schema, typed, columns, pieces) for file, pieces in runs]
+        for table, numbers in in_turn(tables, self._files.at_a_time):
             cells = float_columns(numbers, columns)
             if np.isinf(cells).any() if missing == "keep" else missing == "error" and not np.isfinite(cells).all():
                 problem, remedies = self._files.bad_cells(columns, missing == "keep")
@@ -251,11 +251,12 @@ def _open_reader(
     return (ParquetReader if source.format == "parquet" else ArrowReader)(source, options, block_rows)
 
 
-def _pairs(
-    reader: Reader, schema: pa.Schema, columns: Sequence[str], typed: bool, pieces: range
+def _tables(
+    reader: Reader, schema: pa.Schema, typed: bool, used: Sequence[str], pieces: range
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    for table, numbers in reader.pairs(columns, typed, pieces):
-        yield _cast(table, schema, reader.label), numbers
+    """Tables of a file in the schema of all files, each with its columns `used` as numbers."""
+    for table in reader.tables(typed, used, pieces):
+        yield _cast(table, schema, reader.label), reader.as_numbers(table, used)
 
 
 def _cast(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
