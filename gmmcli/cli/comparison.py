@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.cli.rows import Passage
-    from gmmcli.data import ReadOptions
+    from gmmcli.data.formats import ReadOptions
 
 SHOWN_LABELS = 12  # with columns of their own, the others together in one
 LABEL_WIDTH = 30  # characters of a label in a header
@@ -51,7 +51,7 @@ class Comparison:
         complete: Tensor,  # (B,) bool, true M times
     ) -> Counted:
         """The rows of a block by component and label, and the number without a component, for `add`."""
-        from gmmcli.data import label_codes
+        from gmmcli.data.tensors import label_codes
 
         codes, labels = label_codes(table.column(self._column), self._column, self._reading)
         texts = [*labels, None]  # code −1 is an index from the end

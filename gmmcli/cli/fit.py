@@ -100,7 +100,7 @@ def fit(
     settings.check(weights, missing, json)
     refuse_stdin(data, group)
     with library_imports():  # only now: a wrong option is an error without them, and so at once
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
         from gmmcli.passes.block import Share
         from gmmcli.passes.device import pass_dtype, resolve_device
         from gmmcli.passes.execution import Execution

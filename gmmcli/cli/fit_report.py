@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gmmcli.choosing.grid import Grid
     from gmmcli.choosing.options import GridOptions
     from gmmcli.cli.fit_work import Fitted
-    from gmmcli.data import Selection
+    from gmmcli.data.columns import Selection
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.fitting.options import FitOptions
     from gmmcli.passes.execution import Execution

@@ -24,7 +24,9 @@ from gmmcli.storage.files import STDOUT, check_writable
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
-    from gmmcli.data import ReadOptions, Selection, Source
+    from gmmcli.data.columns import Selection
+    from gmmcli.data.formats import ReadOptions
+    from gmmcli.data.source import Source
     from gmmcli.fitting.given_start import Start
 
 
@@ -121,7 +123,7 @@ def read_start(init: str, reading: ReadOptions) -> Start | None:
         return Start(load_model(init)[0], option=option)
     import torch
 
-    from gmmcli.data import Source
+    from gmmcli.data.source import Source
 
     source = Source([init], reading)
     names = source.select().used

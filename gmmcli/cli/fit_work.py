@@ -53,14 +53,15 @@ class Fitted:
 
         Returns the folder where fits of other grids are kept, None where there is none.
         """
-        from gmmcli.data import open_sink, table_of_values
+        from gmmcli.data.sink import Sink
+        from gmmcli.data.tensors import table_of_values
         from gmmcli.model.model_file import save_model
 
         save_model(targets.output, self.model, metadata)
         if self.grid is None:
             return None
         if targets.table is not None:
-            with open_sink(targets.table) as sink:
+            with Sink(targets.table) as sink:
                 sink.write(table_of_values(grid_columns(self.grid)))
         return None if self.grid.store is None else self.grid.store.remove()
 

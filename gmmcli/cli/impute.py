@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gmmcli.data import Rows
+    from gmmcli.data.source import Rows
     from gmmcli.model.mixture import GaussianMixture
 
 EXAMPLES = """\
@@ -121,7 +121,7 @@ class _Imputer:
         """A function that adds the model's other columns to a table that has the known ones."""
         import torch
 
-        from gmmcli.data import check_free
+        from gmmcli.data.columns import check_free
         from gmmcli.data.tensors import with_columns
 
         names = column_names(self._mixture)

@@ -29,7 +29,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
-    from gmmcli.data import Scratch
+    from gmmcli.data.scratch import Scratch
 
 DATA = Panel("Data")
 DRAWS = Panel("Drawing")
@@ -214,7 +214,7 @@ class Memory:
 
     def scratch(self, processes: int = 1) -> Scratch:
         """The options as the data layer takes them, for one of so many processes that share the host."""
-        from gmmcli.data import Scratch
+        from gmmcli.data.scratch import Scratch
 
         return Scratch(self._size(), self.cache_dir, processes)
 

@@ -23,7 +23,7 @@ from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
-    from gmmcli.data import ReadOptions
+    from gmmcli.data.formats import ReadOptions
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot.coordinates import Coordinates
 
@@ -139,7 +139,7 @@ def plot(
     }
     _check_options(given, selection is not None)
     with library_imports():
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
         from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
 
     check_picture(output)
@@ -205,7 +205,7 @@ def _fit_of(path: str) -> dict[str, Any]:
 
 
 def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: str | None) -> Coordinates:
-    from gmmcli.data import pick_columns
+    from gmmcli.data.columns import pick_columns
     from gmmcli.plot import choose_coordinates
 
     picked = None if columns is None else pick_columns(columns, column_names(model))
@@ -219,7 +219,7 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
     file, and the fault: a column that is missing, `criterion` among them, or has no value; a number of components
     that is none; a table that is cut short, or several in one.
     """
-    from gmmcli.data import Source
+    from gmmcli.data.source import Source
 
     source = Source([path], options)
     wanted = ["family", "components", "chosen", "reason", *([criterion] if criterion else [])]

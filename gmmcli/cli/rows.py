@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.cli.comparison import Comparison, Counted
-    from gmmcli.data import ReadOptions, Rows, Sink, Source
+    from gmmcli.data.formats import ReadOptions
+    from gmmcli.data.sink import Sink
+    from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.model.mixture import GaussianMixture
@@ -80,8 +82,8 @@ def open_output(
 
     Raises UsageError where several processes are given no folder, or one that has files.
     """
-    from gmmcli.data import open_sink
-    from gmmcli.data import output_format as format_of
+    from gmmcli.data.sink import Sink
+    from gmmcli.data.sink import output_format as format_of
 
     target = output
     if output is not None and output.endswith("/"):
@@ -90,7 +92,7 @@ def open_output(
         remedy = "name a new folder, as -o labelled/"
         raise UsageError("several processes write a file each", subject=Option("output"), remedy=remedy)
     delimiter = None if format_of(target, output_format).name == "tsv" else reading.delimiter_of("csv")
-    return RowOutput(output, open_sink(target, output_format, delimiter=delimiter, decimal=reading.decimal), group)
+    return RowOutput(output, Sink(target, output_format, delimiter=delimiter, decimal=reading.decimal), group)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def open_passage(
 ) -> Passage:
     """The model, the data and the output that the options of a command name. writing: None for no output."""
     with library_imports():
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
 
     group, read_options = group_of(context), reading.options()
     refuse_stdin(data, group)
@@ -148,7 +150,8 @@ def add_columns(
     """
     import torch
 
-    from gmmcli.data import check_free, with_columns
+    from gmmcli.data.columns import check_free
+    from gmmcli.data.tensors import with_columns
     from gmmcli.passes.block import Share
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
@@ -196,7 +199,8 @@ def write_draws(
     """
     import torch
 
-    from gmmcli.data import check_free, table_of
+    from gmmcli.data.columns import check_free
+    from gmmcli.data.tensors import table_of
     from gmmcli.model.synthetic import draw, drawn_blocks
     from gmmcli.passes.workers import default_threads, map_blocks, single_intra_op_thread
 

@@ -13,7 +13,7 @@ from gmmcli.data.columns import ColumnFacts, ColumnKind, check_unique
 from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import all_numbers
+from gmmcli.data.numbers import parse
 from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut
 from gmmcli.passes.block import rows_of_block
 
@@ -43,7 +43,7 @@ class ColumnarReader(Reader):
         """Whether the type is one of numbers, or each cell of text a number or missing."""
         if self._kind(name) is not ColumnKind.TEXT:
             return self._kind(name) in (ColumnKind.NUMBER, ColumnKind.EMPTY)
-        return all(all_numbers(table.column(name), self._options) for table in self._read([name]))
+        return all(parse(table.column(name), self._options) is not None for table in self._read([name]))
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Schema of the file."""

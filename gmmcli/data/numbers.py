@@ -5,7 +5,7 @@ A typed column counts by its type (`kind_of`). A column of delimited text counts
 integer has leading zeros (`007`, `00`; not `0`, `0.5` or `00.5`), and int64 or float64 holds each. Numbers with
 leading zeros, or with more digits than are held, are identifiers: text.
 
-Text whose every cell is a number is used as numbers if the user or a model names the column (`all_numbers`, `parse`).
+Text whose every cell is a number is used as numbers if the user or a model names the column (`parse`).
 So an identifier is the same in a CSV file and in the Parquet file written from it.
 
 - `TextFacts`: facts about the cells of a column of text; its kind and type follow from them.
@@ -192,13 +192,8 @@ def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Any:
 
 
 def parse(column: Column, options: ReadOptions) -> Any:
-    """Text of which each cell is a number or missing as float64, null where missing."""
+    """Text as float64, null if missing; None if some cells are neither a number nor missing."""
     return floats_of(without_missing(pc.cast(column, pa.string()), options), options)
-
-
-def all_numbers(column: Column, options: ReadOptions) -> bool:
-    """Whether each cell of a column of text is a number or missing."""
-    return not pc.any(_not_numbers(pc.cast(column, pa.string()), options)).as_py()
 
 
 def without_missing(column: Column, options: ReadOptions) -> Any:

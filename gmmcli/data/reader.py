@@ -18,7 +18,7 @@ from gmmcli.data.columns import ColumnFacts, ColumnKind
 from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
-from gmmcli.data.numbers import all_numbers, parse
+from gmmcli.data.numbers import parse
 from gmmcli.errors import InputError
 from gmmcli.storage.folders import Keys
 
@@ -179,7 +179,8 @@ class _WithFolderColumns(Reader):
         """Whether every cell of the column is a number or missing."""
         if name not in self._values:
             return self._reader.all_numbers(name)
-        return self._kind(name) is not ColumnKind.TEXT or all_numbers(pa.repeat(self._values[name], 1), self._options)
+        is_text = self._kind(name) is ColumnKind.TEXT
+        return not is_text or parse(pa.repeat(self._values[name], 1), self._options) is not None
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Schema of the file, followed by the columns of the folders."""

@@ -1,7 +1,6 @@
 """Rows out: a `Sink` writes tables to a file, whole or not at all, or to standard output.
 
-- `open_sink`: a Sink for a target, once it is known that it can be written.
-- `output_format`: the format of a target.
+`output_format` chooses the format of a target.
 """
 
 from __future__ import annotations
@@ -21,58 +20,53 @@ from gmmcli.storage.names import printable
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:
-    """The format of a target: the one named, else by suffix, else CSV for standard output, a pipe or a device.
+    """Format of a target: the one named, else by suffix, else CSV for standard output, a pipe or a device.
 
-    Raises UsageError that lists the formats where none of these applies.
+    Raises UsageError that lists the formats if none of these applies.
     """
-    by_suffix = format_of_path(target) if target is not None else None
     if name is not None:
         chosen = parse_format(name)
         outer = format_of_path("x.csv" + suffix_of(target)) if target else None
         return FileFormat(chosen.name, chosen.compression or (outer and outer.compression))
+    by_suffix = format_of_path(target) if target is not None else None
     if by_suffix is not None or is_direct(target):
         return by_suffix or FileFormat("csv")
     remedy = Remedy("give", "output_format", purpose=f"as one of {', '.join(FORMATS)}")
     raise UsageError("no format by this suffix", subject=printable(target or ""), remedy=remedy)
 
 
-def open_sink(
-    target: str | None,
-    format: str | None = None,
-    *,
-    schema: pa.Schema | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-) -> Sink:
-    """A sink for a path, or for standard output if the target is None or `-`.
-
-    schema: of an output to which no table is written; by default it has no columns. delimiter, decimal: of delimited
-    text; by default a comma, or in TSV a tabulator, and a point.
-    Raises UsageError where the target cannot be written or its format is not known. Nothing is opened yet.
-    """
-    if target is not None:
-        check_writable(target, "out.csv")
-    chosen = output_format(target, format)
-    return Sink(target, chosen, schema, delimiter or ("\t" if chosen.name == "tsv" else ","), decimal)
-
-
 class Sink:
     """Tables written one after the other, in the schema of the first. To be used in a `with` statement.
 
+    target: a path, or None or `-` for standard output. format: its name; None is the format by the suffix. schema: of
+    an output to which no table is written; by default it has no columns. delimiter, decimal: of delimited text; by
+    default a comma, or in TSV a tabulator, and a point.
+
     A file appears when the block ends without an error: see PendingFile. Pipes, devices and standard output are
-    written directly, so that they may have received a part when an error occurs. typed: whether the format stores
-    types, so that text should be given its types first. A closed pipe raises BrokenPipeError. Any other OSError has
-    the path in it.
+    written directly, and may have received a part when an error occurs. typed: whether the format stores types, so
+    that text needs its types first.
+
+    Raises UsageError if the target cannot be written or its format is not known; it is opened by the first table. A
+    closed pipe raises BrokenPipeError. Any other OSError has the path in it.
     """
 
     def __init__(
-        self, target: str | None, format: FileFormat, schema: pa.Schema | None, delimiter: str, decimal: str
+        self,
+        target: str | None,
+        format: str | None = None,
+        *,
+        schema: pa.Schema | None = None,
+        delimiter: str | None = None,
+        decimal: str = ".",
     ) -> None:
-        self._target, self._format, self._schema = target, format, schema
-        self._delimiter, self._decimal = delimiter, decimal
+        if target is not None:
+            check_writable(target, "out.csv")
+        self._target, self._schema, self._decimal = target, schema, decimal
+        self._format = output_format(target, format)
+        self._delimiter = delimiter or ("\t" if self._format.name == "tsv" else ",")
         self._output: PendingFile | DirectFile | None = None
         self._writer: Writer | None = None
-        self.typed = format.name not in DELIMITED
+        self.typed = self._format.name not in DELIMITED
         self.rows_written = 0
 
     def __enter__(self) -> Sink:
@@ -93,7 +87,7 @@ class Sink:
             raise
 
     def encode(self, table: pa.Table) -> Encoded:
-        """The rows made ready for `write`, which is most of the work for text. Any thread may call it.
+        """Rows made ready for `write`, which is most of the work for text. Any thread may call it.
 
         Raises InputError for cells that the format cannot hold.
         """
@@ -101,7 +95,7 @@ class Sink:
             return encode(table, self._format.name, self._delimiter, self._decimal)
 
     def write(self, piece: pa.Table | Encoded) -> None:
-        """Writes the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
+        """Write the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
         table = piece.table if isinstance(piece, Encoded) else piece
         with self._naming_output():
             writer = self._writer or self._open(table.schema)
@@ -112,7 +106,7 @@ class Sink:
 
     @contextlib.contextmanager
     def _naming_output(self) -> Iterator[None]:
-        """Turns errors of writers into an OSError or an InputError that names the output."""
+        """Turn errors of writers into an OSError or an InputError that names the output."""
         name = "standard output" if self._target in STDOUT else printable(self._target or "")
         try:
             yield

@@ -23,8 +23,9 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
 from gmmcli import GaussianMixture
-from gmmcli.data import ReadOptions, Source
 from gmmcli.data.columns import ColumnFacts, ColumnKind, match_columns, select_columns
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.source import Source
 from gmmcli.errors import GmmError
 from gmmcli.model.model_file import load_model, save_model
 

@@ -6,7 +6,7 @@ import pytest
 
 from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.sink import open_sink
+from gmmcli.data.sink import Sink
 from gmmcli.data.source import Source
 
 
@@ -48,7 +48,7 @@ def copy(tmp_path) -> Callable[[Source, str], str]:
 
     def write(source: Source, suffix: str) -> str:
         path = str(tmp_path / f"copy{suffix}")
-        with open_sink(path) as sink:
+        with Sink(path) as sink:
             for rows in source.tables([], typed=sink.typed):
                 sink.write(rows.table)
         return path
