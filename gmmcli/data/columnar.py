@@ -1,4 +1,4 @@
-"""Typed files in: `ColumnarReader`, `ParquetReader` and `ArrowReader` (IPC file and stream)."""
+"""Readers of typed files: `ColumnarReader`, `ParquetReader` and `ArrowReader` (IPC file and stream)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
 
 
 class ColumnarReader(Reader):
-    """A file whose columns have types: the cells that pass through are those that a model reads.
+    """File whose columns have types. A model reads the same cells that pass through.
 
-    Text that a model reads is parsed if all of it is numbers, as identifiers are in typed files that were made of
-    delimited text.
+    Text that a model reads is parsed if each cell is a number. Typed files that were made from delimited text have
+    identifiers of this kind.
     """
 
     def __init__(self, source: Input, options: ReadOptions, schema: pa.Schema, rows: int, most_rows: int) -> None:
@@ -63,7 +63,7 @@ class ColumnarReader(Reader):
 
     @abstractmethod
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Named columns, of these of the `pieces` or of all, one table for each block, none empty."""
+        """Named columns, one table for each block, none empty. pieces: indices of the pieces to read; None is all."""
 
     def _kind(self, name: str) -> ColumnKind:
         return kind_of(self._schema.field(name).type)
@@ -73,12 +73,12 @@ class ColumnarReader(Reader):
 
 
 class ParquetReader(ColumnarReader):
-    """One Parquet file, a row group at a time, a large row group in pieces of `block_rows` rows.
+    """One Parquet file, read a row group at a time, a large row group in tables of `block_rows` rows.
 
-    The file is opened for each reading, so that thousands of files need no thousands of handles. Columns are read a
-    little ahead of their use: pyarrow would hold all of a row group, 680 MB of 1M rows of 64 numbers; 256 KiB of each
-    column and the decoded cells are 180 MB, and take less time (0.7 s of two groups, against 1.0 to 1.8). In a remote
-    file each of these would be a request, so all columns of a row group are asked for in few requests.
+    Each reading opens the file, since a process may not hold thousands of open files. Of each column 256 KiB are read
+    ahead. By default pyarrow holds a whole row group: 680 MB for 1M rows of 64 numbers, against 180 MB, and 1.0 to
+    1.8 s for two groups, against 0.7 s. In a remote file each part of a column would be a request; there pyarrow
+    joins the columns of a row group into few requests.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
@@ -90,14 +90,16 @@ class ParquetReader(ColumnarReader):
         self.held = max((group.total_byte_size for group in self._groups), default=0)
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
-        """Row groups, with the bytes of these columns as they are compressed."""
+        """Row groups, with the compressed bytes of these columns."""
         schema = self._metadata.schema
         # the path of a column's cells is its name, except in nested columns, which hold no numbers
         chosen = [d for d in range(self._metadata.num_columns) if schema.column(d).path in columns]
-        return [Piece(g.num_rows, sum(g.column(d).total_compressed_size for d in chosen)) for g in self._groups]
+        sizes = [sum(group.column(d).total_compressed_size for d in chosen) for group in self._groups]
+        rows = [group.num_rows for group in self._groups]
+        return [Piece(n, -(-n // self.block_rows), size) for n, size in zip(rows, sizes, strict=True)]
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Row group by row group, none of it kept."""
+        """Rows of row groups, none of which is kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
         with reading(self.label, "parquet"), self._source.open() as stream:
             ahead = 0 if self.remote else _COLUMN_BYTES
@@ -110,8 +112,8 @@ class ParquetReader(ColumnarReader):
 class ArrowReader(ColumnarReader):
     """One Arrow IPC file (Feather version 2) or stream, a record batch at a time.
 
-    The rows of its batches are counted by a reading of one column; of a file of this machine that is not compressed,
-    which is mapped, no cell is read for it.
+    A reading of one column counts the rows of the batches. A local file is mapped for it, so that no cell is read
+    unless the batches are compressed.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
@@ -130,11 +132,11 @@ class ArrowReader(ColumnarReader):
         return self._blocks_as_pieces(self._rows, columns)
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Batch by batch, none of them kept."""
+        """Rows of batches, none of which is kept."""
         first, last = 0, self._rows
         if pieces is not None:
             first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))
-        # in the order of the file, which is the order of the reader's answer
+        # pyarrow returns the columns in the order of the file
         fields = sorted(self._schema.get_field_index(name) for name in columns)
         with reading(self.label, "arrow"), self._source.open() as stream:
             batches = self._slices(self._open(stream, fields), first, last)
@@ -147,7 +149,7 @@ class ArrowReader(ColumnarReader):
         return pa.ipc.open_stream(stream, options=options)
 
     def _slices(self, reader: _IpcReader, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """Rows from `first` to before `last`. Batches before them are skipped, in a stream by reading them."""
+        """Rows from `first` to before `last`. Batches before them are skipped; a stream reads them all the same."""
         start = 0
         for index, rows in enumerate(self._batch_rows):
             begin, end = max(first - start, 0), min(last - start, rows)

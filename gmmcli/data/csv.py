@@ -1,4 +1,4 @@
-"""Delimited text in: `CsvReader`, as numbers for a model and as strings to pass through."""
+"""Reader of delimited text: `CsvReader`, for numbers of a model and for strings that pass through."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.data.side_by_side import ahead
 from gmmcli.passes.block import rows_of_block
 
-_RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
-_RECORD_SHARE = 16  # of the free memory, the part that a record may have: about that many copies are made
-_BLOCKS_HELD = 4  # at a time: one that is made, of pieces of text, two that wait, and one that is used
+_RECORD_BYTES = 1 << 26  # most bytes of a record if the memory is small
+_RECORD_SHARE = 16  # a record may have this part of the free memory, since about as many copies are made
+_BLOCKS_HELD = 4  # blocks in memory: one in the making, two that wait, one in use
 _STREAM_BYTES = 1 << 24  # of text that is read ahead and parsed
 
 
@@ -27,14 +27,14 @@ _STREAM_BYTES = 1 << 24  # of text that is read ahead and parsed
 class SettledTypes:
     """Types of the columns of delimited text, settled over all such files of a source.
 
-    files: the readers. facts: about each column, over all files, once they have been asked for.
+    files: the readers. facts: facts about each column over all files; empty before the first use.
     """
 
     files: list[CsvReader] = field(default_factory=list)
     facts: dict[str, TextFacts] = field(default_factory=dict)
 
     def schema(self, names: Sequence[str], used: Sequence[str]) -> pa.Schema:
-        """Types of the columns; those `used` as numbers have a type of numbers."""
+        """Types of the columns. used: the columns that must have a type of numbers."""
         if not self.facts:
             for file in self.files:
                 for name, facts in file.text_facts(names).items():
@@ -43,12 +43,12 @@ class SettledTypes:
 
 
 class CsvReader(Reader):
-    """One CSV or TSV file, of any size in memory that does not depend on it.
+    """One CSV or TSV file, read in memory of a constant size.
 
-    The text is read as strings, from start to end each time. The first reading surveys its columns, over all of their
-    cells; numbers that it finds are stored while the memory has room for them. Others are made of the text in one
-    more reading, and stored. Rows that pass through are read as they come, and their numbers with them: whether all
-    cells are numbers shows on the way.
+    Each reading goes through the text from start to end, as strings. The first reading surveys all cells of its
+    columns and stores their numbers while the memory has room. Numbers without room are parsed by one more reading
+    and stored on the disk. Rows that pass through need no survey: their numbers are parsed on the way, and a cell
+    that is not a number raises.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CsvReader(Reader):
         settled.files.append(self)
 
     def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
-        """Kinds by all cells of the columns; identifiers are text."""
+        """Kinds of the columns by all of their cells; identifiers are text."""
         self._survey(columns, keep)
         surveys = {name: self._surveys[name] for name in columns}
         return {name: ColumnFacts(survey.facts.kind, survey.detail) for name, survey in surveys.items()}
@@ -91,12 +91,12 @@ class CsvReader(Reader):
         return pa.schema([(name, pa.string()) for name in self.names])
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
-        """Blocks, as many as the survey has found."""
+        """Blocks of the rows that the survey has counted."""
         self._survey(columns)
         return self._blocks_as_pieces(self._rows, columns)
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Parsed columns, which are stored on their way if they are not yet."""
+        """Parsed columns, stored on the way unless they are stored already."""
         self._survey(columns)
         wanted = set(columns)
         blocks = range(-(-self._rows // self.block_rows)) if pieces is None else pieces
@@ -117,7 +117,7 @@ class CsvReader(Reader):
             yield pa.Table.from_arrays(columns, names=table.column_names)
 
     def _survey(self, columns: Sequence[str], keep: bool = True) -> None:
-        """Survey those of the columns that were not surveyed yet, and store their numbers while there is room."""
+        """Survey the columns that were not surveyed yet, and store their numbers while there is room."""
         wanted = [name for name in self.names if name in set(columns) and name not in self._surveys]
         if not wanted:
             return
@@ -149,7 +149,7 @@ class CsvReader(Reader):
             self._stored.append((set(kept), range(-(-rows // self.block_rows)), store))
 
     def _storing(self, columns: Sequence[str], wanted: set[str], blocks: range) -> Iterator[pa.Table]:
-        """These blocks of the columns, each stored as it is made. A reading that ends early stores nothing."""
+        """Blocks of the columns, each stored as it is parsed. A reading that ends early stores nothing."""
         names = [name for name in self.names if name in wanted]
         rows = 0
         with TableStore(pa.schema([(name, pa.float64()) for name in names]), self._scratch) as store:
@@ -167,6 +167,6 @@ class CsvReader(Reader):
         self._stored.append((wanted, blocks, store))
 
     def _blocks(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.Table]:
-        """Strings of columns in the order of the file, one table for each block, read ahead of their use."""
+        """Strings of the columns in the order of the file, one table for each block, read ahead."""
         schema = pa.schema([(name, pa.string()) for name in columns])
         return ahead(recut(self._text.batches(columns, as_written), schema, self.block_rows))

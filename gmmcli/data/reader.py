@@ -1,4 +1,4 @@
-"""Contract of a reader of one file, and what readers have in common.
+"""Contract of a reader of one file, and functions that readers share.
 
 - `Reader`: columns of one file, facts about them, and its rows in pieces that depend on the file alone.
 - `with_folder_columns`: readers whose files also have the columns of folders called `key=value`.
@@ -26,14 +26,20 @@ CELL_BYTES = 8  # of a float64
 
 
 class Piece(NamedTuple):
-    """Rows that can be read on their own: their number, and about how many bytes a reading of them takes."""
+    """Size of rows that can be read on their own: rows, blocks, and about how many bytes a reading of them takes."""
 
     rows: int
+    blocks: int
     bytes: int
 
 
+def total(pieces: Iterable[Piece]) -> Piece:
+    """Size of all pieces together."""
+    return Piece(*map(sum, zip(Piece(0, 0, 0), *pieces, strict=True)))
+
+
 class NotNumbersError(InputError):
-    """A cell of text is no number, in a column that was read as numbers without a survey."""
+    """A cell of text is not a number, in a column that is read as numbers without a survey."""
 
 
 class Reader(ABC):
@@ -64,7 +70,7 @@ class Reader(ABC):
     def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         """Kinds of the columns, settled over the whole file.
 
-        keep: whether numbers that are found on the way may be kept in memory for `numbers`.
+        keep: whether the parsed numbers may be kept in memory for `numbers`.
         """
 
     @abstractmethod
@@ -80,27 +86,27 @@ class Reader(ABC):
 
     @abstractmethod
     def pieces(self, columns: Sequence[str]) -> Sequence[Piece]:
-        """All rows in pieces for `numbers` of these columns; no cell is read for it that was not read before.
+        """Pieces of all rows for `numbers` of these columns. Only a survey of text reads cells for it.
 
-        A piece has whole blocks: `numbers` makes a table of every full `block_rows` of its rows, and one of the rest.
+        A piece consists of whole blocks: `numbers` makes a table of every `block_rows` of its rows and of the rest.
         """
 
     def _blocks_as_pieces(self, rows: int, columns: Sequence[str]) -> list[Piece]:
-        """Blocks of a file that can be read from any block on, a cell being a float64."""
+        """Blocks as pieces, for a file that can be read from any block on; cells are float64."""
         counts = [min(self.block_rows, rows - first) for first in range(0, rows, self.block_rows)]
-        return [Piece(count, CELL_BYTES * len(columns) * count) for count in counts]
+        return [Piece(count, 1, CELL_BYTES * len(columns) * count) for count in counts]
 
     @abstractmethod
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Columns as numbers, of these of the `pieces` or of all, one table for each block, none without rows."""
+        """Columns as numbers, one table for each block. pieces: indices of the pieces to read; None is all."""
 
     @abstractmethod
     def table_pieces(self) -> Sequence[int]:
-        """Pieces of `tables`, by about how many bytes a reading of them takes; no cell is read for it."""
+        """About how many bytes a reading of each piece of `tables` takes; no cell is read for it."""
 
     @abstractmethod
     def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """All columns in the schema of `typed` and `used`, of these of the `table_pieces` or of all."""
+        """All columns in the schema of `typed` and `used`. pieces: indices of `table_pieces` to read; None is all."""
 
     def as_numbers(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Columns of a table as numbers, text parsed. Raises NotNumbersError if some text is no number."""
@@ -129,7 +135,7 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
     """
     held = pa.Table.from_batches([], schema)
     for batch in batches:
-        # a column called "a.b" may bring another's parts along
+        # pyarrow reads a column called "a.b" together with the part b of a column a
         held = pa.concat_tables([held, pa.Table.from_batches([batch.select(schema.names)], schema)])
         while held.num_rows >= rows:
             yield held.slice(0, rows)
@@ -144,8 +150,7 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
 def with_folder_columns(readers: Sequence[Reader], keys: Sequence[Keys], options: ReadOptions) -> list[Reader]:
     """Readers of files, each with the columns of its folders, if any, such as `year=2024/month=05/part-0.parquet`.
 
-    keys: keys and values of each file's folders. A column has int64 if each value over all files is an integer within
-    its range, else text.
+    keys: keys and values of each file's folders. A column is int64 if it holds the values of all files, else text.
     """
     types: dict[str, pa.DataType] = {}
     for name, value in (pair for pairs in keys for pair in pairs):
@@ -159,7 +164,7 @@ def with_folder_columns(readers: Sequence[Reader], keys: Sequence[Keys], options
 
 
 class _WithFolderColumns(Reader):
-    """File with the columns of its folders after its own. The file's own column wins over a folder's of that name."""
+    """File with the columns of its folders after its own. A folder's column is left out if the file has its name."""
 
     def __init__(self, reader: Reader, keys: Keys, types: dict[str, pa.DataType], options: ReadOptions) -> None:
         values = {name: pa.scalar(value, pa.string()).cast(types[name]) for name, value in keys}
@@ -208,7 +213,7 @@ class _WithFolderColumns(Reader):
         return map(self._extended, self._reader.tables(typed, self._own(used), pieces))
 
     def _extended(self, table: pa.Table) -> pa.Table:
-        """Table with the columns of the folders at the end."""
+        """Table with the columns of the folders added."""
         for name, value in self._values.items():
             table = table.append_column(pa.field(name, value.type), pa.repeat(value, table.num_rows))
         return table

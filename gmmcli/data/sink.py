@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
-from gmmcli.data.writers import Encoded, Writer, encode, make_writer
+from gmmcli.data.writers import Encoded, csv_header, encode, make_writer, stored_schema
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
@@ -65,7 +66,8 @@ class Sink:
         self._format = output_format(target, format)
         self._delimiter = delimiter or ("\t" if self._format.name == "tsv" else ",")
         self._output: PendingFile | DirectFile | None = None
-        self._writer: Writer | None = None
+        self._stream: pa.NativeFile | None = None
+        self._writer: Any = None  # see make_writer
         self.typed = self._format.name not in DELIMITED
         self.rows_written = 0
 
@@ -78,8 +80,9 @@ class Sink:
             return
         try:
             with self._naming_output():
-                writer = self._writer or self._open(self._schema if self._schema is not None else pa.schema([]))
-                writer.close()
+                if self._stream is None:
+                    self._open(self._schema if self._schema is not None else pa.schema([]))
+                self._close()
                 if self._output is not None:
                     self._output.commit()
         except BaseException:
@@ -98,10 +101,15 @@ class Sink:
         """Write the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""
         table = piece.table if isinstance(piece, Encoded) else piece
         with self._naming_output():
-            writer = self._writer or self._open(table.schema)
-            if self._schema is not None and not table.schema.equals(self._schema, check_metadata=False):
+            stream = self._stream or self._open(table.schema)
+            if not table.schema.equals(self._schema, check_metadata=False):
                 piece = table = table.cast(self._schema)
-            writer.write(piece if isinstance(piece, Encoded) else self.encode(piece))
+            encoded = piece if isinstance(piece, Encoded) else self.encode(piece)
+            if self._writer is not None:
+                self._writer.write_table(encoded.table)
+            else:
+                stream.write(encoded.lines)
+                stream.flush()
         self.rows_written += table.num_rows
 
     @contextlib.contextmanager
@@ -118,24 +126,31 @@ class Sink:
             reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
             raise InputError(f"cannot be written as {self._format.name}: {reason}", subject=name) from error
 
-    def _open(self, schema: pa.Schema) -> Writer:
-        self._schema = schema
+    def _open(self, schema: pa.Schema) -> pa.NativeFile:
         self._output = output = begin(self._target, durable=False)  # gigabytes of rows would wait for the disk
         if isinstance(output, PendingFile):
-            # a stream of Python's would copy every write, and take turns with the threads that make the content
+            # A stream of Python would copy every write and hold the lock that the encoding threads need.
             stream = pa.OSFile(output.temporary, mode="wb")
         else:
             stream = pa.PythonFile(output, mode="w")
         if self._format.compression is not None:
             stream = pa.CompressedOutputStream(stream, self._format.compression)
-        self._writer = make_writer(self._format.name, stream, schema, self._delimiter)
-        return self._writer
+        self._stream, self._schema = stream, stored_schema(self._format.name, schema)
+        self._writer = make_writer(self._format.name, stream, self._schema)
+        if self._format.name in DELIMITED and len(schema):
+            stream.write(csv_header(schema.names, self._delimiter))
+        return stream
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def _abort(self) -> None:
         if self._output is not None:
             self._output.abort()
-        if self._writer is not None:
-            # writers end their files when they are released: let that happen now, into nothing
-            with contextlib.suppress(Exception):
-                self._writer.close()
-        self._writer = None
+        # A released writer ends its file: here it does so without effect, since the output is given up.
+        with contextlib.suppress(Exception):
+            self._close()
+        self._writer = self._stream = None
