@@ -70,11 +70,10 @@ def select_columns(
     write beside the data, and columns without a name (row numbers, as a rule). `columns` and `exclude` are
     comma-separated lists, or sequences of such; an item is a column's exact name, else a position from 1,
     else an inclusive range of positions `2:4`.
-    all_numbers: whether each cell of a text column is a number, as those of an identifier may be; such a column is
-    used if it is named, in `columns` or as `weights`.
+    all_numbers: whether each cell of a text column is a number, as in a column of identifiers. Such a column is used
+    if it is named, in `columns` or as `weights`.
 
-    Raises InputError for a name that is not there, for a column in `columns` that is not numeric, and if no
-    column is left.
+    Raises InputError for an unknown name, for a column in `columns` that is not numeric, and if no column is left.
     """
     names = list(available)
 
@@ -117,9 +116,9 @@ def not_numeric(name: str, facts: ColumnFacts) -> str:
 
 
 def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The columns among a model's `names` that `columns` lists, in its order; an item is as in select_columns.
+    """Columns among a model's `names` that `columns` lists, in its order; an item is as in select_columns.
 
-    Raises InputError for one that is not there.
+    Raises InputError for an unknown name.
     """
     picked = tuple(_resolve(columns, names, "columns", "the model has"))
     if not picked:
@@ -128,12 +127,12 @@ def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[st
 
 
 def match_columns(wanted: Sequence[str], available: Sequence[str], by_position: bool = False) -> tuple[str, ...]:
-    """Columns of new data that are a model's columns `wanted`, in the model's order.
+    """Columns of new data that match a model's columns `wanted`, in the model's order.
 
-    Columns match by name, in any order. With `by_position` (data without a header, whose names are x1 to xD) names
-    that are all there still win; else there must be as many columns as the model has.
+    Columns match by name, in any order. by_position: whether the data have no header, and so the names x1 to xD. If
+    these are not all names of the model, the columns match by position, and there must be as many as in the model.
 
-    Raises InputError that names the missing columns and lists what is there.
+    Raises InputError that names the missing columns and lists the columns of the data.
     """
     there = set(available)
     missing = [name for name in wanted if name not in there]
@@ -183,17 +182,17 @@ def _reason(name: str, facts: ColumnFacts) -> str:
 
 
 def _resolve(items: Items, names: Sequence[str], option: str, whose: str = "the data have") -> list[str]:
-    """Column names that a list of names, positions and ranges stands for, each once, in order."""
+    """Names of the columns in a list of names, positions and ranges, each once, in order."""
     if items is None:
         return []
-    found: dict[str, None] = {}
+    chosen: dict[str, None] = {}
     there = set(names)
     for item in [items] if isinstance(items, str) else items:
-        # a name that itself contains a comma
+        # the name may contain a comma
         parts = [item] if item in there else [part for part in item.split(",") if part]
         for part in parts:
-            found.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option, whose)))
-    return list(found)
+            chosen.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option, whose)))
+    return list(chosen)
 
 
 def _positions(item: str, names: Sequence[str], option: str, whose: str) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Arrow arrays: pyarrow's functions, the kinds of types, and cells as float64 or as text.
 
-- `pc`: pyarrow.compute, whose functions are made at import, where no type checker sees them.
+- `pc`: pyarrow.compute as Any, since a type checker does not see the functions that it makes at import.
 - `null`, `text`, `cell`, `flags`: scalars and arrays made from buffers.
 - `kind_of`, `type_of_values`, `decoded`, `common_type`: types of columns.
 - `float_column`, `float_columns`, `values_as_floats`: numbers as float64. `inexact_integer`: the first integer that
@@ -24,7 +24,7 @@ from gmmcli.storage.names import printable
 pc: Any = pyarrow.compute
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
-LARGE_STRING = pa.large_string()  # a batch of long cells may pass the 2 GiB of plain strings
+LARGE_STRING = pa.large_string()  # a batch of long cells may exceed the 2 GiB of plain strings
 _KINDS = {
     ColumnKind.NUMBER: (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
     ColumnKind.BOOLEAN: (pa.types.is_boolean,),

@@ -2,7 +2,7 @@
 
 - `FileFormat`: a format with its compression, from an option (`parse_format`) or a suffix (`format_of_path`).
 - `sniff`, `sniff_compression`: format and compression by the first bytes of the content.
-- `ReadOptions`: what the user may say about an input.
+- `ReadOptions`: options of reading an input.
 
 Nothing here imports pyarrow or torch, so that a command line can offer the names without their cost.
 """
@@ -46,9 +46,9 @@ class FileFormat:
 
 
 def parse_format(text: str) -> FileFormat:
-    """Format that a user names: a name or suffix, perhaps with compression, such as `csv` or `.csv.zst`.
+    """Format by its name or suffix, perhaps with compression, such as `csv` or `.csv.zst`.
 
-    Raises UsageError that lists the formats if it is none of them.
+    Raises UsageError that lists the formats if the name is unknown.
     """
     stem, suffix = os.path.splitext("." + text.strip().lower().removeprefix("."))
     compression = COMPRESSIONS.get(suffix) if stem else None
@@ -85,13 +85,13 @@ def sniff(head: bytes) -> str:
 class ReadOptions:
     """Options of reading an input; all except `format` matter to delimited text only.
 
-    format: a name as parse_format takes it, which wins over suffix and content; None uses those.
+    format: a name as in parse_format, which wins over suffix and content; None uses suffix and content.
     delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, with a decimal comma a
     semicolon, in TSV a tabulator.
     quote: the quoting character; empty if quotes have no meaning.
     decimal: the decimal point, "." or ",".
     header: False if the first line is data; the columns are then called x1 to xD.
-    null_values: cells, as written, that are missing. NaN is one of them by default.
+    null_values: texts of cells that are missing. NaN is one of them by default.
     encoding: the name of a text encoding that Python knows.
 
     Raises UsageError naming the option if a value makes no sense.
@@ -127,7 +127,7 @@ class ReadOptions:
     def delimiter_of(self, format_name: str) -> str:
         """Delimiter of a file of this delimited format.
 
-        With a decimal comma and no delimiter given it is a semicolon, as spreadsheets of such locales write.
+        The default for a decimal comma is a semicolon, which spreadsheets write in locales with such a comma.
         """
         if self.delimiter is not None:
             return self.delimiter
@@ -141,7 +141,7 @@ def _is_character(text: str) -> bool:
 
 
 def _is_text_encoding(name: str) -> bool:
-    """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs of other things."""
+    """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs for other data."""
     try:
         b"a".decode(name)
     except UnicodeDecodeError:  # half a character, in UTF-16

@@ -63,7 +63,7 @@ class Input:
 
     @property
     def remote(self) -> bool:
-        """Whether each reading is a transfer."""
+        """Whether each reading is a transfer from a store."""
         return self.location is not None and self.location.is_remote
 
     @property
@@ -122,7 +122,7 @@ def expand(paths: Sequence[str], options: ReadOptions, stdin: BinaryIO | None, s
 
 @contextmanager
 def reading(label: str, what: str) -> Iterator[None]:
-    """Turns an error of pyarrow or of decoding into the InputError `label: cannot be read as what: …`.
+    """Turn an error of pyarrow or of decoding into the InputError `label: cannot be read as what: …`.
 
     An OSError with an errno is worded by its errno. A remote file whose server does not answer is a GmmError.
     """
@@ -143,9 +143,9 @@ def reading(label: str, what: str) -> Iterator[None]:
 def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]:
     """Columns of the first file that a file, pattern or folder stands for.
 
-    It is empty if more than the beginning of a file would have to be read: for remote files, pipes, standard input,
-    compressed files of a binary format, and patterns through all folders. Of JSON lines only the first is read.
-    Raises InputError as a Source does, and any error of a reader of a damaged file.
+    The result is empty for inputs that would need more than the beginning of a file: remote files, pipes, standard
+    input, compressed files of a binary format, and patterns through all folders. Of JSON lines only the first is
+    read. Raises InputError as a Source does, and any error of a reader of a damaged file.
     """
     if argument == STDIN or "**" in argument or is_address(argument):
         return ()
@@ -160,7 +160,7 @@ def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]
 
 
 def _own_columns(source: Input, options: ReadOptions) -> tuple[str, ...]:
-    """Columns of a file without those of its folders."""
+    """Columns in the file itself, without the columns of its folders."""
     if source.format in DELIMITED:
         from gmmcli.data.csv_text import read_head
 
@@ -178,9 +178,9 @@ def _own_columns(source: Input, options: ReadOptions) -> tuple[str, ...]:
     return tuple(record) if isinstance(record, dict) else ()
 
 
-def _input_of(found: Found, options: ReadOptions, scratch: Scratch) -> Input:
+def _input_of(file: Found, options: ReadOptions, scratch: Scratch) -> Input:
     """Input of a file. The content of a pipe or device, which gives its bytes only once, is held."""
-    location, keys = found
+    location, keys = file
     with reading(location.label, "a file"):
         info = None if location.is_remote else location.info()
         raw = Input(location.label, "", location, None, None, keys, name_of(location.name), info)
@@ -201,13 +201,13 @@ def _described(raw: Input, options: ReadOptions, scratch: Scratch) -> Input:
     if not head:
         raise InputError("the file is empty", subject=raw.label, remedy="give one with a header and rows")
     given = parse_format(options.format) if options.format else format_of_path(raw.path or "")
-    found = sniff(head)
-    format = given.name if given else found
-    if format in TEXT and found not in TEXT:
-        remedy = Remedy("use", "input_format", found)
-        raise InputError(f"holds {found}, not {format}", subject=raw.label, remedy=remedy)
-    if format in ("arrow", "arrows") and found in ("arrow", "arrows"):
-        format = found  # the suffixes of the two are often mixed up, their first bytes are not
+    by_content = sniff(head)
+    format = given.name if given else by_content
+    if format in TEXT and by_content not in TEXT:
+        remedy = Remedy("use", "input_format", by_content)
+        raise InputError(f"holds {by_content}, not {format}", subject=raw.label, remedy=remedy)
+    if format in ("arrow", "arrows") and by_content in ("arrow", "arrows"):
+        format = by_content  # suffixes of Arrow files and streams are often mixed up, first bytes are not
     if compression is not None and format not in TEXT:
         with reading(raw.label, compression), raw._opened(compression, to_end=True) as stream:
             return replace(raw, format=format, location=None, content=hold(stream, scratch), info=None)

@@ -1,4 +1,4 @@
-"""JSON lines in: `JsonReader`, with the values of all lines stored in the types that hold for all of them."""
+"""Reader of JSON lines: `JsonReader`, which stores the values of all lines in types that hold for all lines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import rows_of_block
 from gmmcli.storage.names import printable
 
-MOST_LEVELS = 100  # pyarrow's parser ends the process, by overflow of its stack, at some 20 000
+MOST_LEVELS = 100  # pyarrow's parser overflows its stack and ends the process at about 20 000
 _CHUNK_BYTES = 1 << 22  # of text at a time
-_PARSE_BYTES = 1 << 20  # of it for each thread
-_LEAST_LONGEST_BYTES, _LONGEST_SHARE = 1 << 26, 16  # a chunk at most: these bytes, or this part of the free budget
+_PARSE_BYTES = 1 << 20  # of text for each thread
+_LEAST_LONGEST_BYTES, _LONGEST_SHARE = 1 << 26, 16  # a chunk has at most these bytes, or this part of the free budget
 
 _MARKS = b'"{[}]\n'
 _OTHERS = bytes(set(range(256)) - set(_MARKS))
@@ -32,10 +32,10 @@ _STEP[list(b"{[")], _STEP[list(b"}]")] = 1, -1
 
 
 class JsonReader(ColumnarReader):
-    """One file of JSON lines; types are pyarrow's, except that text that resembles a time stays text.
+    """One file of JSON lines. Types are pyarrow's, but text that resembles a time stays text.
 
     The text is parsed in chunks of whole lines. The first reading settles the types over all lines. Its values are
-    stored if each chunk has these types and the memory has room for them; else a second reading stores them.
+    stored if each chunk has these types and the memory has room for them. Otherwise a second reading stores them.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, scratch: Scratch) -> None:
@@ -91,14 +91,14 @@ class JsonReader(ColumnarReader):
             exact = pa.schema([field.with_type(pa.uint64()) if field.name in wide else field for field in schema])
             try:
                 return exact, filled(exact, self._tables(exact))
-            except InputError:  # integers beyond uint64, or fractions: floats after all
+            except InputError:  # some are fractions or beyond uint64, so the column has floats
                 pass
         return schema, filled(schema, self._tables(schema))
 
     def _surveyed(self) -> tuple[pa.Schema, set[str], list[pa.Table] | None]:
-        """Types over all lines, columns of floats that uint64 may hold as they are written, and the values.
+        """Types over all lines, columns of floats that may fit uint64, and the values.
 
-        The values are None if they must be read again: in other types, or since there is no room for them.
+        The values are None if they must be read again, in other types or for lack of room.
         """
         types: dict[str, pa.DataType] = {}
         bounds: dict[str, list[float]] = {}
@@ -111,12 +111,12 @@ class JsonReader(ColumnarReader):
                     try:
                         types[name] = common_type([types.get(name, pa.null()), dtype])
                     except pa.ArrowException:
-                        for _ in self._tables(pa.schema([(name, types[name])])):  # it names the kinds and the row
+                        for _ in self._tables(pa.schema([(name, types[name])])):  # its error names the kinds and row
                             continue
                         raise
                     if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-                        found = pc.min_max(column).as_py().values()
-                        bounds.setdefault(name, []).extend(bound for bound in found if bound is not None)
+                        least, most = pc.min_max(column).as_py().values()
+                        bounds.setdefault(name, []).extend([] if least is None else [least, most])
                 rows += table.num_rows
                 if kept is not None and self._scratch.take(table.nbytes):
                     kept.append(table)
@@ -155,13 +155,13 @@ class JsonReader(ColumnarReader):
                     table = _parse(chunk, len(chunk) + 1, schema)
             except pa.ArrowInvalid as error:
                 raise self._explained(str(error), rows) from None
-            if schema is not None:  # values of the first reading are validated when all types are known
+            if schema is not None:  # the first reading validates its values when all types are known
                 table.validate(full=True)
             yield table
             rows += table.num_rows
 
     def _chunks(self) -> Iterator[bytes]:
-        """Text cut at ends of lines, which no value in JSON contains."""
+        """Text cut at ends of lines. No value in JSON contains a line end."""
         rest = b""
         with self._source.open() as stream:
             while block := stream.read(self._chunk_bytes):
@@ -177,7 +177,7 @@ class JsonReader(ColumnarReader):
             yield rest
 
     def _explained(self, text: str, rows: int) -> InputError:
-        """Error for the user, made of pyarrow's. rows: before those that were parsed."""
+        """Error for the user, made from pyarrow's error. rows: number of rows before the chunk."""
         row = re.search(r"in row (\d+)", text)
         where = f" in row {rows + int(row[1]) + 1}" if row else ""
         changed = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+)", text, re.DOTALL)
@@ -201,10 +201,10 @@ def _is_wide(bounds: Sequence[float]) -> bool:
 
 
 def nested_deeper(lines: bytes, most: int) -> bool:
-    """Whether objects and lists lie within each other more than `most` deep, in whole lines of JSON.
+    """Whether objects and lists in whole lines of JSON are nested more than `most` deep.
 
-    In most files few begin elsewhere than after another's end at the end of a line. Only these could add to the
-    depth, so counting is enough. Else all are followed, outside of text; text does not go on in another line.
+    An object that begins a line after the end of another object does not add to the depth. If at most `most` others
+    begin, they are only counted. Otherwise the depth is followed outside of text, which ends at the end of a line.
     """
     starts = lines.count(b"{") + lines.count(b"[") - lines.count(b"}\n{") - lines.count(b"}\r\n{")
     return starts > most and _depth(lines) > most
@@ -213,7 +213,7 @@ def nested_deeper(lines: bytes, most: int) -> bool:
 def _depth(lines: bytes) -> int:
     if b"\\" in lines:
         lines = re.sub(rb"\\[^\n]", b"", lines)
-    marks = lines.translate(None, _OTHERS).replace(b'""', b"")  # text without a mark goes first, since it is most
+    marks = lines.translate(None, _OTHERS).replace(b'""', b"")  # most texts hold no mark
     steps = _STEP[np.frombuffer(re.sub(rb'"[^"\n]*"?', b"", marks), np.uint8)]
     levels = np.concatenate([[0], np.cumsum(steps)])
     return int((levels - np.minimum.accumulate(levels)).max())

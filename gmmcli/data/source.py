@@ -1,7 +1,7 @@
-"""Rows in: `Source`, the data of a command as blocks of numbers to fit or as tables to pass through.
+"""Rows in: the data of a command as blocks of numbers for a fit, or as tables that pass through.
 
-- `Source`: files, globs, folders or standard input taken together as one sequence of rows.
-- `Rows`: a piece of it as a command such as `assign` handles it, all columns beside the model's numbers.
+- `Source`: files, patterns, folders or standard input as one sequence of rows.
+- `Rows`: consecutive rows for a command such as `assign`, all columns beside the model's numbers.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _HELD_BYTES, _HELD_SHARE = 1 << 28, 8  # readers side by side hold at most these
 class Rows(NamedTuple):
     """Consecutive rows.
 
-    table: all columns, as read. x: (B, D) float64, the model's columns, NaN where missing, each contiguous.
-    first_row: its number, among the rows that this process reads.
+    table: all columns, as read. x: (B, D) float64, the model's columns, NaN if missing, each contiguous. first_row:
+    number of the first row among the rows that this process reads.
     """
 
     table: pa.Table
@@ -48,12 +48,12 @@ class Rows(NamedTuple):
 class Source:
     """Rows of all inputs, in order; all inputs have the same columns, in the order of the first.
 
-    paths: files, globs, folders and `-`; none is standard input. block_rows: most rows of a full block. scratch: room
-    for data that is kept for later readings, in memory and on the disk.
+    paths: files, patterns, folders and `-`; none is standard input. block_rows: most rows of a full block. scratch:
+    room for data that is kept for later readings, in memory and on the disk.
 
-    names: of the columns. label: short, for messages. by_position: whether the names are made up (no header).
-    paths: of all files, without standard input.
-    Raises InputError naming the file for all that is missing or cannot be read.
+    Attributes: names of the columns; a short label for messages; by_position, whether the names are made up since
+    there is no header; paths of all files, without standard input. Raises InputError, which names the file, for
+    inputs that are missing or cannot be read.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Source:
         self.paths = tuple(one.path for one in inputs if one.path is not None)
         self._delimited = all(one.format in DELIMITED for one in inputs)
         self.by_position = not self._options.header and self._delimited
-        # the first reading of a file, and one that surveys all of its text, needs little memory
+        # opening a file and surveying its text need little memory
         self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
         arguments = self._options, block_rows, SettledTypes(), scratch
         opened = each(lambda one: _open_reader(one, *arguments), inputs, self._surveyed_at_a_time)
@@ -86,17 +86,17 @@ class Source:
 
     @property
     def facts(self) -> dict[str, ColumnFacts]:
-        """Kind of each column over all inputs, text where the inputs disagree, and why it holds no numbers."""
+        """Kind of each column over all inputs, text if the inputs disagree, and why it is not numeric."""
         return self._facts(self.names)
 
     def select(self, columns: Items = None, exclude: Items = None, weights: str | None = None) -> Selection:
-        """Columns of a fit, as select_columns chooses them; errors name the input."""
+        """Columns of a fit: see select_columns. Errors name the input."""
         facts = self.facts
         with self._naming():
             return select_columns(facts, columns, exclude, weights, self._all_numbers)
 
     def match(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Columns that are a model's columns, as match_columns finds them; errors name the input."""
+        """Columns that match a model's columns: see match_columns. Errors name the input."""
         with self._naming():
             return match_columns(wanted, self.names, self.by_position)
 
@@ -105,10 +105,10 @@ class Source:
     ) -> SourceBlocks:
         """Columns as blocks of numbers, and the row weights.
 
-        missing: what to do with a row that has a missing, NaN or infinite cell: "error", "drop" (leave it out),
-        or "keep" (NaN in x and False in `observed`; an infinite cell remains an error). share: the part of the rows
-        that is read, by default all. Raises InputError for a column that is not numeric (text of which every cell is
-        a number is numeric), and for weights among the columns.
+        missing: treatment of a row that has a missing, NaN or infinite cell: "error"; "drop" leaves it out; "keep"
+        has NaN in x and False in `observed`, and an infinite cell remains an error. share: the part of the rows that
+        is read, by default all. Raises InputError for a column that is not numeric (text is, if every cell is a
+        number), and for weights among the columns.
         """
         if missing not in ("error", "drop", "keep"):
             raise UsageError(f"{missing!r} is unknown", subject=Option("missing"), remedy="give error, drop or keep")
@@ -120,19 +120,18 @@ class Source:
     def tables(
         self, columns: Sequence[str], typed: bool = False, missing: Missing = "keep", share: Share = Share()
     ) -> Iterator[Rows]:
-        """All rows in order, in pieces as large as blocks, every column as it was read.
+        """All rows in order, in pieces as large as blocks, every column as read.
 
-        Delimited text comes as strings exactly as written, with `typed` in the types of `schema`; other
-        formats in their own types. missing: whether a missing, NaN or infinite cell in `columns` is an
-        InputError ("error"), only an infinite one ("keep"), or none of them ("drop"). No row is left out; a
-        missing cell is NaN in x. share: the part of the rows that is read, by default all: text is divided by files.
-        A share without rows is one table without any.
+        Delimited text comes as strings exactly as written, or with `typed` in the types of `schema`; other formats in
+        their own types. missing: "error" raises InputError for a missing, NaN or infinite cell in `columns`, "keep"
+        for an infinite cell only, "drop" for none. No row is left out; a missing cell is NaN in x. share: the part of
+        the rows that is read, by default all; text is divided by files. A share without rows is one empty table.
         """
         if typed:
-            self._facts(self.names, keep=False)  # of all at once: for text it takes a reading of all of it
+            self._facts(self.names, keep=False)  # of all columns at once: a survey reads all text
         if typed or not self._delimited:
             self._require_numbers(columns)
-        else:  # a reading of all text is spared: whether all cells are numbers shows on the way
+        else:  # no survey of the text is needed: a cell that is not a number raises on the way
             self._require_names(columns)
         try:
             yield from self._rows(columns, typed, missing, share)
@@ -160,10 +159,10 @@ class Source:
         yield Rows(schema.empty_table(), torch.empty(0, len(columns), dtype=torch.float64), 0)
 
     def schema(self, typed: bool = False, used: Sequence[str] = ()) -> pa.Schema:
-        """Schema of `tables` for the columns `used`: that of the files if they agree.
+        """Schema of `tables` over all files, for the columns `used` as numbers.
 
-        Where types differ it has the wider of them; where there is none, text, but with `typed` an InputError.
-        Settling types for delimited text takes a reading of all of it.
+        Types that differ become the wider type. If there is none, the column is text, or with `typed` an InputError.
+        Typed delimited text needs a survey, which reads all of it.
         """
         schemas = [reader.schema(typed, used) for reader in self._files.readers]
         if all(schema.equals(schemas[0]) for schema in schemas):  # whatever their metadata
@@ -172,14 +171,14 @@ class Source:
 
     def _common(self, name: str, schemas: Sequence[pa.Schema], typed: bool) -> pa.Field:
         types = dict.fromkeys(schema.field(name).type for schema in schemas)
-        try:  # dictionaries of several files need not agree, so their values count
+        try:  # files may have different dictionaries, so the types of the values count
             return pa.field(name, common_type(map(type_of_values, types)))
         except pa.ArrowException:
             if not typed:
                 return pa.field(name, pa.string())
         remedies = Remedy("write CSV, which has no types,"), Remedy("give files of the same types")
-        found = listing([str(dtype) for dtype in types])
-        raise self._files.error(f"column {printable(name)} has types {found} in the files", remedies)
+        listed = listing([str(dtype) for dtype in types])
+        raise self._files.error(f"column {printable(name)} has types {listed} in the files", remedies)
 
     def _all_numbers(self, name: str) -> bool:
         return all(reader.all_numbers(name) for reader in self._files.readers)
@@ -187,10 +186,10 @@ class Source:
     def _facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         readers = self._files.readers
         merged = dict.fromkeys(columns, ColumnFacts(ColumnKind.EMPTY))
-        found = each(lambda reader: reader.facts(columns, keep), readers, self._surveyed_at_a_time)
+        by_file = each(lambda reader: reader.facts(columns, keep), readers, self._surveyed_at_a_time)
         if len(readers) == 1:
-            return found[0]
-        for reader, facts in zip(readers, found, strict=True):
+            return by_file[0]
+        for reader, facts in zip(readers, by_file, strict=True):
             for name, (kind, detail) in facts.items():
                 before, reason = merged[name]
                 if not reason and kind not in _NUMERIC:
@@ -215,16 +214,16 @@ class Source:
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """Names the input in errors about its columns, and the delimiter if that seems to be another."""
+        """Name the input in errors about its columns, and suggest the delimiter that the header seems to have."""
         try:
             yield
         except InputError as error:
             if error.notice.subject:  # one of the files
                 raise
             remedies = [*error.notice.remedies]
-            found = next((c for c in ";\t|," if c in "".join(self.names)), None)
-            if len(self.names) == 1 and self._delimited and found:
-                remedies.append(Remedy("try", "delimiter", "tab" if found == "\t" else repr(found)))
+            delimiter = next((c for c in ";\t|," if c in "".join(self.names)), None)
+            if len(self.names) == 1 and self._delimited and delimiter:
+                remedies.append(Remedy("try", "delimiter", "tab" if delimiter == "\t" else repr(delimiter)))
             raise self._files.error(error.notice.problem, remedies) from None
 
 
@@ -260,7 +259,7 @@ def _tables(
 
 
 def _cast(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
-    """Table of a file in the schema that the columns have over all files."""
+    """Table of a file in the schema of all files."""
     if table.schema.equals(schema, check_metadata=False):
         return table
     columns = []
