@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, islice
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -121,7 +123,7 @@ class ArrowReader(ColumnarReader):
         with reading(source.label, "arrow"), _mapped(source) as stream:
             schema = self._open(stream, None).schema
             stream.seek(0)
-            self._batch_rows = _batch_rows(self._open(stream, [0]))
+            self._batch_rows = [batch.num_rows for batch in _batches(self._open(stream, [0]))]
         self._rows = sum(self._batch_rows)
         super().__init__(source, options, schema, self._rows, block_rows)
         row_bytes = max(CELL_BYTES * len(schema), source.stored_bytes // max(1, self._rows))
@@ -149,17 +151,12 @@ class ArrowReader(ColumnarReader):
         return pa.ipc.open_stream(stream, options=options)
 
     def _slices(self, reader: _IpcReader, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """Rows from `first` to before `last`. Batches before them are skipped; a stream reads them all the same."""
-        start = 0
-        for index, rows in enumerate(self._batch_rows):
-            begin, end = max(first - start, 0), min(last - start, rows)
-            if isinstance(reader, pa.ipc.RecordBatchStreamReader):
-                yield reader.read_next_batch().slice(begin, max(end - begin, 0))
-            elif begin < end:
-                yield reader.get_batch(index).slice(begin, end - begin)
-            start += rows
-            if start >= last:
-                break
+        """Rows from `first` to before `last`, as slices of the batches that hold them."""
+        starts = [0, *accumulate(self._batch_rows)]
+        chosen = slice(bisect_right(starts, first) - 1, bisect_left(starts, last))
+        for start, batch in zip(starts[chosen], _batches(reader, chosen), strict=True):
+            begin = max(first - start, 0)
+            yield batch.slice(begin, last - start - begin)
 
 
 def _mapped(source: Input) -> pa.NativeFile:
@@ -167,7 +164,8 @@ def _mapped(source: Input) -> pa.NativeFile:
     return pa.memory_map(source.path) if is_local else source.open()
 
 
-def _batch_rows(reader: _IpcReader) -> list[int]:
+def _batches(reader: _IpcReader, chosen: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+    """Record batches. A stream reads the batches before the chosen ones all the same."""
     if isinstance(reader, pa.ipc.RecordBatchStreamReader):
-        return [batch.num_rows for batch in reader]
-    return [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
+        return islice(reader, chosen.start, chosen.stop)
+    return map(reader.get_batch, range(reader.num_record_batches)[chosen])

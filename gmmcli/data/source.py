@@ -84,14 +84,31 @@ class Source:
         if not any(reader.has_rows for reader in readers):
             raise self._files.no_rows()
 
-    @property
-    def facts(self) -> dict[str, ColumnFacts]:
-        """Kind of each column over all inputs, text if the inputs disagree, and why it is not numeric."""
-        return self._facts(self.names)
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
+        """Kind of each column over all inputs, text if the inputs disagree, and why it is not numeric.
+
+        keep: whether the parsed numbers may be kept in memory for blocks.
+        """
+        readers = self._files.readers
+        merged = dict.fromkeys(columns, ColumnFacts(ColumnKind.EMPTY))
+        by_file = each(lambda reader: reader.facts(columns, keep), readers, self._surveyed_at_a_time)
+        if len(readers) == 1:
+            return by_file[0]
+        for reader, facts in zip(readers, by_file, strict=True):
+            for name, (kind, detail) in facts.items():
+                before, reason = merged[name]
+                if not reason and kind not in _NUMERIC:
+                    reason = f"{detail} of {reader.label}" if detail else f"{kind} in {reader.label}"
+                if kind is ColumnKind.EMPTY:
+                    kind = before
+                elif before not in (kind, ColumnKind.EMPTY):
+                    kind = ColumnKind.TEXT
+                merged[name] = ColumnFacts(kind, reason)
+        return merged
 
     def select(self, columns: Items = None, exclude: Items = None, weights: str | None = None) -> Selection:
         """Columns of a fit: see select_columns. Errors name the input."""
-        facts = self.facts
+        facts = self.facts(self.names)
         with self._naming():
             return select_columns(facts, columns, exclude, weights, self._all_numbers)
 
@@ -128,7 +145,7 @@ class Source:
         the rows that is read, by default all; text is divided by files. A share without rows is one empty table.
         """
         if typed:
-            self._facts(self.names, keep=False)  # of all columns at once: a survey reads all text
+            self.facts(self.names, keep=False)  # of all columns at once: a survey reads all text
         if typed or not self._delimited:
             self._require_numbers(columns)
         else:  # no survey of the text is needed: a cell that is not a number raises on the way
@@ -183,24 +200,6 @@ class Source:
     def _all_numbers(self, name: str) -> bool:
         return all(reader.all_numbers(name) for reader in self._files.readers)
 
-    def _facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
-        readers = self._files.readers
-        merged = dict.fromkeys(columns, ColumnFacts(ColumnKind.EMPTY))
-        by_file = each(lambda reader: reader.facts(columns, keep), readers, self._surveyed_at_a_time)
-        if len(readers) == 1:
-            return by_file[0]
-        for reader, facts in zip(readers, by_file, strict=True):
-            for name, (kind, detail) in facts.items():
-                before, reason = merged[name]
-                if not reason and kind not in _NUMERIC:
-                    reason = f"{detail} of {reader.label}" if detail else f"{kind} in {reader.label}"
-                if kind is ColumnKind.EMPTY:
-                    kind = before
-                elif before not in (kind, ColumnKind.EMPTY):
-                    kind = ColumnKind.TEXT
-                merged[name] = ColumnFacts(kind, reason)
-        return merged
-
     def _require_names(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.names:
@@ -208,7 +207,7 @@ class Source:
 
     def _require_numbers(self, columns: Sequence[str]) -> None:
         self._require_names(columns)
-        for name, facts in self._facts(columns).items():
+        for name, facts in self.facts(columns).items():
             if facts.kind not in _NUMERIC and not self._all_numbers(name):
                 raise self._files.error(not_numeric(name, facts))
 

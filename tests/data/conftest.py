@@ -16,11 +16,11 @@ def stdin(content: bytes, block_rows: int = 4, **options) -> Source:
 
 
 def kinds(source: Source) -> dict[str, ColumnKind]:
-    return {name: facts.kind for name, facts in source.facts.items()}
+    return {name: facts.kind for name, facts in source.facts(source.names).items()}
 
 
 def details(source: Source) -> dict[str, str]:
-    return {name: facts.detail for name, facts in source.facts.items() if facts.detail}
+    return {name: facts.detail for name, facts in source.facts(source.names).items() if facts.detail}
 
 
 def cells(source: Source, columns: Sequence[str] | None = None, **arguments) -> list[list[float]]:

@@ -254,7 +254,7 @@ def test_a_reading_that_ends_early_keeps_nothing() -> None:
     for memory in (0, 7 * 8 * 1000):
         scratch = Scratch(memory)
         source = Source([], stdin=io.BytesIO(content), block_rows=100, scratch=scratch)
-        source.facts  # noqa: B018
+        source.facts(source.names)
         free = scratch.free
         blocks = source.blocks(["x"])
         for _ in blocks:

@@ -228,7 +228,7 @@ def test_a_record_that_is_longer_than_it_may_be(monkeypatch):
     monkeypatch.setattr("gmmcli.data.csv._RECORD_BYTES", 1 << 20)
     content = b"a,b\n" + b"1,2\n" * 300_000 + b'3,"x\n' + b"4,5\n" * 600_000
     message = "^stdin: row 300001 has more than 1 MiB: see quote if a quote in it never closes or raise memory"
-    for read in (lambda s: s.facts, lambda s: [rows.x for rows in s.tables(["a"])]):
+    for read in (lambda s: s.facts(s.names), lambda s: [rows.x for rows in s.tables(["a"])]):
         with pytest.raises(InputError, match=message):
             read(Source([], stdin=io.BytesIO(content), scratch=Scratch(0)))
 
