@@ -51,20 +51,13 @@ class Reader(ABC):
     names the file.
     """
 
-    label: str
-    names: tuple[str, ...]
-    has_rows: bool
-    remote: bool = False
-    held: int = 0
-    block_rows: int
-
     def __init__(self, source: Input, options: ReadOptions, names: Sequence[str], block_rows: int) -> None:
         """Columns `names` of a file, in blocks of so many rows."""
         self._options = options
-        self.label = source.label
+        self.label, self.remote = source.label, source.remote
         self.names = tuple(names)
-        self.remote = source.remote
         self.block_rows = block_rows
+        self.has_rows, self.held = True, 0
 
     @abstractmethod
     def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
-from gmmcli.data.writers import Encoded, csv_header, encode, make_writer, stored_schema
+from gmmcli.data.writers import Encoded, csv_header, csv_lines, json_lines, make_writer, stored_schema
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
@@ -95,7 +95,9 @@ class Sink:
         Raises InputError for cells that the format cannot hold.
         """
         with self._naming_output():
-            return encode(table, self._format.name, self._delimiter, self._decimal)
+            if self._format.name == "json":
+                return Encoded(table, json_lines(table))
+            return Encoded(table, None if self.typed else csv_lines(table, self._delimiter, self._decimal))
 
     def write(self, piece: pa.Table | Encoded) -> None:
         """Write the rows of a table, encoded or not. Raises InputError for cells that the format cannot hold."""

@@ -1,7 +1,8 @@
 """Formats of output: tables as delimited text and JSON lines, and writers of Parquet and Arrow to an open stream.
 
-- `encode`: a table made ready for output. `make_writer`: the writer of a binary format.
-- `csv_lines`, `json_lines`: tables as text. pyarrow's CSV writer is not used, since it quotes every text or none.
+- `make_writer`: the writer of a binary format, `stored_schema`: the schema that it stores.
+- `csv_header`, `csv_lines`, `json_lines`: tables as text. pyarrow's CSV writer is not used, since it quotes every
+  text or none.
 """
 
 from __future__ import annotations
@@ -34,13 +35,6 @@ class Encoded(NamedTuple):
 
     table: pa.Table
     lines: pa.Buffer | None = None
-
-
-def encode(table: pa.Table, format: str, delimiter: str, decimal: str) -> Encoded:
-    """Table encoded in a format of FORMATS; several threads may call it at a time."""
-    if format == "json":
-        return Encoded(table, json_lines(table))
-    return Encoded(table, csv_lines(table, delimiter, decimal) if format in TEXT else None)
 
 
 def make_writer(format: str, stream: Any, schema: pa.Schema) -> Any:
