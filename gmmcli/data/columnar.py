@@ -126,7 +126,7 @@ class ArrowReader(ColumnarReader):
             self._batch_rows = [batch.num_rows for batch in _batches(self._open(stream, [0]))]
         self._rows = sum(self._batch_rows)
         super().__init__(source, options, schema, self._rows, block_rows)
-        row_bytes = max(CELL_BYTES * len(schema), source.stored_bytes // max(1, self._rows))
+        row_bytes = max(CELL_BYTES * len(schema), (source.size or 1) // max(1, self._rows))
         self.held = row_bytes * max(self._batch_rows, default=0)
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:

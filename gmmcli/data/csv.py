@@ -12,7 +12,7 @@ from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of
-from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut, slices
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut
 from gmmcli.data.scratch import Scratch, TableStore
 from gmmcli.data.side_by_side import ahead
 from gmmcli.passes.block import rows_of_block
@@ -63,9 +63,9 @@ class CsvReader(Reader):
         self._stored: list[tuple[set[str], range, TableStore]] = []  # columns, blocks, and their numbers
         self._rows = 0
         self.has_rows = head.has_rows
-        self._bytes = source.stored_bytes
+        self._bytes = source.size or 1
         self.held = _STREAM_BYTES + _BLOCKS_HELD * self.block_rows * head.row_characters
-        if source.size is not None:
+        if source.size is not None and source.compression is None:
             self.held = min(self.held, _BLOCKS_HELD * source.size)
         settled.files.append(self)
 
@@ -144,7 +144,7 @@ class CsvReader(Reader):
             self._scratch.give_back(CELL_BYTES * rows * len(kept))
             table = pa.Table.from_arrays(chunked, names=list(kept))
             with TableStore(table.schema, self._scratch) as store:
-                for block in slices(table, self.block_rows):
+                for block in recut(table.to_batches(), table.schema, self.block_rows):
                     store.add(block)
             self._stored.append((set(kept), range(-(-rows // self.block_rows)), store))
 
@@ -163,7 +163,7 @@ class CsvReader(Reader):
                 if block + 1 >= blocks.stop:
                     break
             if rows != min(self._rows, blocks.stop * self.block_rows):
-                self._checked(None)
+                raise self._changed()
         self._stored.append((wanted, blocks, store))
 
     def _blocks(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.Table]:

@@ -68,15 +68,9 @@ class Input:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the decompressed content of a remote file, None if unknown."""
-        return self.location.size if self.location is not None and self.compression is None else None
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of the content as it is stored; 1 for a remote file of unknown size."""
-        if self.content is not None:
-            return self.content.size
-        return (self.info and self.info.size) or (self.location and self.location.size) or 1
+        """Bytes of the content as it is stored; None for a remote file of unknown size."""
+        known = self.location if self.info is None else self.info
+        return self.content.size if self.content is not None else known and known.size
 
     def open(self, whole: bool = True) -> pa.NativeFile:
         """Decompressed content from its start; seekable unless it is text that is remote or compressed.

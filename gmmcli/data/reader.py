@@ -2,7 +2,7 @@
 
 - `Reader`: columns of one file, facts about them, and its rows in pieces that depend on the file alone.
 - `with_folder_columns`: readers whose files also have the columns of folders called `key=value`.
-- `recut`, `slices`: rows in blocks of one size.
+- `recut`: rows in blocks of one size.
 """
 
 from __future__ import annotations
@@ -112,13 +112,12 @@ class Reader(ABC):
     def _checked(self, column: Any) -> Any:
         """Parsed column. Raises NotNumbersError for None, which stands for text of another type."""
         if column is None:
-            raise NotNumbersError("it has changed while it was read", subject=self.label, remedy="start again")
+            raise self._changed()
         return column
 
-
-def slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
-    """Table cut into tables of `rows` rows; the last may be shorter."""
-    return (table.slice(first, rows) for first in range(0, table.num_rows, rows))
+    def _changed(self) -> InputError:
+        """Error for a file whose content is not as before."""
+        return NotNumbersError("it has changed while it was read", subject=self.label, remedy="start again")
 
 
 def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
@@ -215,7 +214,8 @@ class _WithFolderColumns(Reader):
         """Tables with the rows of the file's blocks and a column without a name."""
         sizes = self.pieces([])
         for piece in sizes if pieces is None else sizes[pieces.start : pieces.stop]:
-            yield from slices(pa.Table.from_arrays([pa.nulls(piece.rows)], names=[""]), self.block_rows)
+            rows = pa.record_batch([pa.nulls(piece.rows)], names=[""])
+            yield from recut([rows], rows.schema, self.block_rows)
 
     def _own(self, columns: Sequence[str]) -> list[str]:
         """Columns that the file has."""

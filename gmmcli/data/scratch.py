@@ -106,11 +106,6 @@ class ScratchFile(io.RawIOBase):
         self.size += total
         return total
 
-    @property
-    def descriptor(self) -> int:
-        """Descriptor of the open file."""
-        return self._file.fileno()
-
     def sink(self) -> pa.NativeFile:
         """Stream for a writer; closing it leaves the file open."""
         return pa.PythonFile(self, mode="w")
@@ -155,7 +150,9 @@ class _View(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._scratch.size - self._position if size is None or size < 0 else size
         parts = []
-        while wanted > 0 and (part := os.pread(self._scratch.descriptor, wanted, self._position)):  # at most 2 GiB
+        while wanted > 0 and (
+            part := os.pread(self._scratch._file.fileno(), wanted, self._position)
+        ):  # at most 2 GiB
             parts.append(part)
             self._position += len(part)
             wanted -= len(part)
