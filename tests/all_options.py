@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from gmmcli.cli.app import app
-from gmmcli.cli.options import FORMAT, MEMORY, REPORT, Common, Memory, Reading
+from gmmcli.cli.options import MEMORY, REPORT, Common, Memory
+from gmmcli.data.formats import FORMAT, ReadOptions
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- all options: made by python -m tests.all_options -->"
@@ -24,7 +25,7 @@ END = "<!-- end of all options -->"
 WIDTH = 118
 OWN_HELP = ("help", "install_completion", "show_completion")  # typer's, in the words of its version
 COMMON = [field.name for field in fields(Common)]
-READING = [field.name for field in fields(Reading)]
+READING = [field.name for field in fields(ReadOptions)]
 ROOM = [field.name for field in fields(Memory)]
 
 

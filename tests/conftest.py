@@ -16,8 +16,7 @@ from gmmcli.choosing.grid import Grid, grid_task
 from gmmcli.choosing.options import GridOptions
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.engine import Engine, Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Engine, Evaluator, Request
 from gmmcli.fitting.fit import fit_task, run
 from gmmcli.fitting.loop import Limits, Listener, Run, Stage, run_all
 from gmmcli.fitting.options import FitOptions
@@ -161,7 +160,8 @@ def run_engine(
 ) -> list[Run]:
     """A run of the loop from every start."""
     runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
-    drive(run_all(Stage(engine, evaluate, limits, listener), runs), threads)
+    hear = (lambda run: None) if listener is None else (lambda run: listener(run, 0.0))
+    drive(run_all(Stage(engine, evaluate, limits, hear), runs), threads)
     return runs
 
 

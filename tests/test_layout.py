@@ -24,6 +24,7 @@ LAYERS = (
     ("passes",),
     ("families",),
     ("storage",),
+    ("declared",),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

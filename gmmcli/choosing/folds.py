@@ -16,7 +16,7 @@ import torch
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.draws import row_uniforms
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 
 
 @dataclass(frozen=True)

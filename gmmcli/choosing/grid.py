@@ -2,7 +2,8 @@
 
 Cells are fitted simplest first. A mixture of K components is also one of K + 1, and a mixture of a family is also one
 of a family that contains it. So the greatest log-likelihood of a cell is never below that of a simpler cell. If
-random starts end lower, they have missed it, and the cell starts again from the simpler fits.
+random starts end lower, they have missed it. The cell then starts again from the simpler fits, with a component split
+in two (`split`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from gmmcli.choosing.cells import Cause, Cell, best, distrusted
 from gmmcli.choosing.folds import Part, ScoreSums
 from gmmcli.choosing.options import GridOptions
-from gmmcli.choosing.splitting import split
 from gmmcli.choosing.store import FolderStore
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, Option, RowsError, UsageError
@@ -33,6 +35,8 @@ from gmmcli.passes.reading import Reading, Task, read, side_by_side
 ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contains
 AT_A_TIME = 8  # cells that share readings; with more, an interrupted grid would lose more
 TIME_UP = Cause("time limit", "not fitted, as the allowed time was up")
+APART = 0.7  # standard deviations along the longest axis that each half's mean moves
+MOST = 10  # most mixtures
 
 
 @dataclass(frozen=True)
@@ -278,3 +282,39 @@ def _judged(
         sums = yield from read(held_out)
         total, weight = total + sums[0], weight + sums[1]
     return replace(cell, holdout=total / weight)
+
+
+@torch.no_grad()
+def split(model: GaussianMixture, components: int, apart: float = APART) -> list[GaussianMixture]:
+    """Mixtures with `components` components. Each splits another component of the model first, heaviest first.
+
+    A component of weight π, mean μ, covariance Σ with largest eigenvalue λ along v becomes two of π/2, μ ± a√λ v and
+    Σ − a²λ v vᵀ, with a = `apart`. Together they have its moments. Further components come from splitting the
+    heaviest, repeatedly.
+    """
+    weights, means, covariances = model.weights / model.weights.sum(), model.means, model.covariances
+    made: list[GaussianMixture] = []
+    for first in weights.argsort(descending=True, stable=True)[:MOST].tolist():
+        parts = list(zip(weights.tolist(), means, covariances, strict=True))
+        place = first
+        while len(parts) < components:
+            weight, mean, covariance = parts.pop(place)
+            values, vectors = torch.linalg.eigh(covariance)
+            step = apart * values[-1].clamp_min(0).sqrt() * vectors[:, -1]
+            rest = covariance - step[:, None] * step
+            parts += [(weight / 2, mean - step, rest), (weight / 2, mean + step, rest)]
+            place = max(range(len(parts)), key=lambda k: parts[k][0])
+        shares = torch.tensor([part[0] for part in parts], dtype=torch.float64)
+        means_, covariances_ = (torch.stack([part[i] for part in parts]) for i in (1, 2))
+        larger = GaussianMixture.from_covariances(shares, means_, covariances_, model.family)
+        made.append(larger if model.background is None else _beside(larger, model))
+    return made
+
+
+def _beside(larger: GaussianMixture, model: GaussianMixture) -> GaussianMixture:
+    """The mixture with the background of another."""
+    assert model.background is not None
+    weights = larger.weights * (1 - model.background)
+    return GaussianMixture(
+        weights, larger.means, larger.inner_scale, larger.family, background=model.background, box=model.box
+    )

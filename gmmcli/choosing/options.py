@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gmmcli.declared import Panel, check_fields
 from gmmcli.errors import Option, UsageError
 from gmmcli.families import FAMILIES, simplest_first
-from gmmcli.fitting.declared import Panel, check_fields
 from gmmcli.fitting.options import INITS, FitOptions
 from gmmcli.model.criteria import CRITERIA
 

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import signal
 import sys
@@ -27,7 +25,6 @@ from gmmcli.cli.options import Debugging, flatten
 from gmmcli.cli.processes import group_of
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.passes.distributed import together
-from gmmcli.passes.group import Group
 from gmmcli.storage.addresses import masked
 from gmmcli.storage.names import listing
 
@@ -85,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")
         try:
             with together(lambda error: explain(error)[1]) as group:
-                code = _run(arguments, group)
+                command = typer.main.get_command(app)
+                code = command.main(arguments, prog_name="gmm", standalone_mode=False, obj=group)
+                code = code if isinstance(code, int) else 0
             console.flush()  # the rest of the buffer may meet a closed pipe or a full disk
         except BaseException as error:
             code, message = explain(error)
@@ -116,7 +115,9 @@ def explain(error: BaseException) -> tuple[int, str]:
             return 1, file + (error.strerror or str(error) or type(error).__name__)
         case MemoryError():
             return 1, "not enough memory"
-        case RuntimeError() if isinstance(error, _device_memory_error()):
+        case RuntimeError() if "torch" in sys.modules and isinstance(error, sys.modules["torch"].OutOfMemoryError):
+            # A device's memory. Where the CPU's does not suffice, torch raises a plain RuntimeError without a code,
+            # which is reported as unexpected, with torch's own words.
             return 1, f"not enough memory: {' '.join(str(error).splitlines()[:1])}"
     usage = getattr(error, "format_message", None)  # click's errors; where click lives depends on typer's version
     if usage is not None:
@@ -127,35 +128,9 @@ def explain(error: BaseException) -> tuple[int, str]:
     return 1, f"unexpected {type(error).__name__}: {error}: {DEBUG_HINT}"
 
 
-def _device_memory_error() -> tuple[type[Exception], ...]:
-    """The class of torch's errors for the memory of a device; none where torch is not imported.
-
-    torch raises a plain RuntimeError, without a type or a code, where the CPU's memory does not suffice. That one is
-    reported as an unexpected error, with torch's own words.
-    """
-    torch = sys.modules.get("torch")
-    return () if torch is None else (torch.OutOfMemoryError,)
-
-
-def _run(arguments: Sequence[str], group: Group) -> int:
-    command = typer.main.get_command(app)
-    code = command.main(list(arguments), prog_name="gmm", standalone_mode=False, obj=group)
-    return code if isinstance(code, int) else 0
-
-
-class _Closed(io.RawIOBase):
-    """Standard output where there is none."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, _: object, /) -> int:
-        raise OSError(errno.EBADF, "it is closed", console.STDOUT)
-
-
 @contextmanager
 def _terminable():
-    """A SIGTERM unwinds the command as Ctrl-C does, so that half-written files go; a second ends it at once."""
+    """Lets a SIGTERM unwind the command as Ctrl-C does: half-written files go. A second one ends it at once."""
     aside = threading.current_thread() is not threading.main_thread()
     if aside or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -177,7 +152,7 @@ def _streams():
     """Replaces streams that were closed before the start: no input, and a write to stdout is an OSError."""
     given = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull) as empty, open(os.devnull, "w") as void:
-        closed = io.TextIOWrapper(_Closed(), write_through=True)  # pyright: ignore[reportArgumentType]
+        closed = open(empty.fileno(), "w", closefd=False)  # noqa: SIM115  # a flush fails, as the file is read only
         sys.stdin, sys.stdout, sys.stderr = given[0] or empty, given[1] or closed, given[2] or void
         try:
             yield

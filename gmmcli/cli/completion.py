@@ -25,7 +25,7 @@ _MOST_BYTES = 1 << 26  # of a model's metadata
 
 
 def complete(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """A completion callback that offers the choices that begin with what was typed."""
+    """A completion callback that offers the choices that begin with the typed text."""
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
@@ -35,7 +35,7 @@ def complete_list(choices: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def column(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Columns of the data that begin with what was typed."""
+    """Columns of the data that begin with the typed text."""
     return _begun(_data_columns(ctx), incomplete)
 
 
@@ -63,18 +63,18 @@ def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
     if not files:
         return _model_columns(ctx)
     try:
-        from gmmcli.cli.options import Reading  # which imports this module
+        from gmmcli.data.formats import ReadOptions
         from gmmcli.data.inputs import header
 
-        given = {f.name: ctx.params.get(f.name) for f in fields(Reading)}
-        reading = Reading(**{name: value for name, value in given.items() if value is not None})
-        return header(os.path.expanduser(files[0]), reading.options())
+        given = {field.name: ctx.params.get(field.name) for field in fields(ReadOptions)}
+        reading = ReadOptions(**{name: value for name, value in given.items() if value is not None})
+        return header(os.path.expanduser(files[0]), reading)
     except Exception:
         return ()
 
 
 def _model_columns(ctx: typer.Context) -> tuple[str, ...]:
-    """Columns of the model, from the metadata, which a model file has as plain JSON."""
+    """Columns of the model, from the plain JSON of its file."""
     path = os.path.expanduser((_files(ctx) or [""])[0])
     if not os.path.isfile(path) or not _takes_model(ctx):  # to open a pipe would wait for its writer
         return ()

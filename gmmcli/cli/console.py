@@ -17,7 +17,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
@@ -62,7 +62,7 @@ class Console:
     @property
     def live(self) -> bool:
         """Whether someone is watching: a terminal, and notes are wanted."""
-        return not self._quiet and _stderr().is_terminal
+        return not self._quiet and _rich(stderr=True).is_terminal
 
     def note(self, text: str | Table = "") -> None:
         """A line, or a table."""
@@ -80,7 +80,7 @@ class Console:
 
     def watch(self, picture: RenderableType) -> AbstractContextManager[Any]:
         """Shows the picture, drawn anew some times a second, for as long as the context lasts, then removes it."""
-        return Live(picture, console=_stderr(), transient=True, refresh_per_second=REFRESHES)
+        return Live(picture, console=_rich(stderr=True), transient=True, refresh_per_second=REFRESHES)
 
 
 def error(text: str) -> None:
@@ -95,7 +95,7 @@ def write(text: str | Table = "") -> None:
 
 
 def write_json(value: Any) -> None:
-    """A value as JSON on standard output; NaN and infinity, which JSON has not, as null.
+    """Writes a value as JSON on standard output; NaN and infinity, which JSON lacks, are null.
 
     Characters that a terminal would act on are escaped, as JSON allows in text.
     """
@@ -105,7 +105,7 @@ def write_json(value: Any) -> None:
 
 
 def flush() -> None:
-    """Sends what is still buffered for standard output on its way."""
+    """Writes out the buffer of standard output."""
     with _naming_stdout():
         sys.stdout.flush()
 
@@ -121,29 +121,23 @@ def discard(stream: TextIO) -> None:
 
 
 class Table:
-    """Rows of cells without lines around them, as wide as what it is shown on.
+    """Rows of cells without lines around them, for a terminal of any width.
 
-    header: names of the columns, each of one line or, with a newline in it, of several; none is shown when all are
-    empty. left: indices of the columns of words; the others, of numbers, are flush right. Where the columns do not
-    fit side by side they come in several tables one under another, each beginning with the first column; only a name
-    that is too wide by itself is cut. With split=False the lines are cut instead.
+    header: names of the columns; a newline in a name begins another line of it. Without any name there is no header.
+    The first column has words and is flush left; the others have numbers and are flush right. Columns that do not fit
+    side by side come in several tables, one under another, each of which begins with the first column. Only a name
+    that is too wide by itself is cut. rich's own table would fold or cut the numbers.
     """
 
-    def __init__(
-        self,
-        header: Sequence[str],
-        rows: Iterable[Sequence[str]],
-        *,
-        title: str = "",
-        left: Collection[int] = (0,),
-        split: bool = True,
-    ):
+    def __init__(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = ""):
         self._title = one_line(title)
-        self._names = [[one_line(line) for line in name.split("\n")] for name in header]
+        names = [[one_line(line) for line in name.split("\n")] for name in header]
+        height = max(map(len, names)) if any(header) else 0
         columns = list(zip(*rows, strict=True)) or [()] * len(header)
+        if len(columns) != len(header):
+            raise ValueError(f"{len(columns)} columns with {len(header)} names")
+        self._names = [[""] * (height - len(lines)) + lines if height else [] for lines in names]
         self._cells = [[one_line(cell) for cell in column] for column in columns]
-        self._left = left
-        self._split = split
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
         """The lines, for rich to print."""
@@ -154,11 +148,6 @@ class Table:
     def lines(self, width: int) -> list[Text]:
         """The lines for a terminal of this many columns."""
         lines = [Text(self._title)] if self._title else []
-        if not self._split:
-            lines += self._part([self._column(index) for index in range(len(self._names))])
-            for line in lines:
-                line.truncate(width, overflow="ellipsis")
-            return lines
         first = self._column(0)
         rest = width - cell_len(first[0]) - GAP
         part, used = [first], 0
@@ -172,19 +161,17 @@ class Table:
         return lines + self._part(part)
 
     def _column(self, index: int, most: int = UNLIMITED) -> list[str]:
-        """Lines of one width: the name at the foot of the header, then the cells; the name is cut to `most`."""
+        """Lines of one width: the name, cut to `most` if it is wider, then the cells."""
         cells = self._cells[index]
         most = max(most, *map(cell_len, cells), 1)
-        names = [_cut(name, most) for name in self._names[index]]
-        height = max(map(len, self._names)) if any(any(lines) for lines in self._names) else 0
-        lines = ([""] * (height - len(names)) + names if height else []) + cells
+        lines = [*(_cut(name, most) for name in self._names[index]), *cells]
         widest = max(map(cell_len, lines), default=0)
         padding = [" " * (widest - cell_len(line)) for line in lines]
-        return [line + pad if index in self._left else pad + line for line, pad in zip(lines, padding, strict=True)]
+        return [pad + line if index else line + pad for line, pad in zip(lines, padding, strict=True)]
 
     def _part(self, columns: Sequence[Sequence[str]]) -> list[Text]:
         lines = [Text((" " * GAP).join(cells).rstrip()) for cells in zip(*columns, strict=True)]
-        for line in lines[: len(lines) - len(self._cells[0])]:
+        for line in lines[: len(self._names[0])]:
             line.stylize("dim")
         return lines
 
@@ -204,7 +191,7 @@ def _cut(text: str, width: int) -> str:
 
 @contextmanager
 def _naming_stdout() -> Iterator[None]:
-    """Adds the name of standard output to an error of the system, which has none."""
+    """Adds the name of standard output to an error of the system without a file's name."""
     try:
         yield
     except BrokenPipeError:
@@ -218,7 +205,7 @@ def _naming_stdout() -> Iterator[None]:
 def _tell(what: str | Text | Table, wrap: bool = True) -> None:
     """Shows on stderr, or drops it where that cannot be written, as on a full disk: no result is lost for a note."""
     try:
-        _show(_stderr(), what, wrap)
+        _show(_rich(stderr=True), what, wrap)
     except BrokenPipeError:
         raise
     except OSError:
@@ -226,14 +213,10 @@ def _tell(what: str | Text | Table, wrap: bool = True) -> None:
 
 
 def _show(console: RichConsole, what: str | Text | Table, wrap: bool = True) -> None:
-    """Prints text, wrapped between words where lines end, so that no number is folded, or as one line; or a table."""
+    """Prints a table or a text. A text is wrapped between words, so that no number is folded, or stays one line."""
     if isinstance(what, str):
         what = Text(one_line(what))
     console.print(what, soft_wrap=isinstance(what, Table) or not wrap, highlight=False)
-
-
-def _stderr() -> RichConsole:
-    return _rich(stderr=True)
 
 
 def _rich(*, stderr: bool) -> RichConsole:

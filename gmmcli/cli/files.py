@@ -1,23 +1,94 @@
-"""Files of a command: outputs checked before any work, and errors that name their file.
+"""Files of a command: model files that it opens, and outputs that it checks before any work.
 
-- `apart`: no two outputs are one file. `not_over`: no output is an input. `rows_not_over`: likewise for rows that
-  pass through, which may replace their only file. Outputs are given by the names of their options.
+- `open_model`: a mixture and its metadata. `column_names`: the names of its columns. `brief`, `check_kinds`,
+  `check_history`: metadata, which may have been tampered with, cut and checked; `damage_named` words what goes wrong.
+- `apart`: no two outputs are one file. `not_over`: no output is an input. Outputs are given by their options' names.
 - `check_model`, `check_table`: whether a model, and the table of a grid, can be written.
-- `naming`: puts the data's name before the errors of a fit, which knows no files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import as_flag
+from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import SUFFIXES, format_of_path
-from gmmcli.errors import Option, RowsError, UsageError
+from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.storage.addresses import is_address, masked, name_of
 from gmmcli.storage.files import check_writable, is_direct
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import one_line, printable
+
+if TYPE_CHECKING:
+    from gmmcli.model.mixture import GaussianMixture
+
+LONGEST = 500  # characters of a text: findings are the longest that gmm fit writes
+NUMBER = (int, float)
+KINDS = {  # of the entries that metadata may have
+    **dict.fromkeys(("rows", "weight", "rows_left_out", "seed", "restart", "log_likelihood"), NUMBER),
+    **dict.fromkeys(("source", "method", "init"), (str,)),
+    **dict.fromkeys(("weights_column", "acceleration"), (str, type(None))),
+    "converged": (bool,),
+}
+
+
+def open_model(path: str) -> tuple[GaussianMixture, dict[str, Any]]:
+    """The model in a file, and its metadata. Raises UsageError for standard input, where the data comes from."""
+    with library_imports():
+        from gmmcli.model.model_file import load_model
+
+    if path == "-":
+        raise UsageError("MODEL cannot be standard input", remedy="name a model file")
+    return load_model(path)
+
+
+def column_names(model: GaussianMixture) -> tuple[str, ...]:
+    """The names of the model's columns, x1 to xD where it has none."""
+    return model.columns or tuple(f"x{d + 1}" for d in range(model.dims))
+
+
+def brief(value: Any) -> Any:
+    """The value with each text in it cut."""
+    if isinstance(value, str):
+        return one_line(value[: 2 * LONGEST], LONGEST)
+    if isinstance(value, dict):
+        return {name: brief(item) for name, item in value.items()}
+    return [brief(item) for item in value] if isinstance(value, list) else value
+
+
+def check_kinds(metadata: Mapping[str, Any]) -> None:
+    """Raises TypeError for an entry of another type than gmm fit writes."""
+    for name, kinds in KINDS.items():
+        if name in metadata and type(metadata[name]) not in kinds:
+            raise TypeError(f"{name} is of type {type(metadata[name]).__name__}")
+    restarts, findings = metadata["restarts"], metadata.get("findings", [])
+    if type(restarts) is not list or not all(type(restart.get("passes")) is int for restart in restarts):
+        raise TypeError("restarts is no list of restarts")
+    if type(findings) is not list or not all(type(finding) is str for finding in findings):
+        raise TypeError("findings is no list of texts")
+
+
+def check_history(metadata: Mapping[str, Any]) -> None:
+    """Raises TypeError where the log-likelihoods by pass are no numbers; null is one that was not finite."""
+    for record in metadata["history"]:
+        for name in ("passes", "log_likelihood"):
+            value = record[name]
+            if type(value) not in NUMBER and (value is not None or name == "passes"):
+                raise TypeError(f"{name} is of type {type(value).__name__}")
+
+
+@contextmanager
+def damage_named(model: str, remedy: str) -> Iterator[None]:
+    """Raises InputError where the metadata of the model cannot be put into words or pictures."""
+    kinds = LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, StopIteration
+    try:
+        yield
+    except kinds as error:
+        why = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        problem = f"what it says of its fit is damaged: {one_line(why, 100)}"
+        raise InputError(problem, subject=printable(model), remedy=remedy) from error
 
 
 def apart(outputs: Mapping[str, str | None]) -> None:
@@ -42,19 +113,8 @@ def not_over(outputs: Mapping[str, str | None], read_as: str, inputs: Iterable[s
             raise UsageError(f"this file is read as {read_as}", subject=given, remedy="name another")
 
 
-def rows_not_over(output: str | None, model: str, data: Sequence[str]) -> None:
-    """Raises UsageError where rows would be written over the model, or over one of several files of data.
-
-    A single file of data may be replaced: the output has all of its rows, and is written whole or not at all.
-    """
-    outputs = {"output": output}
-    not_over(outputs, "the model", [model])
-    if len(data) > 1:
-        not_over(outputs, "a part of the data", data)
-
-
 def same_file(one: str, other: str) -> bool:
-    """Whether two names are of one file, which need not exist."""
+    """Whether two names stand for one file. It need not exist."""
     if is_address(one) or is_address(other):
         return name_of(masked(one)) == name_of(masked(other))
     try:
@@ -81,12 +141,3 @@ def check_table(option: str, target: str | None) -> None:
     if format_of_path(target) is None and not is_direct(target):
         remedy = f"give one of {', '.join(SUFFIXES)}"
         raise UsageError("no format by this suffix", subject=Option(option, printable(target)), remedy=remedy)
-
-
-@contextmanager
-def naming(label: str) -> Iterator[None]:
-    """Puts the name of the data before an error of rows, which names no file."""
-    try:
-        yield
-    except RowsError as error:
-        raise error.of(label) from None

@@ -12,28 +12,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.choosing.options import CRITERIA
+from gmmcli.cli import report
 from gmmcli.cli.console import Console, Table, count
-from gmmcli.cli.report import (
-    Metadata,
-    bootstrap_lines,
-    certainty_lines,
-    component_summary,
-    model_lines,
-    restart_lines,
-    rows_line,
-    stop_line,
-    telling_lines,
-)
 from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.choosing.grid import Grid
-    from gmmcli.choosing.options import GridOptions
-    from gmmcli.cli.fit_work import Fitted
+    from gmmcli.cli.fit_work import Fitted, Settings
     from gmmcli.data.columns import Selection
     from gmmcli.data.source_blocks import SourceBlocks
-    from gmmcli.fitting.options import FitOptions
     from gmmcli.passes.execution import Execution
 
 SHOWN_COMPONENTS = 12
@@ -41,18 +29,13 @@ SHOWN_COLUMNS = 12
 SHOWN_REASONS = 12
 DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
+UNITS = ("B", "kB", "MB", "GB", "TB")
 # What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
-STRENGTH = (
-    (10, ": very strong evidence"),
-    (6, ": strong evidence"),
-    (2, ": some evidence"),
-    (0, ": hardly a difference"),
-)
-UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
 
 
 def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
-    """Notes the columns that are used, and those that are left out, with the reasons."""
+    """Notes the columns used, the columns left out with the reasons, and the row weights."""
     console.note(f"columns: {listing(selection.used)}")
     by_reason: dict[str, list[str]] = {}
     for name, reason in selection.left_out.items():
@@ -68,7 +51,7 @@ def columns_report(console: Console, selection: Selection, weights: str | None) 
 def fit_report(
     console: Console,
     fitted: Fitted,
-    metadata: Metadata,
+    metadata: report.Metadata,
     notes: Sequence[str],
     output: str,
     seconds: float,
@@ -81,13 +64,11 @@ def fit_report(
     model = fitted.model
     if fitted.grid is not None:
         grid_report(console, fitted.grid)
-    for line in [*notes, rows_line(metadata), *model_lines(metadata)]:
+    for line in [*notes, report.rows_line(metadata), *report.model_lines(metadata)]:
         console.note(line)
     if model.components <= SHOWN_COMPONENTS and model.dims <= SHOWN_COLUMNS:
-        console.note(component_summary(model, metadata))
-    for line in [*telling_lines(model), *certainty_lines(model, metadata), *bootstrap_lines(model, metadata)]:
-        console.note(line)
-    for line in [*restart_lines(metadata), stop_line(metadata)]:
+        console.note(report.component_summary(model, metadata))
+    for line in [*report.component_lines(model, metadata), *report.restart_lines(metadata)]:
         console.note(line)
     failed = [restart for restart in metadata["restarts"] if restart["failure"] is not None]
     if failed:
@@ -108,8 +89,7 @@ def grid_report(console: Console, grid: Grid) -> None:
         return  # the report of the fit has all of it
     console.note(_grid_table(grid))
     name, winner = CRITERIA[grid.options.criterion][0], grid.best
-    value = _shown(winner, grid.options.criterion)
-    console.note(f"{BEST} best by {name}: {_which(winner)}, {value}{_lead(grid)}")
+    console.note(f"{BEST} best by {name}: {_which(winner)}, {_shown(winner, grid.options.criterion)}{_lead(grid)}")
     for line in _other_choices(grid):
         console.note(line)
     alike = by_cause([cell for cell in grid.cells if not cell.sound])
@@ -142,7 +122,7 @@ def grid_metadata(grid: Grid) -> dict[str, Any]:
 
 
 def _grid_table(grid: Grid) -> Table:
-    """The criterion of every cell, and after it a mark or a space, so that digits stand under each other."""
+    """The criterion of every cell, followed by a mark or a space: digits stand under each other."""
     criterion = grid.options.criterion
     name, less = CRITERIA[criterion]
 
@@ -166,7 +146,7 @@ def _shown(cell: Cell, criterion: str) -> str:
 
 
 def _other_choices(grid: Grid) -> list[str]:
-    """The choices of the other criteria, where they are other cells, and what they may mean."""
+    """A line for each other criterion that would choose another cell."""
     lines = []
     for criterion, (name, _) in CRITERIA.items():
         cell = None if criterion == grid.options.criterion else grid.best_by(criterion)
@@ -180,13 +160,13 @@ def _other_choices(grid: Grid) -> list[str]:
 
 
 def _lead(grid: Grid) -> str:
-    """The lead of the best over the next sound cell, and which that is; empty where there is none."""
+    """The lead of the best over the next sound cell, and the name of that cell; empty if there is none."""
     criterion, less = grid.options.criterion, CRITERIA[grid.options.criterion][1]
     next_best = grid.next_best()
     if next_best is None:
         return ""
     ahead = abs(next_best.number(criterion) - grid.best.number(criterion))
-    strength = next(word for least, word in STRENGTH if ahead >= least) if criterion == "bic" else ""
+    strength = next(word for least, word in STRENGTH.items() if ahead >= least) if criterion == "bic" else ""
     by = f"{ahead:.{DECIMALS.get(criterion, 2)}f}"
     return f", {by} {'below' if less else 'above'} the next, {_which(next_best)}{strength}"
 
@@ -215,29 +195,23 @@ def _which(cell: Cell) -> str:
     return f"family {cell.family}, {count(cell.components, 'component')}"
 
 
-def plan_report(
-    console: Console,
-    blocks: SourceBlocks,
-    options: FitOptions,
-    grid: GridOptions | None,
-    execution: Execution,
-    incomplete: bool,
-) -> None:
-    """The work of a fit, which is not done. incomplete: whether rows may have missing cells."""
-    from gmmcli.fitting.plan import memory_plan
+def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, execution: Execution) -> None:
+    """The plan of --dry-run: rows, memory, passes and starts."""
+    from gmmcli.fitting.rows import Plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
+    options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
-    plan = memory_plan(
+    plan = Plan(
         rows=blocks.rows,
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
-        incomplete=incomplete,
+        incomplete=settings.missing == "em",
         dtype=dtype,
-        memory=execution.memory(),
+        budget=execution.memory(),
     )
     size = execution.group.size
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
@@ -262,8 +236,6 @@ def plan_report(
 
 
 def in_bytes(number: float) -> str:
-    """Bytes for people: `1.6 GB`."""
-    for unit, name in UNITS:
-        if number >= 0.9995 * unit:  # three digits round it to one
-            return f"{number / unit:.3g} {name}"
-    return f"{number:.0f} B"
+    """Bytes for people, in three digits: `1.6 GB`."""
+    power = min(int(math.log10(max(number, 1) / 0.9995) / 3), len(UNITS) - 1)
+    return f"{number / 1000**power:.3g} {UNITS[power]}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from gmmcli.cli import options
 from gmmcli.cli.console import Console, count
 from gmmcli.cli.files import apart, check_model
 from gmmcli.cli.options import MIXTURE, OUTPUT
 from gmmcli.cli.processes import library_imports
 from gmmcli.cli.rows import RowOutput, write_draws
+from gmmcli.families import FAMILIES
 from gmmcli.storage.names import printable
 
 EXAMPLES = """\
@@ -19,36 +18,28 @@ $ gmm generate --dims 4 --family diagonal --separation 2 --truth truth.pt -o dat
 
 $ gmm generate | gmm fit - -o model.pt"""
 
-Components = Annotated[int, MIXTURE("-k K", "Components.", least=1)]
-Dims = Annotated[int, MIXTURE("-d D", "Columns.", least=1)]
-Radius = Annotated[float, MIXTURE("NUMBER", "Means are uniform between -radius and radius in each column.")]
-Separation = Annotated[
-    float | None,
-    MIXTURE(
-        "C",
-        "Means of any two components are at least C times the sum of their largest standard deviations "
-        "apart; about 2 is well separated. Default: wherever they fall.",
-    ),
-]
-Variance = Annotated[float | None, MIXTURE("NUMBER", "Variance of --family constant. Default: 1.")]
-Truth = Annotated[
-    str | None,
-    OUTPUT("MODEL", "Save the true mixture as a model file too, for gmm score and the others. Default: not saved."),
-]
-
 
 def generate(
     *,
     samples: options.Samples = 1000,
-    components: Components = 5,
-    dims: Dims = 2,
-    family: options.FamilyName = "full",
-    radius: Radius = 8.0,
-    separation: Separation = None,
-    variance: Variance = None,
+    components: int = MIXTURE.field(5, "-k K", "Components.", least=1),
+    dims: int = MIXTURE.field(2, "-d D", "Columns.", least=1),
+    family: str = MIXTURE.field(
+        "full", "-f FAMILY", f"Covariance family: {', '.join(FAMILIES)}.", suggestions=list(FAMILIES)
+    ),
+    radius: float = MIXTURE.field(8.0, "NUMBER", "Means are uniform between -radius and radius in each column."),
+    separation: float | None = MIXTURE.field(
+        None,
+        "C",
+        "Means of any two components are at least C times the sum of their largest standard deviations "
+        "apart; about 2 is well separated. Default: wherever they fall.",
+    ),
+    variance: float | None = MIXTURE.field(None, "NUMBER", "Variance of --family constant. Default: 1."),
     seed: options.Seed = 42,
     labels: options.Labels = False,
-    truth: Truth = None,
+    truth: str | None = OUTPUT.field(
+        None, "MODEL", "Save the true mixture as a model file too, for gmm score and the others. Default: not saved."
+    ),
     dtype: options.Dtype = "float64",
     output: options.Output = None,
     output_format: options.OutputFormat = None,

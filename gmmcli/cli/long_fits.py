@@ -1,30 +1,30 @@
-"""The options of `gmm fit` for long work: its checkpoint, its end, and a line on what an interrupted fit has saved.
+"""Long fits: options of checkpoint and time limit, and the line that tells what an interrupted fit has saved.
 
 - `Running`: the options. `parse_duration`, `parse_every`: `90s`, `10m`, `1h30m`; or a number of passes.
-- `saved_by_fit`, `saved_by_grid`: the words of that line; `interruptible` prints it.
+- `saved_by_fit`, `saved_by_grid`: the words of that line; `ends_named` prints it.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gmmcli.cli.console import Console, as_flag
 from gmmcli.cli.options import REPORT
-from gmmcli.errors import Option, UsageError
-from gmmcli.fitting.declared import Panel
-from gmmcli.storage.addresses import beside
+from gmmcli.declared import Panel
+from gmmcli.errors import Option, RowsError, UsageError
+from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore
-    from gmmcli.fitting.checkpoint import Checkpoint, Every
-    from gmmcli.fitting.options import FitOptions
-    from gmmcli.passes.group import Group
+    from gmmcli.data.source_blocks import SourceBlocks
+    from gmmcli.fitting.checkpoint import Checkpoint
+    from gmmcli.passes.execution import Group
 
 LONG = Panel("Long fits")
 NO_RESULT_DEPENDS_ON = ("threads", "device")  # a fit goes on with others
@@ -62,20 +62,16 @@ class Running:
     )
 
     def check(self, several: bool) -> None:
-        """Raises UsageError for what does not go together. several: whether several fits are made."""
+        """Raises UsageError for options that exclude each other. several: whether several fits are made."""
         if several and self.checkpoint is not None:
-            raise UsageError(
-                "a checkpoint is of a single fit",
-                subject=Option("checkpoint", self.checkpoint),
-                remedy="of several, --resume keeps those that are done",
-            )
+            given, remedy = Option("checkpoint", self.checkpoint), "of several, --resume keeps those that are done"
+            raise UsageError("a checkpoint is of a single fit", subject=given, remedy=remedy)
         if self.checkpoint is None and self.checkpoint_every is not None:
             every = Option("checkpoint_every", self.checkpoint_every)
             raise UsageError("applies to a --checkpoint FILE", subject=every, remedy="name one")
         if self.resume and not several and self.checkpoint is None:
             raise UsageError("goes on from a --checkpoint FILE", subject=Option("resume"), remedy="name one")
-        if self.checkpoint_every is not None:  # the parser imports torch, which is yet to be imported by the command
-            parse_every("checkpoint_every", self.checkpoint_every)
+        parse_every(self.checkpoint_every)
         if self.time_limit is not None:
             parse_duration("time_limit", self.time_limit)
 
@@ -88,35 +84,12 @@ class Running:
         end = begin + parse_duration("time_limit", self.time_limit)
         return lambda: bool(group.greatest(torch.tensor([float(time.monotonic() > end)], dtype=torch.float64)))
 
-    def store(self, output: str, key: Any) -> FolderStore | None:
-        """The folder for finished fits under --resume. key: what these depend on beside options and data."""
-        if not self.resume:
-            return None
-        from gmmcli.choosing.store import FolderStore
 
-        return FolderStore(beside(output, ".cells"), key)
-
-    def checkpoint_of(self, key: Mapping[str, Any], begin: float, writes: bool) -> Checkpoint | None:
-        """The checkpoint of a fit that depends on `key`; None without --checkpoint."""
-        if self.checkpoint is None:
-            return None
-        from gmmcli.fitting.checkpoint import Checkpoint
-
-        every = parse_every("checkpoint_every", self.checkpoint_every)
-        return Checkpoint(self.checkpoint, every, key=key, resume=self.resume, writes=writes, begin=begin)
-
-
-def checkpoint_key(
-    options: FitOptions,
-    files: Sequence[tuple[str, int, int]],
-    columns: Sequence[str],
-    weights: str | None,
-    missing: str,
-) -> dict[str, Any]:
+def checkpoint_key(options: FitOptions, blocks: SourceBlocks, missing: str) -> dict[str, Any]:
     """Everything that a fit depends on, by the user's names: options, columns, files with their sizes."""
     chosen = {as_flag(Option(name)): v for name, v in asdict(options).items() if name not in NO_RESULT_DEPENDS_ON}
-    columns_and_rows = {"columns": list(columns), "--weights": weights, "--missing": missing}
-    return chosen | columns_and_rows | {"files": [list(file) for file in files]}
+    columns_and_rows = {"columns": list(blocks.columns), "--weights": blocks.weights, "--missing": missing}
+    return chosen | columns_and_rows | {"files": [list(file) for file in blocks.files]}
 
 
 def parse_duration(option: str, text: str) -> float:
@@ -129,26 +102,26 @@ def parse_duration(option: str, text: str) -> float:
     return sum(float(number) * SECONDS[unit] for number, unit in re.findall(r"([0-9.]+)([dhms])", parts[1]))
 
 
-def parse_every(option: str, text: str | None) -> Every:
+def parse_every(text: str | None) -> Every:
     """A time with a unit, or a number of passes; None is the default."""
-    from gmmcli.fitting.checkpoint import Every
-
     if text is None:
         return Every()
     if text.strip().isdecimal():
         if int(text) < 1:
-            raise UsageError("must be at least 1", subject=Option(option, text))
+            raise UsageError("must be at least 1", subject=Option("checkpoint_every", text))
         return Every(float("inf"), int(text))
-    return Every(parse_duration(option, text))
+    return Every(parse_duration("checkpoint_every", text))
 
 
 @contextmanager
-def interruptible(console: Console, words: Callable[[], str]) -> Iterator[None]:
-    """Notes what is saved where the block is interrupted."""
+def ends_named(label: str, console: Console, saved: Callable[[], str]) -> Iterator[None]:
+    """Adds the name of the data to errors about rows, and notes what an interrupted fit has saved."""
     try:
         yield
+    except RowsError as error:
+        raise error.of(label) from None
     except (KeyboardInterrupt, SystemExit):  # the latter comes from a SIGTERM
-        console.note(f"gmm: interrupted: {words()}")
+        console.note(f"gmm: interrupted: {saved()}")
         raise
 
 

@@ -1,7 +1,7 @@
 """The options that commands share, each declared once, and the way from a declaration to Typer.
 
-- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Reading`, `Memory` and `Writing`: groups
-  of options that a command takes as one parameter. `Fitting`, `Choosing`: the options that the library declares.
+- Typed aliases such as `Output`, for the parameters of a command; `Common`, `Memory` and `Writing`: groups of options
+  that a command takes as one parameter. `Fitting`, `Choosing`, `ReadOptions`: groups that the library declares.
 - `flatten`: a command in the form that Typer takes. `worded`: a declaration's text with flags.
 - `parse_size`: bytes from a text such as 8GB.
 """
@@ -13,18 +13,18 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import Field, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from gmmcli.choosing.options import GridOptions
-from gmmcli.cli.completion import column, column_list, complete, complete_list
+from gmmcli.cli.completion import complete, complete_list
 from gmmcli.cli.console import as_flag
-from gmmcli.data.formats import COMPRESSIONS, DEFAULT_NULL_VALUES, FORMATS, ReadOptions
+from gmmcli.data.formats import COMPRESSIONS, FORMATS
+from gmmcli.data.formats import ReadOptions as ReadOptions
+from gmmcli.declared import Declared, Panel, declarations, unpack
 from gmmcli.errors import Option, UsageError
-from gmmcli.families import FAMILIES
-from gmmcli.fitting.declared import Declared, Panel, declarations, unpack
 from gmmcli.fitting.options import FitOptions
 from gmmcli.storage.names import one_line
 
@@ -33,18 +33,12 @@ if TYPE_CHECKING:
 
 DATA = Panel("Data")
 DRAWS = Panel("Drawing")
-FORMAT = Panel("Input format")
 MEMORY = Panel("Memory")
 MIXTURE = Panel("Mixture")
 OUTPUT = Panel("Output")
 REPORT = Panel("Reporting")
 MISSING_CHOICES = Literal["error", "drop", "em"]
-BYTES = {  # in a unit, by its name in lower case
-    "": 1,
-    "b": 1,
-    **{f"{letter}{end}": 1000**power for power, letter in enumerate("kmgt", 1) for end in ("", "b")},
-    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
-}
+UNITS = ("", "k", "m", "g", "t")  # powers of 1000, or of 1024 before "ib"
 _formats = [*FORMATS, *(f"{name}{suffix}" for name in ("csv", "tsv", "json") for suffix in COMPRESSIONS)]
 
 Fitting = Annotated[dict[str, Any], FitOptions]  # the values that are given, and the defaults that are not None
@@ -70,36 +64,6 @@ OutputFormat = Annotated[
     ),
 ]
 Prefix = Annotated[str, OUTPUT("TEXT", "Put before the names of the columns added. Default: nothing.")]
-Columns = Annotated[
-    list[str] | None,
-    DATA(
-        "LIST",
-        "Columns to use: names, positions from 1 or ranges such as 2:4, comma-separated. "
-        "Default: all numeric columns but those that gmm itself adds.",
-        suggestions=column_list,
-    ),
-]
-Exclude = Annotated[
-    list[str] | None, DATA("LIST", "Columns to leave out, given alike. Default: none.", suggestions=column_list)
-]
-Weights = Annotated[
-    str | None,
-    DATA(
-        "COLUMN",
-        "Column of row weights, not negative; N is then the total weight wherever it occurs. Default: every "
-        "row weighs 1.",
-        suggestions=column,
-    ),
-]
-Missing = Annotated[
-    MISSING_CHOICES,
-    DATA(
-        "",
-        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the fit (drop). "
-        "With em the cells that are there are fitted, as is right where the others are missing at random; infinite "
-        "ones are an error.",
-    ),
-]
 MissingCells = Annotated[
     MISSING_CHOICES,
     DATA(
@@ -108,9 +72,6 @@ MissingCells = Annotated[
         "added (drop). With em they are judged by the cells that are there, and infinite ones are an error. No row "
         "is ever left out of the output.",
     ),
-]
-FamilyName = Annotated[
-    str, MIXTURE("-f FAMILY", f"Covariance family: {', '.join(FAMILIES)}.", suggestions=list(FAMILIES))
 ]
 Seed = Annotated[int, DRAWS("INT", "Of everything that is drawn at random.")]
 Dtype = Annotated[
@@ -125,14 +86,12 @@ Json = Annotated[bool, REPORT("", "Print the report as JSON on standard output."
 class Writing:
     """The output of rows that pass through a command, and the names of the columns that it adds."""
 
-    output: Annotated[
-        str | None,
-        OUTPUT(
-            "-o FILE",
-            "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
-            "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
-        ),
-    ] = None
+    output: str | None = OUTPUT.field(
+        None,
+        "-o FILE",
+        "Where to write, a file or an address; the only file of DATA is replaced when all rows are written. "
+        "With / at its end a new folder, of a file for each process of torchrun's. Default: standard output.",
+    )
     output_format: OutputFormat = None
     prefix: Prefix = ""
 
@@ -149,39 +108,6 @@ class Common(Debugging):
     """Options of every command."""
 
     quiet: bool = REPORT.field(False, "-q", "Print errors only, no notes.")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options of the input; the defaults are those of ReadOptions."""
-
-    input_format: str | None = FORMAT.field(
-        None, "FORMAT", f"{', '.join(FORMATS)}. Default: by suffix, else by content.", suggestions=FORMATS
-    )
-    delimiter: str | None = FORMAT.field(None, "CHAR", "Of delimited text, or tab. Default: a comma; in TSV a tab.")
-    quote: str = FORMAT.field(ReadOptions.quote, "CHAR", "Quoting character; empty for none.")
-    decimal: str = FORMAT.field(ReadOptions.decimal, "CHAR", "Decimal point, . or a comma.")
-    no_header: bool = FORMAT.field(
-        not ReadOptions.header, "", "The first line is data; the columns are called x1, x2, …"
-    )
-    null_values: str = FORMAT.field(
-        ",".join(text for text in DEFAULT_NULL_VALUES if text),
-        "LIST",
-        "Cells that count as missing, comma-separated; empty cells always do.",
-    )
-    encoding: str = FORMAT.field(ReadOptions.encoding, "NAME", "Text encoding, such as latin-1.")
-
-    def options(self) -> ReadOptions:
-        """The options as the data layer takes them. Raises UsageError for a value that makes no sense."""
-        return ReadOptions(
-            format=self.input_format,
-            delimiter=self.delimiter,
-            quote=self.quote,
-            decimal=self.decimal,
-            header=not self.no_header,
-            null_values=("", *(text for text in self.null_values.split(",") if text)),
-            encoding=self.encoding,
-        )
 
 
 @dataclass(frozen=True)
@@ -228,10 +154,10 @@ def parse_size(text: str, option: str) -> int:
     Raises UsageError naming the option for anything else, and for less than one byte.
     """
     given = Option(option, text)
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([a-z]*)", text.strip().lower())
-    unit = BYTES.get(match[2]) if match else None
-    if match is None or unit is None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:([kmgt]?)b?|([kmgt])ib)", text.strip().lower())
+    if match is None:
         raise UsageError("not a size", subject=given, remedy="give a number with MB, GB, MiB or GiB, such as 8GB")
+    unit = 1024 ** UNITS.index(match[3]) if match[3] else 1000 ** UNITS.index(match[2])
     size = int(float(match[1]) * unit)
     if size < 1:
         raise UsageError("give at least one byte", subject=given)
@@ -239,10 +165,10 @@ def parse_size(text: str, option: str) -> int:
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer takes it: each group of options replaced by its fields, each declaration by an option.
+    """The command in the form that Typer takes: its groups of options are replaced by their fields.
 
     A group is a parameter that is a dataclass, or a dictionary annotated with one, as `Fitting`: it gets the values
-    that are not None or False.
+    that are not None or False. Declarations are in annotations, or in defaults that `Panel.field` has made.
     """
     parameters, groups = [], dict[str, tuple[type, bool]]()
     hints = get_type_hints(command, include_extras=True)
@@ -253,7 +179,7 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
             groups[parameter.name] = group, group is hint
             parameters += _fields(group)
         else:
-            parameters.append(_parameter(parameter.name, *unpack(hint), parameter.default, hint=hint))
+            parameters.append(_parameter(parameter.name, hint, parameter.default))
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
@@ -273,41 +199,36 @@ def _fields(group: type) -> list[inspect.Parameter]:
     """The declared fields of a group in the order of the help."""
     declared = declarations(group)
     panels = list(dict.fromkeys(declaration.panel for _, declaration in declared.values()))
+    ordered = sorted(declared, key=lambda name: (panels.index(declared[name][1].panel), declared[name][1].rank))
     ranges = group not in (FitOptions, GridOptions)
-
-    def order(name: str) -> tuple[int, int]:
-        declaration = declared[name][1]
-        return panels.index(declaration.panel), declaration.rank
-
-    return [_parameter(name, *declared[name], getattr(group, name), ranges) for name in sorted(declared, key=order)]
+    return [_parameter(name, Annotated[declared[name]], getattr(group, name), ranges) for name in ordered]
 
 
-def _parameter(
-    name: str, kind: Any, declaration: Declared | None, default: Any, ranges: bool = True, hint: Any = None
-) -> inspect.Parameter:
-    """A parameter of a command. ranges: whether the help shows the range of a number."""
+def _parameter(name: str, hint: Any, default: Any, ranges: bool = True) -> inspect.Parameter:
+    """A parameter of a command, as Typer takes it. ranges: whether the help shows the range of a number."""
+    kind, declaration = unpack(hint)
+    if isinstance(default, Field):
+        declaration, default = default.metadata["declared"], default.default
     if declaration is not None:
-        hint, default = _option(name, kind, declaration, default, ranges)
+        default = None if declaration.several or declaration.open else default
+        hint = Annotated[_typer_option(name, kind, declaration, ranges)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
-def _option(name: str, kind: Any, declaration: Declared, default: Any, ranges: bool) -> tuple[Any, Any]:
-    """Annotation and default of a declared option."""
+def _typer_option(name: str, kind: Any, declaration: Declared, ranges: bool) -> tuple[Any, Any]:
+    """The type of a declared option, and Typer's description of it."""
     words = declaration.usage.split()
-    names = [as_flag(Option(name)), *(word for word in words if word.startswith("-"))]
-    metavar = next((word for word in words if not word.startswith("-")), None)
-    suggestions = declaration.suggestions
+    suggestions, parser = declaration.suggestions, None
     if not callable(suggestions):
         suggestions = (complete_list if declaration.several else complete)(suggestions) if suggestions else None
-    parser = None
     if declaration.several:
         kind = str  # the command parses the list
     elif declaration.choices or kind in (int, float) or get_origin(kind) is Literal:
         parser = functools.partial(declaration.parse, name, kind)
         kind = Literal[tuple(declaration.choices)] if declaration.choices else kind  # type: ignore[valid-type]
-    option = typer.Option(
-        *names,
-        metavar=metavar,
+    return kind, typer.Option(
+        *(as_flag(Option(name)), *(word for word in words if word.startswith("-"))),
+        metavar=next((word for word in words if not word.startswith("-")), None),
         help=worded(declaration.help),
         rich_help_panel=worded(declaration.panel),
         autocompletion=suggestions,
@@ -315,7 +236,6 @@ def _option(name: str, kind: Any, declaration: Declared, default: Any, ranges: b
         min=declaration.least if ranges else None,
         max=declaration.most if ranges else None,
     )
-    return Annotated[kind, option], None if declaration.several or declaration.open else default
 
 
 def worded(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,20 +12,17 @@ import typer
 from gmmcli.cli import options
 from gmmcli.cli.completion import column, model_column_list
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import not_over
-from gmmcli.cli.models import brief, check_history, column_names, damage_named, open_model
+from gmmcli.cli.files import brief, check_history, column_names, damage_named, not_over, open_model
 from gmmcli.cli.options import DATA, OUTPUT
 from gmmcli.cli.processes import library_imports
 from gmmcli.cli.visualize import rows_to_draw, warn_of_letters
+from gmmcli.declared import Panel
 from gmmcli.errors import InputError, UsageError
-from gmmcli.fitting.declared import Panel
 from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
     from gmmcli.data.formats import ReadOptions
-    from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.plot.coordinates import Coordinates
 
 PICTURE = Panel("Picture")
 REFIT = "fit it anew for --history"
@@ -48,77 +45,56 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Columns = Annotated[
-    list[str] | None,
-    PICTURE(
-        "LIST",
-        "Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
-        "comma-separated. Default: all, or the six that tell the components apart best.",
-        suggestions=model_column_list,
-    ),
-]
-Projection = Annotated[
-    Literal["pca"] | None,
-    PICTURE(
-        "",
-        "Draw the first two principal components of the columns, in units of their standard "
-        "deviations. Default: the columns themselves.",
-    ),
-]
-History = Annotated[bool, PICTURE("", "Draw the log-likelihood of the fit by pass.")]
-Selection = Annotated[
-    str | None,
-    PICTURE(
-        "FILE",
-        "Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
-        "MODEL. Default: none.",
-    ),
-]
-Criterion = Annotated[
-    str | None,
-    PICTURE(
-        "", "Of --selection. Default: the one by which the chosen fit is best, else bic.", choices=tuple(CRITERIA)
-    ),
-]
-Output = Annotated[str, OUTPUT("-o FILE", "Where to write: .png, .svg, .pdf or .gif.")]
-Width = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=2, most=100)]
-Height = Annotated[float | None, OUTPUT("INCHES", "Default: by the picture.", least=1.5, most=100)]
-Dpi = Annotated[int, OUTPUT("N", "Pixels per inch.", least=20, most=1200)]
-Weights = Annotated[
-    str | None,
-    DATA(
-        "COLUMN",
-        "Column of row weights, not negative: histograms add them up, and points are the more opaque the "
-        "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
-        suggestions=column,
-    ),
-]
-Missing = Annotated[
-    options.MISSING_CHOICES,
-    DATA(
-        "",
-        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
-        "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
-    ),
-]
 
 
 def plot(
     *,
     model: Model = None,
     data: Data = None,
-    columns: Columns = None,
-    projection: Projection = None,
-    history: History = False,
-    selection: Selection = None,
-    criterion: Criterion = None,
-    output: Output,
-    width: Width = None,
-    height: Height = None,
-    dpi: Dpi = 160,
-    weights: Weights = None,
-    missing: Missing = "error",
-    reading: options.Reading,
+    columns: list[str] | None = PICTURE.field(
+        None,
+        "LIST",
+        "Columns of the model to draw, in order: names, positions from 1 or ranges such as 2:4, "
+        "comma-separated. Default: all, or the six that tell the components apart best.",
+        suggestions=model_column_list,
+    ),
+    projection: Literal["pca"] | None = PICTURE.field(
+        None,
+        "",
+        "Draw the first two principal components of the columns, in units of their standard "
+        "deviations. Default: the columns themselves.",
+    ),
+    history: bool = PICTURE.field(False, "", "Draw the log-likelihood of the fit by pass."),
+    selection: str | None = PICTURE.field(
+        None,
+        "FILE",
+        "Draw a criterion against K, a line a family, from the table of gmm fit --table; without "
+        "MODEL. Default: none.",
+    ),
+    criterion: str | None = PICTURE.field(
+        None,
+        "",
+        "Of --selection. Default: the one by which the chosen fit is best, else bic.",
+        choices=tuple(CRITERIA),
+    ),
+    output: Annotated[str, OUTPUT("-o FILE", "Where to write: .png, .svg, .pdf or .gif.")],
+    width: float | None = OUTPUT.field(None, "INCHES", "Default: by the picture.", least=2, most=100),
+    height: float | None = OUTPUT.field(None, "INCHES", "Default: by the picture.", least=1.5, most=100),
+    dpi: int = OUTPUT.field(160, "N", "Pixels per inch.", least=20, most=1200),
+    weights: str | None = DATA.field(
+        None,
+        "COLUMN",
+        "Column of row weights, not negative: histograms add them up, and points are the more opaque the "
+        "heavier they are. Empty for none. Default: that of the fit, where DATA has it.",
+        suggestions=column,
+    ),
+    missing: options.MISSING_CHOICES = DATA.field(
+        "error",
+        "",
+        "Rows with a missing, NaN or infinite cell: an error that counts them, or left out of the picture "
+        "(drop). With em those of a grid are drawn in the panels that they have the cells for.",
+    ),
+    reading: options.ReadOptions,
     memory: options.Memory,
     common: options.Common,
 ) -> None:
@@ -128,41 +104,48 @@ def plot(
     standard deviations, contours of the density. More: a grid of all pairs. Of
     many rows a fixed sample is drawn. A component has its colour everywhere.
     """
-    given = {
-        "MODEL": model is not None,
-        "DATA": bool(data),
-        "--columns": bool(columns),
-        "--projection": projection is not None,
-        "--history": history,
-        "--criterion": criterion is not None,
-        "--weights": weights is not None,
-    }
+    given = {"MODEL": model is not None, "DATA": bool(data), "--columns": bool(columns)}
+    given |= {"--projection": projection is not None, "--history": history, "--criterion": criterion is not None}
+    given |= {"--weights": weights is not None}
     _check_options(given, selection is not None)
     with library_imports():
+        from gmmcli.data.columns import pick_columns
         from gmmcli.data.source import Source
-        from gmmcli.plot import check_picture, data_figure, figure_of, plot_history, plot_selection, write_figure
+        from gmmcli.plot import (
+            check_picture,
+            choose_coordinates,
+            data_figure,
+            figure_of,
+            plot_history,
+            plot_selection,
+            write_figure,
+        )
 
     check_picture(output)
-    console, read_options, size = Console(common.quiet), reading.options(), (width, height)
+    console, size = Console(common.quiet), (width, height)
     read = [path for path in (model, selection) if path is not None]
     not_over({"output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
-        fits = read_selection(selection, read_options, criterion)
+        fits = read_selection(selection, reading, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
         figure = figure_of(plot_selection(fits, criterion, size=size))
     elif history:
-        fit = _fit_of(str(model))
+        metadata = open_model(str(model))[1]
+        if not metadata.get("history"):
+            raise InputError("it has no history of a fit", subject=printable(str(model)), remedy=REFIT)
         with damage_named(str(model), REFIT):
-            figure = figure_of(plot_history(brief(fit), size=size))
+            check_history(metadata)
+            figure = figure_of(plot_history(brief(metadata), size=size))
     else:
         mixture, metadata = open_model(str(model))
-        coordinates = _coordinates(mixture, columns, projection)
+        picked = None if columns is None else pick_columns(columns, column_names(mixture))
+        coordinates = choose_coordinates(mixture, picked, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
         warn_of_letters(console, coordinates.labels)
         rows = None
         if data:
-            source = Source(data, read_options, scratch=memory.scratch())
+            source = Source(data, reading, scratch=memory.scratch())
             not_over({"output": output}, "data", source.paths)
             fitted = metadata.get("weights_column")
             fitted = fitted if isinstance(fitted, str) and fitted in source.names else None
@@ -194,24 +177,6 @@ def _check_options(given: Mapping[str, bool], selection: bool) -> None:
         raise UsageError("applies only with DATA", subject="--weights")
 
 
-def _fit_of(path: str) -> dict[str, Any]:
-    """The metadata of a model file with a history that can be drawn; raises InputError where there is none."""
-    metadata = open_model(path)[1]
-    if not metadata.get("history"):
-        raise InputError("it has no history of a fit", subject=printable(path), remedy=REFIT)
-    with damage_named(path, REFIT):
-        check_history(metadata)
-    return metadata
-
-
-def _coordinates(model: GaussianMixture, columns: list[str] | None, projection: str | None) -> Coordinates:
-    from gmmcli.data.columns import pick_columns
-    from gmmcli.plot import choose_coordinates
-
-    picked = None if columns is None else pick_columns(columns, column_names(model))
-    return choose_coordinates(model, picked, projection)
-
-
 def read_selection(path: str, options: ReadOptions, criterion: str | None) -> list[dict[str, Any]]:
     """The rows of a table of fits: family, components, chosen, reason and, where the table has them, the criteria.
 
@@ -238,26 +203,20 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
             if not family or count is None or count < 1 or count != int(count):
                 components = "missing" if count is None else f"{count:g}"
                 problem = f"row {len(found) + 1}: family {printable(family)} with components {components}"
-                remedy = "each row needs a family and a whole number"
-                raise InputError(problem, subject=source.label, remedy=remedy)
+                raise InputError(problem, subject=source.label, remedy="each row needs a family and a whole number")
             found.append({**values, "family": family, "reason": reason, "components": int(count)})
-    _check_whole(source.label, found)
+    remedy = "give the table as gmm fit --table wrote it"
+    cells = Counter((row["family"], row["components"]) for row in found)
+    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
+        if cells[family, count] != 1:
+            often = "more than once" if cells[family, count] else "nowhere"
+            problem = f"family {printable(family)} with components {count} is {often}"
+            raise InputError(problem, subject=source.label, remedy=remedy)
+    chosen = sum(row["chosen"] == 1 for row in found)
+    if chosen != 1:
+        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=source.label, remedy=remedy)
     if criterion is not None and all(row[criterion] is None for row in found):
         known = [name for name in CRITERIA if any(row.get(name) is not None for row in found)]
         remedy = f"choose one of {listing(known)}"
         raise InputError(f"no row has a value of {criterion}", subject=source.label, remedy=remedy)
     return found
-
-
-def _check_whole(label: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raises InputError where the rows are not those of one grid: each family with each number once, one chosen."""
-    remedy = "give the table as gmm fit --table wrote it"
-    cells = Counter((row["family"], row["components"]) for row in rows)
-    for family, count in product(*({cell[index]: None for cell in cells} for index in (0, 1))):
-        if cells[family, count] != 1:
-            often = "more than once" if cells[family, count] else "nowhere"
-            problem = f"family {printable(family)} with components {count} is {often}"
-            raise InputError(problem, subject=label, remedy=remedy)
-    chosen = sum(row["chosen"] == 1 for row in rows)
-    if chosen != 1:
-        raise InputError(f"{chosen or 'no'} rows have 1 in chosen, not one", subject=label, remedy=remedy)

@@ -1,4 +1,4 @@
-"""This process, and those that torchrun started with it.
+"""The processes that torchrun started: their group, their shares of a host, their exchange of numbers and lines.
 
 - `group_of`: the group that `gmm` hands to a command. `refuse_stdin`: refuses standard input to several processes.
   `among_processes`, `threads_here`: their shares of a host. `sums_over`, `joined_lines`: exchange numbers and lines.
@@ -18,7 +18,7 @@ import typer
 from gmmcli.errors import UsageError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.distributed import own_device, place
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 
 
 def group_of(context: typer.Context) -> Group:
@@ -53,7 +53,7 @@ def joined_lines(group: Group, lines: Sequence[str]) -> list[str]:
 
 
 def among_processes(options: FitOptions) -> FitOptions:
-    """The options for one of several processes of a host, which share its processors and CUDA devices."""
+    """The options for one of several processes that share the processors and CUDA devices of a host."""
     here = place()
     if here.local_size == 1:
         return options

@@ -1,7 +1,6 @@
 """Progress of a fit: a picture on a terminal, or lines with --log-every; and of rows that pass through a command.
 
-- `follow`: the watcher of a fit or of several. Picture and lines are listeners of the fit's loop, which calls them
-  after every step and at the end of every restart.
+- `follow`: the watcher of a fit or of several. It shows every step, and hands it to the visualizer.
 - `RowCount`: the number of rows so far.
 """
 
@@ -9,31 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import ConsoleOptions
+from rich.table import Table
 from rich.text import Text
 
 from gmmcli.choosing.watcher import Watcher
-from gmmcli.cli.console import Console, Table, as_flag, count
+from gmmcli.cli.console import Console, as_flag, count
 from gmmcli.fitting.stopping import LEFT_BEHIND
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.cli.visualize import Visualizer
     from gmmcli.fitting.loop import Listener, Run
-    from gmmcli.passes.meter import Meter
+    from gmmcli.passes.execution import Meter
 
 SHOWN = 12  # restarts in the picture
 HEADER = ("restart", "pass", "log-likelihood\nper row", "gain", "remaining", "state")
 BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 40  # passes of the leading restart that are drawn
-WIDE = 68  # columns of a terminal that is wide enough for all of them
-NARROW = (0, 1, 2, 4, 5)  # indices of the others on a narrow one
+WIDE = 68  # columns of a terminal that also shows the gain
 
 
 @contextmanager
@@ -46,23 +46,21 @@ def follow(
     *,
     as_json: bool = False,
 ) -> Iterator[Watcher]:
-    """The watcher of so many fits: lines when they are asked for, else a picture where a terminal shows it.
+    """The watcher of so many fits: lines if they are asked for, else a picture where a terminal shows it.
 
     meter: of the passes over the rows. as_json: whether the lines are JSON objects; they are then asked for.
     """
+    shown: _Lines | _Picture | None = None
     if as_json or log_every is not None:
-        lines = _JsonLines if as_json else _Lines
-        yield _Followed(lines(console, log_every or 1, meter), visualizer, fits)
+        shown = (_JsonLines if as_json else _Lines)(console, log_every or 1, meter)
     elif console.live:
-        picture = _Picture(meter)
-        with console.watch(picture):
-            yield _Followed(picture, visualizer, fits)
-    else:
-        yield _Followed(None, visualizer, fits)
+        shown = _Picture(meter)
+    with console.watch(shown) if isinstance(shown, _Picture) else nullcontext():
+        yield _Followed(shown, visualizer, fits)
 
 
 class _Followed(Watcher):
-    """Passes every step of the fits on: to the lines or the picture, and those of the cells to the visualizer."""
+    """Hands every step of the fits to the lines or the picture, and the steps of the cells to the visualizer."""
 
     def __init__(self, shown: _Lines | _Picture | None, visualizer: Visualizer | None, fits: int) -> None:
         self._shown, self._visualizer, self._fits = shown, visualizer, fits
@@ -71,25 +69,25 @@ class _Followed(Watcher):
         self.listener = None if shown is None and visualizer is None else self._step
 
     def begins(self, family: str, components: int, purpose: str) -> None:
-        """Before every fit of a grid."""
+        """Titles the steps of a fit."""
         self._draws = self._visualizer is not None and not purpose
-        title = f"fit {self._done + 1} of {self._fits}: {family}, {count(components, 'component')}"
-        if self._shown is not None:
-            self._shown.begins(title + (f", {purpose}" if purpose else ""))
+        self._entitle(f"fit {self._done + 1} of {self._fits}: {family}, {count(components, 'component')}", purpose)
 
     def several_begin(self, cells: Sequence[tuple[str, int]], purpose: str) -> Callable[[str, int], Listener | None]:
-        """Before several fits of a grid that go side by side."""
+        """Titles the steps of several fits that go side by side, and returns the listener of each."""
         self._draws = False
-        title = f"fits {self._done + 1} to {self._done + len(cells)} of {self._fits}, which share their readings"
+        last = self._done + len(cells)
+        self._entitle(f"fits {self._done + 1} to {last} of {self._fits}, which share their readings", purpose)
         shown = self._shown
-        if shown is None:
-            return lambda family, components: None
-        shown.begins(title + (f", {purpose}" if purpose else ""))
-        return lambda family, components: partial(shown, fit=f"{family} {components}")
+        return lambda family, components: shown and partial(shown, fit=f"{family} {components}")
 
     def ends(self, cell: Cell) -> None:
-        """After every cell of a grid."""
+        """Counts a cell of a grid as done."""
         self._done += 1
+
+    def _entitle(self, title: str, purpose: str) -> None:
+        if self._shown is not None:
+            self._shown.begins(title + (f", {purpose}" if purpose else ""))
 
     def _step(self, run: Run, elapsed: float) -> None:
         if self._visualizer is not None and self._draws:
@@ -115,24 +113,18 @@ class _Lines:
     def __call__(self, run: Run, elapsed: float, fit: str = "") -> None:
         passes = _passes(run)
         due = passes // self._every > self._shown.get((fit, run.restart), 0)
-        if due or run.stop is not None or run.failure is not None:
+        if due or run.ended:
             self._shown[fit, run.restart] = passes // self._every
-            self._tell(run, passes, elapsed, fit)
+            self._write(run, passes, elapsed, fit, None if self._meter is None else self._meter.rows_per_second)
 
-    @property
-    def _rate(self) -> float | None:
-        return None if self._meter is None else self._meter.rows_per_second
-
-    def _tell(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
-        parts = [fit] if fit else []
-        parts += [f"restart {run.restart}", f"pass {passes}"]
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
+        parts = [*([fit] if fit else []), f"restart {run.restart}", f"pass {passes}"]
         if run.history:
             record = run.history[-1]
             parts.append(f"log-likelihood {record.log_likelihood:.6f} per row")
             gains = {"gain": record.gain, "remaining": record.remaining}
             parts += [f"{name} {value:.2e}" for name, value in gains.items() if math.isfinite(value)]
-        if self._rate is not None:
-            parts.append(rate_of(self._rate))
+        parts += [] if rate is None else [rate_of(rate)]
         parts.append(f"elapsed {elapsed:.1f} s")
         if run.failure is not None:
             parts.append(f"failed: {run.failure.worded(as_flag)}")
@@ -144,7 +136,7 @@ class _Lines:
 class _JsonLines(_Lines):
     """JSON objects, one a line: log-likelihood and gains in nats per row, the time elapsed in seconds.
 
-    rows_per_second: of the last pass over all rows, null where they are too few to measure it.
+    rows_per_second: of the last pass over all rows, null if that was too short to measure it.
     """
 
     _title = ""
@@ -154,23 +146,13 @@ class _JsonLines(_Lines):
         self._shown.clear()
         self._title = title
 
-    def _tell(self, run: Run, passes: int, elapsed: float, fit: str) -> None:
+    def _write(self, run: Run, passes: int, elapsed: float, fit: str, rate: float | None) -> None:
         record = asdict(run.history[-1]) if run.history else {}
         stop = None if run.stop is None else run.stop.name
         failure = None if run.failure is None else run.failure.worded(as_flag)
         values = {"fit": fit or self._title} if fit or self._title else {}
         values |= {"restart": run.restart} | record | {"passes": passes, "elapsed": elapsed}
-        self._console.log(values | {"rows_per_second": self._rate, "stop": stop, "failure": failure})
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A restart in the picture. rank: the less the likelier it is shown where there are many."""
-
-    rank: tuple[int, float]
-    failed: bool
-    cells: tuple[str, ...]
-    levels: tuple[float, ...] = ()  # log-likelihoods of the last passes
+        self._console.log(values | {"rows_per_second": rate, "stop": stop, "failure": failure})
 
 
 class _Picture:
@@ -178,50 +160,34 @@ class _Picture:
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter
-        self._rows: dict[tuple[str, int], _Row] = {}
+        self._runs: dict[tuple[str, int], Run] = {}
         self._begin = time.monotonic()
         self._title = ""
 
     def begins(self, title: str) -> None:
         """Begins the picture of another fit of a grid."""
-        self._title, self._rows = title, {}
+        self._title, self._runs = title, {}
 
     def __call__(self, run: Run, elapsed: float, fit: str = "") -> None:
-        numbers = ("", "", "")
-        log_likelihood = -math.inf
-        if run.history:
-            record = run.history[-1]
-            log_likelihood = record.log_likelihood
-            gains = (f"{value:.1e}" if math.isfinite(value) else "" for value in (record.gain, record.remaining))
-            numbers = (f"{log_likelihood:.6f}", *gains)
-        failed = run.failure is not None
-        state = "running" if run.stop is None else run.stop.name
-        if run.failure is not None:
-            state = f"failed: {replace(run.failure.notice, remedies=()).worded(as_flag)}"
-        hopeless = 2 if failed else int(run.stop is LEFT_BEHIND)
-        cells = (f"{fit}, {run.restart}" if fit else str(run.restart), str(_passes(run)), *numbers, state)
-        levels = tuple(record.log_likelihood for record in run.history[-SPARKS:])
-        self._rows[fit, run.restart] = _Row((hopeless, -log_likelihood), failed, cells, levels)
+        self._runs[fit, run.restart] = replace(run, history=run.history[-SPARKS:])
 
-    def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
-        rows = self._rows.copy()
+    def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text | Table]:
+        runs = self._runs.copy()
         if self._title:
             yield Text(self._title)
-        if rows:
-            shown = sorted(sorted(rows, key=lambda restart: rows[restart].rank)[:SHOWN])
-            indices = range(len(HEADER)) if options.max_width >= WIDE else NARROW
-            cells = [[rows[restart].cells[index] for index in indices] for restart in shown]
-            header, words = [HEADER[index] for index in indices], (0, len(indices) - 1)
-            yield from Table(header, cells, left=words, split=False).lines(options.max_width)
-            hidden = [row for restart, row in rows.items() if restart not in shown]
+        if runs:
+            ranked = sorted(runs, key=lambda restart: _rank(runs[restart]))
+            yield _table({restart: runs[restart] for restart in sorted(ranked[:SHOWN])}, options.max_width >= WIDE)
+            hidden = [runs[restart] for restart in ranked[SHOWN:]]
             if hidden:
-                failed = sum(row.failed for row in hidden)
+                failed = sum(run.failure is not None for run in hidden)
                 more = f"and {count(len(hidden), 'more restart')}" + (f", {failed} failed" if failed else "")
                 yield Text(more, style="dim")
-            leading = min(rows.values(), key=lambda row: row.rank)
-            if len(leading.levels) > 1:
-                drawn = sparkline(leading.levels[-min(SPARKS, options.max_width // 2) :])
-                yield Text(f"log-likelihood of restart {leading.cells[0]} {drawn}")
+            (fit, _), leading = ranked[0], runs[ranked[0]]
+            levels = [record.log_likelihood for record in leading.history]
+            if len(levels) > 1:
+                drawn = sparkline(levels[-min(SPARKS, options.max_width // 2) :])
+                yield Text(f"log-likelihood of restart {_cells(fit, leading)[0]} {drawn}")
         else:
             yield Text("reading the data")
         if self._meter is not None and (line := pass_line(self._meter)):
@@ -229,22 +195,54 @@ class _Picture:
         yield Text(f"elapsed {time.monotonic() - self._begin:.1f} s", style="dim")
 
 
+def _rank(run: Run) -> tuple[int, float]:
+    """Sort key of the restarts of a picture: the promising come first, the failed last."""
+    level = run.history[-1].log_likelihood if run.history else -math.inf
+    return 2 if run.failure is not None else int(run.stop is LEFT_BEHIND), -level
+
+
+def _table(runs: Mapping[tuple[str, int], Run], wide: bool) -> Table:
+    """A row for each restart; only the state is cut where the terminal is too narrow."""
+    shown = [index for index, name in enumerate(HEADER) if wide or name != "gain"]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for index in shown:
+        name = HEADER[index]
+        side = "left" if name in ("restart", "state") else "right"
+        table.add_column(name, justify=side, vertical="bottom", no_wrap=name != "state")
+    for (fit, _), run in runs.items():
+        cells = [Text(one_line(cell), no_wrap=True, overflow="ellipsis") for cell in _cells(fit, run)]
+        table.add_row(*(cells[index] for index in shown))
+    return table
+
+
+def _cells(fit: str, run: Run) -> tuple[str, ...]:
+    """The restart in the columns of HEADER; numbers that are not known are empty."""
+    numbers = ("", "", "")
+    if run.history:
+        record = run.history[-1]
+        gains = (f"{value:.1e}" if math.isfinite(value) else "" for value in (record.gain, record.remaining))
+        numbers = (f"{record.log_likelihood:.6f}", *gains)
+    state = "running" if run.stop is None else run.stop.name
+    if run.failure is not None:
+        state = f"failed: {replace(run.failure.notice, remedies=()).worded(as_flag)}"
+    return f"{fit}, {run.restart}" if fit else str(run.restart), str(_passes(run)), *numbers, state
+
+
 class RowCount:
-    """Rows that have passed through a command, for a terminal."""
+    """Number of rows that have passed through a command, for a terminal."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
         self.rows = 0
 
-    def __rich_console__(self, console: object, options: ConsoleOptions) -> Iterator[Text]:
+    def __rich__(self) -> Text:
         seconds = time.monotonic() - self._begin
-        yield Text(
-            f"{self.rows} rows, {rate_of(self.rows / max(seconds, 1e-3))}, elapsed {seconds:.1f} s", style="dim"
-        )
+        rate = rate_of(self.rows / max(seconds, 1e-3))
+        return Text(f"{self.rows} rows, {rate}, elapsed {seconds:.1f} s", style="dim")
 
 
 def pass_line(meter: Meter) -> str:
-    """Progress of a pass that takes long; empty for one that does not."""
+    """Progress of a pass that takes long; empty for a short one."""
     if not meter.long:
         return ""
     rate, left = meter.rows_per_second, meter.left

@@ -1,20 +1,20 @@
 """A model and its fit in words and tables, for the end of `gmm fit` and for `gmm show`.
 
-- Lines: `model_lines`, `rows_line`, `telling_lines`, `certainty_lines`, `bootstrap_lines`, `restart_lines`,
-  `stop_line`.
-- `component_summary`: the components on one table. `component_table`, `deviation_table`, `correlation_table`: the
+- Lines: `rows_line`, `model_lines`, `restart_lines`, `stop_line`; `component_lines`: differences and overlap of the
+  components, and the bootstrap.
+- `component_summary`: the components in one table. `component_table`, `deviation_table`, `correlation_tables`: the
   parameters, a row for each component, a column for each column of the data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.cli.console import Table, count, number
-from gmmcli.cli.models import column_names
+from gmmcli.cli.files import column_names
 from gmmcli.families import FAMILIES
 from gmmcli.storage.names import printable
 
@@ -32,11 +32,12 @@ TELLING_COMPONENTS = 12
 DIGITS = 2  # at least, of the standard deviations of a column; its means have as many decimals
 PLAIN = (1e-4, 1e9)  # standard deviations that are written without an exponent
 SHOWN_OVERLAPS = 5
+SHOWN_CORRELATIONS = 64  # over all components
 LEAST_ROWS = 1  # of a component, by their probabilities, whose overlaps are listed
 
 
 def rows_line(metadata: Metadata) -> str:
-    """The data, with its number of rows and of those that were left out."""
+    """The name of the data, the number of its rows, and the number of rows left out."""
     line = f"{metadata['source']}: {count(metadata['rows_read'], 'row')}"
     dropped = metadata["rows_left_out"]
     if dropped:
@@ -53,8 +54,8 @@ def model_lines(metadata: Metadata) -> list[str]:
     at = " at the mode of the posterior, not of the likelihood" if metadata["options"]["prior"] else ""
     return [
         f"family {metadata['family']} ({FAMILIES[metadata['family']].words}), "
-        + ", ".join(count(metadata[name], name[:-1]) for name in ("components", "rows"))
-        + f" of {count(metadata['dims'], 'column')}"
+        f"{count(metadata['components'], 'component')}, {count(metadata['rows'], 'row')} of "
+        + count(metadata["dims"], "column")
         + (f" of total weight N = {number(metadata['weight'])}, which counts as their number" if weighted else ""),
         f"log-likelihood {metadata['log_likelihood']:.4f}, {metadata['mean_log_likelihood']:.6f} per row, "
         f"with {count(metadata['parameters'], 'parameter')}",
@@ -64,23 +65,26 @@ def model_lines(metadata: Metadata) -> list[str]:
 
 def component_summary(model: GaussianMixture, metadata: Metadata) -> Table:
     """Size, certainty, and mean ± standard deviation by column of every component; a background has only a size."""
-    weights, certainty = model.weights.tolist(), metadata["certainty"]
     stds = model.covariances.diagonal(dim1=1, dim2=2).sqrt()
     by_column = [means_and_stds(*pair) for pair in zip(model.means.mT.tolist(), stds.mT.tolist(), strict=True)]
-    cells = [list(row) for row in zip(*by_column, strict=True)]
-    if model.background is not None:
-        weights, cells = [*weights, float(model.background)], [*cells, [""] * model.dims]
     rows = [
-        [name, percent(weight), _rows(weight * metadata["weight"]), percent(sure), *row]
-        for name, weight, sure, row in zip(model.component_names, weights, certainty["sure_of"], cells, strict=True)
+        [name, percent(size), _rows(size * metadata["weight"]), percent(sure), *cells]
+        for (name, size, cells), sure in zip(
+            _components(model, zip(*by_column, strict=True)), metadata["certainty"]["sure_of"], strict=True
+        )
     ]
-    header = ["component", "share", "rows", "sure", *(printable(name) for name in column_names(model))]
+    header = ["component", "share", "rows", "sure", *_names(model)]
     alike = ", the same in all of them" if model.kind.shared and model.components > 1 else ""
     return Table(header, rows, title=f"components: mean ± standard deviation{alike}, by column")
 
 
-def telling_lines(model: GaussianMixture) -> list[str]:
-    """Columns in which each component differs most from the rest, and from the component nearest to it."""
+def component_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
+    """Differences between components, their overlap, and the bootstrap; each is absent if it is not known."""
+    return [*_telling_lines(model), *_certainty_lines(model, metadata), *_bootstrap_lines(model, metadata)]
+
+
+def _telling_lines(model: GaussianMixture) -> list[str]:
+    """Columns in which each component differs most from the rest, and from its nearest component."""
     from gmmcli.model.contrasts import contrast, contrasts, nearest
 
     if not 1 < model.components <= TELLING_COMPONENTS:
@@ -96,32 +100,30 @@ def telling_lines(model: GaussianMixture) -> list[str]:
 
 def _telling(model: GaussianMixture, differences: Sequence[float]) -> str:
     """The columns of the greatest differences, the greatest first."""
-    names = column_names(model)
-    order = sorted(range(len(differences)), key=lambda d: -abs(differences[d]))[:TELLING_COLUMNS]
-    parts = [f"{printable(names[d])} {differences[d]:+.1f}" for d in order if abs(differences[d]) >= TELLING]
+    named = sorted(zip(_names(model), differences, strict=True), key=lambda pair: -abs(pair[1]))[:TELLING_COLUMNS]
+    parts = [f"{name} {difference:+.1f}" for name, difference in named if abs(difference) >= TELLING]
     return ", ".join(parts) or "none of the columns alone"
 
 
-def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
+def _certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
     """The share of sure assignments, and the components that overlap."""
     certainty = metadata.get("certainty")
-    if certainty is None or metadata["components"] + bool(metadata["options"]["noise"]) < 2:
+    classes = metadata["components"] + bool(metadata["options"]["noise"])
+    if certainty is None or classes < 2:
         return []
     among = "" if certainty["rows"] == metadata["rows"] else f" (of a sample of {certainty['rows']})"
     lines = [
         f"sure: {percent(certainty['sure'])} of the rows{among} belong to a component with a probability of 0.9 or "
-        f"more; mean entropy of the assignments {metadata['entropy']:.3f} of at most "
-        f"{math.log(metadata['components'] + bool(metadata['options']['noise'])):.3f} nats"
+        f"more; mean entropy of the assignments {metadata['entropy']:.3f} of at most {math.log(classes):.3f} nats"
     ]
     background = metadata["components"]
-    sizes = [*model.weights.tolist(), *([] if model.background is None else [float(model.background)])]
-    held = [k for k, size in enumerate(sizes) if size * metadata["rows"] >= LEAST_ROWS]
+    names = [*(f"component {k}" for k in range(background)), "the background"]
+    held = [k for k, size in enumerate(_sizes(model)) if size * metadata["rows"] >= LEAST_ROWS]
     shares = {(i, j): share for i, j, share in certainty["overlaps"] if i in held}
     pairs = dict.fromkeys((min(pair), max(pair)) for pair in shares)  # the greatest share first
     for i, j in list(pairs)[:SHOWN_OVERLAPS]:
         parts = [
-            f"{percent(shares[one, other])} of the rows of {_name(one, background)} are claimed by "
-            f"{_name(other, background)}"
+            f"{percent(shares[one, other])} of the rows of {names[one]} are claimed by {names[other]}"
             for one, other in ((i, j), (j, i))
             if (one, other) in shares
         ]
@@ -132,17 +134,13 @@ def certainty_lines(model: GaussianMixture, metadata: Metadata) -> list[str]:
     return lines
 
 
-def _name(component: int, background: int) -> str:
-    return "the background" if component == background else f"component {component}"
-
-
 def _apart(model: GaussianMixture, one: int, other: int) -> str:
     """The column in which two components differ most."""
     from gmmcli.model.contrasts import contrast
 
-    found = contrast(model, one, other).tolist()
-    column = max(range(len(found)), key=lambda d: abs(found[d]))
-    return f"{printable(column_names(model)[column])} ({found[column]:+.1f})"
+    differences = zip(_names(model), contrast(model, one, other).tolist(), strict=True)
+    name, difference = max(differences, key=lambda pair: abs(pair[1]))
+    return f"{name} ({difference:+.1f})"
 
 
 def _rows(weight: float) -> str:
@@ -150,12 +148,12 @@ def _rows(weight: float) -> str:
     return f"{weight:.0f}" if weight >= 10 else f"{weight:.1f}"
 
 
-def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
+def _bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Table]:
     """The likelihood-ratio test and the standard errors, where they were asked for."""
-    found = metadata.get("bootstrap")
-    if not found:
+    results = metadata.get("bootstrap")
+    if not results:
         return []
-    test, errors = found["ratio_test"], found["standard_errors"]
+    test, errors = results["ratio_test"], results["standard_errors"]
     least = math.isclose(test["p"], 1 / (1 + test["replicates"]))
     test_line = (
         f"likelihood-ratio test of {count(test['components'], 'component')} against {test['components'] + 1}: "
@@ -163,23 +161,20 @@ def bootstrap_lines(model: GaussianMixture, metadata: Metadata) -> list[str | Ta
         f"from the fit of {test['components']}"
         + (", the least that p can be with so many: raise --bootstrap to see how small it is" if least else "")
     )
-    names = [printable(name) for name in column_names(model)]
+    by_component = zip(errors["weights"], errors["means"], errors["stds"], strict=True)
     rows = [
         [str(k), f"{weight:.4f}", *(f"{m:.3g}, {s:.3g}" for m, s in zip(means, stds, strict=True))]
-        for k, (weight, means, stds) in enumerate(
-            zip(errors["weights"], errors["means"], errors["stds"], strict=True)
-        )
+        for k, (weight, means, stds) in enumerate(by_component)
     ]
     title = f"standard errors of weights, and of means, standard deviations, by {errors['replicates']} resamplings"
-    return [test_line, Table(["component", "weight", *names], rows, title=title)]
+    return [test_line, Table(["component", "weight", *_names(model)], rows, title=title)]
 
 
 def restart_lines(metadata: Metadata) -> list[str]:
-    """The ends of the restarts, and the components of the best one that began again."""
+    """The ends of the restarts, the components of the best one that began again, and its end."""
     from gmmcli.fitting.stopping import LEFT_BEHIND
 
     restarts, lines = metadata["restarts"], []
-    kept = next(r for r in restarts if r["restart"] == metadata["restart"])
     if len(restarts) > 1:
         ended = [r for r in restarts if r["failure"] is None and r["stop"] != LEFT_BEHIND.name]
         level, weight = metadata["log_likelihood"], metadata["weight"]
@@ -191,9 +186,10 @@ def restart_lines(metadata: Metadata) -> list[str]:
         )
     done = "was dropped" if metadata["options"]["on_collapse"] == "drop" else "began again elsewhere"
     lines += [
-        f"after {count(reset['passes'], 'pass', 'passes')} {reset['reason']}: it {done}" for reset in kept["resets"]
+        f"after {count(reset['passes'], 'pass', 'passes')} {reset['reason']}: it {done}"
+        for reset in _kept(metadata)["resets"]
     ]
-    return lines
+    return [*lines, stop_line(metadata)]
 
 
 def _followed(ended: int, restarts: int, near: int) -> str:
@@ -206,14 +202,15 @@ def _followed(ended: int, restarts: int, near: int) -> str:
 
 def stop_line(metadata: Metadata) -> str:
     """The end of the best restart."""
-    kept = next(r for r in metadata["restarts"] if r["restart"] == metadata["restart"])
-    left = metadata["remaining_gain"]
-    known = left is not None and math.isfinite(left)
-    return (
-        f"{'converged' if metadata['converged'] else 'stopped'} after {count(kept['passes'], 'pass', 'passes')}: "
-        f"{metadata['stop']['prose']}; estimated remaining gain: "
-        + (f"{left:.1e} nats per row" if known else "not known")
-    )
+    left, passes = metadata["remaining_gain"], count(_kept(metadata)["passes"], "pass", "passes")
+    gain = f"{left:.1e} nats per row" if left is not None and math.isfinite(left) else "not known"
+    end = f"{'converged' if metadata['converged'] else 'stopped'} after {passes}: {metadata['stop']['prose']}"
+    return f"{end}; estimated remaining gain: {gain}"
+
+
+def _kept(metadata: Metadata) -> Metadata:
+    """The best restart."""
+    return next(restart for restart in metadata["restarts"] if restart["restart"] == metadata["restart"])
 
 
 def percent(share: float) -> str:
@@ -236,15 +233,12 @@ def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
 
 def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
     """Weights, shares of the rows where their total weight is known, and means; a background has no mean."""
-    weights, means = model.weights.tolist(), _cells(model.means)
-    if model.background is not None:
-        weights, means = [*weights, float(model.background)], [*means, [""] * model.dims]
-    header = ["component", "weight", *_names(model)]
-    rows = [[name, f"{w:.4f}", *cells] for name, w, cells in zip(model.component_names, weights, means, strict=True)]
+    header, rows = ["component", "weight", *_names(model)], []
+    for name, size, means in _components(model, _cells(model.means)):
+        counted = [] if weight is None else [f"{size * weight:.1f}"]
+        rows.append([name, f"{size:.4f}", *counted, *means])
     if weight is not None:
         header.insert(2, "rows")
-        for row, w in zip(rows, weights, strict=True):
-            row.insert(2, f"{w * weight:.1f}")
     return Table(header, rows, title="weights and means")
 
 
@@ -254,27 +248,34 @@ def deviation_table(model: GaussianMixture) -> Table:
     return Table(["component", *_names(model)], _by_component(model, _cells(std)), title="standard deviations")
 
 
-def correlation_table(model: GaussianMixture) -> Table | None:
-    """The correlation of every two columns; None where all are 0."""
+def correlation_tables(model: GaussianMixture, most: int = SHOWN_CORRELATIONS) -> list[Table]:
+    """A table of the correlation of every two columns; none if all are 0, or there are more than `most`."""
     covariances = _covariances(model)
     std = covariances.diagonal(dim1=1, dim2=2).sqrt()
     correlations = covariances / (std[:, :, None] * std[:, None, :])
-    if not bool(correlations.tril(-1).any()):
-        return None
     pairs = list(combinations(range(model.dims), 2))
+    if len(covariances) * len(pairs) > most or not bool(correlations.tril(-1).any()):
+        return []
     names = _names(model)
     cells = [[f"{matrix[d][e]:.3f}" for d, e in pairs] for matrix in correlations.tolist()]
     header = ["component", *(f"{names[d]}\n{names[e]}" for d, e in pairs)]
-    return Table(header, _by_component(model, cells), title="correlations")
+    return [Table(header, _by_component(model, cells), title="correlations")]
 
 
-def covariance_count(model: GaussianMixture) -> int:
-    """Number of covariances of the model: 1 where the components share it."""
-    return 1 if model.kind.shared else model.components
+def _sizes(model: GaussianMixture) -> list[float]:
+    """Weights of the components, followed by the weight of a background."""
+    return [*model.weights.tolist(), *([] if model.background is None else [float(model.background)])]
+
+
+def _components(model: GaussianMixture, cells: Iterable[Sequence[str]]) -> Iterator[tuple[str, float, Sequence[str]]]:
+    """Name, weight and cells of every component, and of the background, whose cells are empty."""
+    background = [] if model.background is None else [[""] * model.dims]
+    return zip(model.component_names, _sizes(model), [*cells, *background], strict=True)
 
 
 def _covariances(model: GaussianMixture) -> Tensor:
-    return model.covariances[: covariance_count(model)]
+    """The covariances, only one where the components share it."""
+    return model.covariances[: 1 if model.kind.shared else model.components]
 
 
 def _by_component(model: GaussianMixture, cells: list[list[str]]) -> list[list[str]]:

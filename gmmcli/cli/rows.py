@@ -1,10 +1,11 @@
-"""Rows on their way out: those that pass through a command with columns added, and those that are drawn.
+"""Rows on their way out: rows that pass through a command and get more columns, and rows that are drawn.
 
-- `Passage`, `open_passage`: the model, the data and the output of a command. `add_columns`: adds what it computes.
-- `RowOutput`, `open_output`: where rows go. `write_draws`: draws rows.
+- `Passage`, `open_passage`: the model, the data and the output of a command. `add_columns` writes the rows with the
+  columns that it computes.
+- `RowOutput`, `open_output`: a destination of rows. `write_draws` draws rows into one.
 
-A name that ends in a slash is a folder, in which every process writes a file of its own; read in the order of their
-names they are the rows in their order.
+A destination that ends in a slash is a folder, in which every process writes a file of its own. Read in the order of
+their names, the files hold the rows in their order.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import typer
 
 from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import rows_not_over
-from gmmcli.cli.models import column_names, open_model
+from gmmcli.cli.files import column_names, not_over, open_model
 from gmmcli.cli.processes import group_of, library_imports, refuse_stdin, sums_over, threads_here
 from gmmcli.cli.progress import RowCount
-from gmmcli.data.formats import FileFormat, format_of_path, parse_format
+from gmmcli.data.formats import COMPRESSIONS, FileFormat, ReadOptions, format_of_path, parse_format
 from gmmcli.errors import Option, UsageError
 from gmmcli.passes.distributed import place
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.storage.addresses import inside
 from gmmcli.storage.files import STDOUT
 from gmmcli.storage.filesystem import has_entries, locate
@@ -34,16 +34,13 @@ from gmmcli.storage.names import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gmmcli.cli.comparison import Comparison, Counted
-    from gmmcli.data.formats import ReadOptions
+    from gmmcli.cli.assign import Comparison
     from gmmcli.data.sink import Sink
     from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.model.synthetic import DrawnBlock
-
-SUFFIX_OF = {"gzip": ".gz", "zstd": ".zst", None: ""}  # by compression
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class RowOutput:
             sums_over(self.group, 0)
 
     def report(self, console: Console, empty: int = 0) -> int:
-        """Notes how many rows were written, unless the user sees them, and how many have empty cells added.
+        """Notes the number of rows, unless these are on standard output, and the number with empty cells added.
 
         Returns the number of rows that all processes have written.
         """
@@ -75,24 +72,36 @@ class RowOutput:
         return rows
 
 
-def open_output(
-    output: str | None, output_format: str | None, reading: ReadOptions, group: Group = ALONE
-) -> RowOutput:
+def open_output(writing: options.Writing, reading: ReadOptions, group: Group) -> RowOutput:
     """The destination of rows that are read, with the delimiter and decimal point that they have.
 
     Raises UsageError where several processes are given no folder, or one that has files.
     """
-    from gmmcli.data.sink import Sink
-    from gmmcli.data.sink import output_format as format_of
+    from gmmcli.data.sink import Sink, output_format
 
+    output, chosen = writing.output, writing.output_format
     target = output
     if output is not None and output.endswith("/"):
-        target = _part(output, output_format, group)
+        target = _part(output, chosen, group)
     elif group.size > 1:
         remedy = "name a new folder, as -o labelled/"
         raise UsageError("several processes write a file each", subject=Option("output"), remedy=remedy)
-    delimiter = None if format_of(target, output_format).name == "tsv" else reading.delimiter_of("csv")
-    return RowOutput(output, Sink(target, output_format, delimiter=delimiter, decimal=reading.decimal), group)
+    delimiter = None if output_format(target, chosen).name == "tsv" else reading.delimiter_of("csv")
+    return RowOutput(output, Sink(target, chosen, delimiter=delimiter, decimal=reading.decimal), group)
+
+
+def _part(folder: str, output_format: str | None, group: Group) -> str:
+    """This process's file in the folder. A folder that is absent is made."""
+    given = parse_format(output_format) if output_format else format_of_path(folder.rstrip("/"))
+    form = given or FileFormat("parquet")
+    first_attempt = not place().attempt  # a later one finds files of the earlier ones
+    if group.rank == 0 and first_attempt and has_entries(folder):
+        raise UsageError("this folder has files", subject=printable(folder), remedy="name a new one")
+    sums_over(group, 0)  # no process makes the folder before the first has looked at it
+    locate(folder, UsageError).make_folder()
+    number = str(group.rank).zfill(len(str(group.size - 1)))
+    suffix = next((suffix for suffix, name in COMPRESSIONS.items() if name == form.compression), "")
+    return inside(folder.rstrip("/"), f"part-{number}-of-{group.size}.{form.name}{suffix}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ def open_passage(
     model: str,
     data: list[str] | None,
     writing: options.Writing | None,
-    reading: options.Reading,
+    reading: ReadOptions,
     memory: options.Memory,
     common: options.Common,
 ) -> Passage:
@@ -121,15 +130,17 @@ def open_passage(
     with library_imports():
         from gmmcli.data.source import Source
 
-    group, read_options = group_of(context), reading.options()
+    group = group_of(context)
     refuse_stdin(data, group)
-    target = None if writing is None else writing.output
-    output = None if writing is None else open_output(target, writing.output_format, read_options, group)
+    output = None if writing is None else open_output(writing, reading, group)
     mixture, metadata = open_model(model)
-    source = Source(data or [], read_options, scratch=memory.scratch(place().local_size))
-    rows_not_over(target, model, source.paths)
+    source = Source(data or [], reading, scratch=memory.scratch(place().local_size))
+    outputs = {"output": None if output is None else output.name}
+    not_over(outputs, "the model", [model])
+    if len(source.paths) > 1:  # a single file may be replaced: the output has all of its rows, and is written whole
+        not_over(outputs, "a part of the data", source.paths)
     console = Console(common.quiet or group.rank > 0)
-    return Passage(mixture, metadata, source, output, read_options, console, group)
+    return Passage(mixture, metadata, source, output, reading, console, group)
 
 
 def add_columns(
@@ -139,13 +150,13 @@ def add_columns(
     missing: options.MISSING_CHOICES,
     comparison: Comparison | None = None,
 ) -> int:
-    """Writes this process's rows with the columns `names`, which `compute` makes of the rows (B, D).
+    """Writes this process's rows with more columns: `compute` makes them from the rows (B, D), `names` are theirs.
 
-    Rows with a missing or infinite cell get empty cells when missing is "drop", else they are an InputError; with
-    "em" only the infinite ones are, and `compute` gets NaN for a missing cell. comparison: counts the rows by the
+    Rows with a missing or infinite cell get empty cells if missing is "drop", else they are an InputError. With "em"
+    only infinite cells are an error, and `compute` gets NaN for a missing cell. comparison: counts the rows by the
     first of the added columns, their component.
 
-    Returns the number of rows with empty cells. Blocks are worked side by side and written in order; the number of
+    Returns the number of rows with empty cells. Blocks are worked side by side and written in order. The number of
     blocks in memory depends on the processors, the output does not.
     """
     import torch
@@ -160,40 +171,49 @@ def add_columns(
     columns = source.match(column_names(passage.model))
     check_free(names, source.names)
 
-    def extended(rows: Rows) -> tuple[Encoded, int, Counted | None]:
+    def extended(rows: Rows) -> tuple[Encoded, int]:
         with torch.inference_mode():  # a setting of each thread
             complete = _complete(rows.x, missing)
             missed = len(complete) - int(complete.sum())
             added = compute(rows.x[complete] if missed else rows.x)
-            counted = None if comparison is None else comparison.count(rows.table, added[0], complete)
+            if comparison is not None:
+                comparison.add(rows.table, added[0], complete)
             table = with_columns(rows.table, names, added, complete if missed else None)
-            return output.sink.encode(table), missed, counted
+            return output.sink.encode(table), missed
 
     empty, passed = 0, RowCount()
-    shown = console.live and output.name not in STDOUT  # there the rows themselves are shown
+    shown = console.live and output.name not in STDOUT  # on standard output the rows themselves are shown
     watched = console.watch(passed) if shown else contextlib.nullcontext()
     with output.whole() as sink, watched, single_intra_op_thread():
         tables = source.tables(columns, sink.typed, as_read(missing), Share(group.rank, group.size))
-        for piece, missed, counted in map_blocks(extended, tables, threads_here()):
+        for piece, missed in map_blocks(extended, tables, threads_here()):
             sink.write(piece)
             passed.rows = sink.rows_written
             empty += missed
-            if comparison is not None and counted is not None:
-                comparison.add(counted)
         if comparison is not None:
             comparison.join(group)
     return empty
 
 
 def as_read(missing: options.MISSING_CHOICES) -> Missing:
-    """The reader's way with missing cells: for `em` it keeps them."""
+    """The reader's treatment of missing cells: for `em` it keeps them."""
     return "keep" if missing == "em" else missing
+
+
+def _complete(x: Tensor, missing: options.MISSING_CHOICES) -> Tensor:
+    """Mask (B,) of rows (B, D) without a cell that is infinite or, unless missing is "em", missing."""
+    import torch
+
+    columns = x.mT  # their order in memory
+    if bool(columns.sum().isfinite()):  # the quicker test: a cell that is not finite spoils the sum
+        return torch.ones(len(x), dtype=torch.bool)
+    return ~columns.isinf().any(0) if missing == "em" else columns.isfinite().all(0)
 
 
 def write_draws(
     model: GaussianMixture, samples: int, seed: int, label: str | None, dtype: str, output: RowOutput
 ) -> None:
-    """Draws rows and writes them as they come, blocks side by side and in order.
+    """Draws rows in blocks, side by side, and writes them in order.
 
     label: name of the column of true components, None for none. dtype: of the other columns, float64 or float32.
     """
@@ -204,41 +224,14 @@ def write_draws(
     from gmmcli.model.synthetic import draw, drawn_blocks
     from gmmcli.passes.workers import default_threads, map_blocks, single_intra_op_thread
 
-    names = column_names(model)
-    check_free([label] if label else [], names)
-    header = [*names, label] if label else list(names)
-    precision = {"float64": torch.float64, "float32": torch.float32}[dtype]
+    names, labels = column_names(model), [label] if label else []
+    check_free(labels, names)
 
     def drawn(block: DrawnBlock) -> Encoded:
         _, x, components = draw(model, seed, block)
-        return output.sink.encode(table_of(header, [*x.to(precision).unbind(1), *([components] if label else [])]))
+        columns = [*x.to(getattr(torch, dtype)).unbind(1), *([components] if label else [])]
+        return output.sink.encode(table_of([*names, *labels], columns))
 
     with output.sink as sink, single_intra_op_thread():
         for piece in map_blocks(drawn, drawn_blocks(model.dims, samples), default_threads()):
             sink.write(piece)
-
-
-def _complete(x: Tensor, missing: options.MISSING_CHOICES) -> Tensor:
-    """Mask (B,) of rows (B, D) without a cell that is infinite or, unless missing is "em", missing."""
-    import torch
-
-    columns = x.mT  # their order in memory
-    if bool(
-        columns.sum().isfinite()
-    ):  # a cell that is not finite would spoil the sum, which takes a tenth of the time
-        return torch.ones(len(x), dtype=torch.bool)
-    return ~columns.isinf().any(0) if missing == "em" else columns.isfinite().all(0)
-
-
-def _part(folder: str, output_format: str | None, group: Group) -> str:
-    """This process's file in the folder, which is made where there is none."""
-    given = parse_format(output_format) if output_format else format_of_path(folder.rstrip("/"))
-    format = given or FileFormat("parquet")
-    if (
-        group.rank == 0 and not place().attempt and has_entries(folder)
-    ):  # an earlier attempt has left files of its own
-        raise UsageError("this folder has files", subject=printable(folder), remedy="name a new one")
-    sums_over(group, 0)  # no process makes the folder before the first has looked at it
-    locate(folder, UsageError).make_folder()
-    number = str(group.rank).zfill(len(str(group.size - 1)))
-    return inside(folder.rstrip("/"), f"part-{number}-of-{group.size}.{format.name}{SUFFIX_OF[format.compression]}")

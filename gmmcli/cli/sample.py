@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from gmmcli.cli import options
 from gmmcli.cli.console import Console
-from gmmcli.cli.files import not_over
-from gmmcli.cli.models import open_model
+from gmmcli.cli.files import not_over, open_model
 from gmmcli.cli.processes import library_imports
 from gmmcli.cli.rows import RowOutput, write_draws
 

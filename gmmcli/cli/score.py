@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gmmcli.cli import console as out
 from gmmcli.cli import options
 from gmmcli.cli.completion import column
-from gmmcli.cli.models import column_names
+from gmmcli.cli.console import Table, write, write_json
+from gmmcli.cli.files import column_names
 from gmmcli.cli.options import DATA, OUTPUT, REPORT
 from gmmcli.cli.processes import sums_over, threads_here
 from gmmcli.cli.rows import Passage, add_columns, as_read, open_passage
@@ -31,43 +32,34 @@ $ gmm score penguins.pt sample_data/penguins.csv --missing drop --summary --json
 
 $ gmm score faithful.pt sample_data/faithful.csv --quantile 0.01 -o marked.csv"""
 
-Summary = Annotated[
-    bool, OUTPUT("", "Instead of the rows: their number, total and mean log-likelihood, AIC, BIC and ICL.")
-]
-Quantile = Annotated[
-    float | None,
-    OUTPUT(
-        "Q",
-        "Add a column outlier too: 1 for a row whose log-likelihood is below that of this share, between 0 "
-        "and 1, of the rows that were fitted, else 0. Default: no such column.",
-        above=0,
-        below=1,
-    ),
-]
-Weights = Annotated[
-    str | None,
-    DATA(
-        "COLUMN",
-        "With --summary: column of row weights, not negative. Default: every row weighs 1.",
-        suggestions=column,
-    ),
-]
-Json = Annotated[bool, REPORT("", "Print the sums of --summary as JSON on standard output.")]
-
 
 def score(
     context: typer.Context,
     *,
     model: options.Model,
     data: options.Data = None,
-    summary: Summary = False,
-    quantile: Quantile = None,
+    summary: bool = OUTPUT.field(
+        False, "", "Instead of the rows: their number, total and mean log-likelihood, AIC, BIC and ICL."
+    ),
+    quantile: float | None = OUTPUT.field(
+        None,
+        "Q",
+        "Add a column outlier too: 1 for a row whose log-likelihood is below that of this share, between 0 "
+        "and 1, of the rows that were fitted, else 0. Default: no such column.",
+        above=0,
+        below=1,
+    ),
     writing: options.Writing,
-    weights: Weights = None,
+    weights: str | None = DATA.field(
+        None,
+        "COLUMN",
+        "With --summary: column of row weights, not negative. Default: every row weighs 1.",
+        suggestions=column,
+    ),
     missing: options.MissingCells = "error",
-    reading: options.Reading,
+    reading: options.ReadOptions,
     memory: options.Memory,
-    json: Json = False,
+    json: bool = REPORT.field(False, "", "Print the sums of --summary as JSON on standard output."),
     common: options.Common,
 ) -> None:
     """Adds to each row its log-likelihood under the model, in nats, or sums it up.
@@ -82,34 +74,28 @@ def score(
             problem = f"{'does not apply' if summary else 'applies only'} with --summary"
             raise UsageError(problem, subject=Option(name))
     passage = open_passage(context, model, data, None if summary else writing, reading, memory, common)
-    if not summary:
+    if passage.output is not None:
         below = None if quantile is None else _quantile(model, passage.metadata, quantile)
-        _add_scores(passage, writing.prefix, below, missing)
+        names = ["log_likelihood", *([] if below is None else ["outlier"])]
+
+        def compute(x: Tensor) -> Sequence[Tensor]:
+            scores = passage.model.log_prob(x, marginal=missing == "em")
+            return [scores] if below is None else [scores, (scores < below).long()]
+
+        empty = add_columns(passage, [writing.prefix + name for name in names], compute, missing)
+        if below is not None:
+            passage.console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
+        passage.output.report(passage.console, empty)
         return
     report = _summarise(passage, weights, missing)
     if json and passage.group.rank == 0:
-        out.write_json({"model": masked(model), "data": passage.source.label, **report})
+        write_json({"model": masked(model), "data": passage.source.label, **report})
     elif passage.group.rank == 0:
-        out.write(out.Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
-
-
-def _add_scores(passage: Passage, prefix: str, below: float | None, missing: options.MISSING_CHOICES) -> None:
-    """Writes the rows with their log-likelihood. below: that of an outlier, None for no such column."""
-    names = ["log_likelihood"] if below is None else ["log_likelihood", "outlier"]
-
-    def compute(x: Tensor) -> Sequence[Tensor]:
-        scores = passage.model.log_prob(x, marginal=missing == "em")
-        return [scores] if below is None else [scores, (scores < below).long()]
-
-    empty = add_columns(passage, [prefix + name for name in names], compute, missing)
-    if below is not None:
-        passage.console.note(f"outliers: rows of a log-likelihood below {below:.6g}")
-    assert passage.output is not None
-    passage.output.report(passage.console, empty)
+        write(Table(["", ""], [(name.replace("_", " "), f"{v:.10g}") for name, v in report.items()]))
 
 
 def _quantile(path: str, metadata: dict[str, Any], share: float) -> float:
-    """The log-likelihood below which this share of the rows of the fit lies."""
+    """Quantile of the log-likelihood over the rows of the fit: this share of them lies below it."""
     from gmmcli.model.scores import Scores
 
     remedy = "fit it anew for --quantile"
@@ -126,7 +112,7 @@ def _summarise(passage: Passage, weights: str | None, missing: options.MISSING_C
     import torch
 
     from gmmcli.passes.block import Share
-    from gmmcli.passes.workers import map_blocks, single_intra_op_thread
+    from gmmcli.passes.reading import Collected, Reading, drive, read
 
     mixture, source, group = passage.model, passage.source, passage.group
     columns, share = source.match(column_names(mixture)), Share(group.rank, group.size)
@@ -138,8 +124,8 @@ def _summarise(passage: Passage, weights: str | None, missing: options.MISSING_C
             w = torch.ones_like(log_prob) if block.weights is None else block.weights
             return [float(w.sum()), float(w @ log_prob), float(w @ entropy)]
 
-    with single_intra_op_thread():
-        parts = torch.tensor([*map_blocks(sums, blocks, threads_here())], dtype=torch.float64).reshape(-1, 3)
+    reading = Reading(partial(Collected, sums), blocks)
+    parts = torch.tensor(drive(read(reading), threads_here()), dtype=torch.float64).reshape(-1, 3)
     rows, dropped = sums_over(group, blocks.rows_read, blocks.rows_dropped)
     weight = total = entropy = 0.0
     for part in group.joined(parts).tolist():  # in the order of the data, so that the sums' bits are the same

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.cli import console, options
+from gmmcli.cli import console, options, report
 from gmmcli.cli.console import Table, count, number
-from gmmcli.cli.models import brief, check_kinds, column_names, damage_named, open_model
+from gmmcli.cli.files import brief, check_kinds, column_names, damage_named, open_model
 from gmmcli.cli.processes import library_imports
-from gmmcli.cli.report import (
-    bootstrap_lines,
-    certainty_lines,
-    component_table,
-    correlation_table,
-    covariance_count,
-    deviation_table,
-    model_lines,
-    stop_line,
-    telling_lines,
-)
 
 if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
@@ -27,8 +16,6 @@ EXAMPLES = """\
 $ gmm show faithful.pt
 
 $ gmm show faithful.pt --json"""
-
-SHOWN_CORRELATIONS = 64  # over all components
 
 
 def show(*, model: options.Model, json: options.Json = False, common: options.Common) -> None:
@@ -45,10 +32,10 @@ def show(*, model: options.Model, json: options.Json = False, common: options.Co
             console.write_json({**_parameters(mixture), "metadata": metadata})
             return
         with damage_named(model, "use --json, or fit anew"):
-            parts = [*_tables(mixture, metadata), "", *_history(mixture, brief(metadata))]
-            for part in parts:
-                if isinstance(part, Table):
-                    part.lines(console.UNLIMITED)  # fails for missing cells before a line is printed
+            tables = [report.component_table(mixture, metadata.get("weight")), report.deviation_table(mixture)]
+            tables += report.correlation_tables(mixture)
+            parts = [part for table in tables for part in ("", table)]
+            parts += ["", *_history(mixture, brief(metadata))]
     console.write(
         f"{model}: family {mixture.family}, {count(mixture.components, 'component')}, "
         f"{count(mixture.dims, 'column')}, {count(mixture.parameter_count, 'parameter')}"
@@ -57,18 +44,11 @@ def show(*, model: options.Model, json: options.Json = False, common: options.Co
         console.write(part)
 
 
-def _tables(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
-    """The parameters, an empty line before each table."""
-    tables: list[str | Table] = ["", component_table(mixture, metadata.get("weight")), "", deviation_table(mixture)]
-    pairs = mixture.dims * (mixture.dims - 1) // 2
-    if covariance_count(mixture) * pairs <= SHOWN_CORRELATIONS:
-        correlations = correlation_table(mixture)
-        if correlations is not None:
-            tables += ["", correlations]
-    return tables
-
-
 def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
+    background = None
+    if mixture.background is not None and mixture.box is not None:
+        low, high = mixture.box.tolist()
+        background = {"weight": float(mixture.background), "minimum": low, "maximum": high}
     return {
         "family": mixture.family,
         "components": mixture.components,
@@ -78,19 +58,12 @@ def _parameters(mixture: GaussianMixture) -> dict[str, Any]:
         "weights": mixture.weights.tolist(),
         "means": mixture.means.tolist(),
         "covariances": mixture.covariances.tolist(),
-        "background": _background(mixture),
+        "background": background,
     }
 
 
-def _background(mixture: GaussianMixture) -> dict[str, Any] | None:
-    if mixture.background is None or mixture.box is None:
-        return None
-    low, high = mixture.box.tolist()
-    return {"weight": float(mixture.background), "minimum": low, "maximum": high}
-
-
 def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | Table]:
-    """The metadata of the fit in lines; those of a model that was not fitted say little."""
+    """The metadata of the fit in lines; one line for a model that was not fitted."""
     if metadata.get("kind") == "truth":
         return ["a known mixture, as gmm generate draws it"]
     if "stop" not in metadata:
@@ -105,23 +78,17 @@ def _history(mixture: GaussianMixture, metadata: dict[str, Any]) -> list[str | T
     if metadata.get("rows_left_out"):
         rows += f"; {metadata['rows_left_out']} left out for missing or infinite cells"
     method = f"method: {metadata['method']}"
-    if chosen.get("optimizer"):
-        method += f" with {chosen['optimizer']}"
-    if metadata.get("acceleration"):
-        method += f" with {metadata['acceleration']} acceleration"
-    if chosen.get("prior"):
-        method += ", conjugate prior"
-    if chosen.get("standardize"):
-        method += ", standardized"
+    method += f" with {chosen['optimizer']}" if chosen.get("optimizer") else ""
+    method += f" with {metadata['acceleration']} acceleration" if metadata.get("acceleration") else ""
+    method += ", conjugate prior" if chosen.get("prior") else ""
+    method += ", standardized" if chosen.get("standardize") else ""
     lines: list[str | Table] = [
-        *telling_lines(mixture),
-        *certainty_lines(mixture, metadata),
-        *bootstrap_lines(mixture, metadata),
+        *report.component_lines(mixture, metadata),
         rows,
         f"{method}; init {metadata.get('init', chosen['init'])}, seed {metadata['seed']}, "
         + (f"best of {len(restarts)} restarts" if len(restarts) > 1 else "one start"),
-        *model_lines(metadata)[1:],
-        stop_line(metadata),
+        *report.model_lines(metadata)[1:],
+        report.stop_line(metadata),
     ]
     if len(metadata.get("selection", {}).get("cells", [])) > 1:
         cells, criterion = metadata["selection"]["cells"], metadata["selection"]["criterion"]

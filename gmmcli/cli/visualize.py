@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gmmcli.cli.console import Console
-from gmmcli.cli.models import column_names
+from gmmcli.cli.files import column_names
 from gmmcli.cli.options import MISSING_CHOICES
+from gmmcli.cli.processes import threads_here
 from gmmcli.cli.rows import as_read
 from gmmcli.errors import Option, UsageError
 from gmmcli.storage.addresses import suffix_of
@@ -45,8 +47,7 @@ class Visualizer:
         if self._stepwise and self._animated:
             raise UsageError("a GIF has all steps in it", subject=given, remedy=f"leave out {STEP}")
         if unknown is not None:
-            remedy = f"write {STEP} for the number of passes"
-            raise UsageError(f"unknown {unknown[0]}", subject=given, remedy=remedy)
+            raise UsageError(f"unknown {unknown[0]}", subject=given, remedy=f"write {STEP} for the number of passes")
         if several and (self._stepwise or self._animated):
             remedy = "leave out what chooses among several"
             raise UsageError("steps are those of one fit", subject=given, remedy=remedy)
@@ -106,18 +107,16 @@ def rows_to_draw(
     source: Source, model: GaussianMixture, coordinates: Coordinates, missing: MISSING_CHOICES, weights: str | None
 ) -> RowSample:
     """A sample of the rows of a source that has the model's columns. weights: their column, None for none."""
+    from gmmcli.passes.reading import Reading, drive, read
     from gmmcli.plot import RowSampler
 
     blocks = source.blocks(source.match(column_names(model)), weights, as_read(missing))
-    sampler = RowSampler(coordinates, model.dims)
-    for block in blocks:
-        sampler.add(block)
-    sample = sampler.result()
+    sample = drive(read(Reading(partial(RowSampler, coordinates, model.dims), blocks)), threads_here())
     return replace(sample, left_out=sample.left_out + blocks.rows_dropped)
 
 
 def _ordered(model: GaussianMixture, order: Sequence[int]) -> GaussianMixture:
-    """The model with its components in the order of the fitted one, so that each keeps its colour."""
+    """The model with its components in the order of the fitted model: each keeps its colour."""
     return model if len(order) != model.components else model.ordered(order)  # fewer where one was dropped
 
 

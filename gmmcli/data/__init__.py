@@ -7,8 +7,7 @@ Rows in:
   text as strings. numbers: recognition of numbers in text, surveyed over a whole column.
 - columns: kinds of columns, the selection for a fit, a model's columns in new data. formats: names of formats,
   options of reading.
-- inputs: from arguments to files that can be opened; the columns of a file alone, quickly. side_by_side: several
-  remote files at a time.
+- inputs: from arguments to files that can be opened; the columns of a file alone, quickly.
 - scratch: room for data, in memory and in temporary files.
 
 Rows out:

@@ -12,9 +12,8 @@ from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of
-from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, ahead, recut
 from gmmcli.data.scratch import Scratch, TableStore
-from gmmcli.data.side_by_side import ahead
 from gmmcli.passes.block import rows_of_block
 
 _RECORD_BYTES = 1 << 26  # most bytes of a record if the memory is small

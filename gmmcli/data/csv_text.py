@@ -88,7 +88,7 @@ def _parse_head(source: Input, text: str, options: ReadOptions, complete: bool) 
     if not found or not (len(found) == 2 or complete):
         return None
     names, rows = found[0], found[1:]
-    if not options.header:
+    if options.no_header:
         names, rows = [f"x{d}" for d in range(1, len(names) + 1)], [names]
     characters = sum(map(len, rows[0])) + len(rows[0]) if rows else 0
     return Head(tuple(names), blank_lines, bool(rows), characters)
@@ -130,7 +130,7 @@ class CsvText:
             column_types={str(d): pa.string() for d in chosen},
             strings_can_be_null=True,
             quoted_strings_can_be_null=not as_written,
-            null_values=[""] if as_written else list(self._options.null_values),
+            null_values=[""] if as_written else list(self._options.missing_texts),
         )
         schema = pa.schema([(names[d], pa.string()) for d in chosen])
         size, rows = min(max(_PARSE_BYTES, _COLUMN_BYTES * len(names)), self._longest), 0
@@ -168,7 +168,7 @@ class CsvText:
             # indices as names, since the true names may be anything
             column_names=[str(d) for d in range(len(self._head.names))],
             skip_rows=self._head.blank_lines,
-            skip_rows_after_names=int(self._options.header),
+            skip_rows_after_names=int(not self._options.no_header),
             encoding=self._options.encoding,
             block_size=size,
             use_threads=False,  # threads read no faster, and errors would lack the row
@@ -200,8 +200,8 @@ class CsvText:
             return InputError(f"cannot be read as {self._source.format}: {printable(text)}", subject=label)
         row = ""
         if ragged[1]:
-            row = f" in row {int(ragged[1]) - self._head.blank_lines - int(self._options.header)}"
-        first = "the header" if self._options.header else "the first row"
+            row = f" in row {int(ragged[1]) - self._head.blank_lines - int(not self._options.no_header)}"
+        first = "the first row" if self._options.no_header else "the header"
         cells = "1 cell" if ragged[3] == "1" else f"{ragged[3]} cells"
         problem = f"{cells}{row} where {first} has {ragged[2]}"
         return InputError(problem, subject=label, remedy=Remedy("check", "delimiter"))

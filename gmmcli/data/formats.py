@@ -2,7 +2,7 @@
 
 - `FileFormat`: a format with its compression, from an option (`parse_format`) or a suffix (`format_of_path`).
 - `sniff`, `sniff_compression`: format and compression by the first bytes of the content.
-- `ReadOptions`: options of reading an input.
+- `ReadOptions`: options of reading an input, each described by its help text.
 
 Nothing here imports pyarrow or torch, so that a command line can offer the names without their cost.
 """
@@ -12,7 +12,9 @@ from __future__ import annotations
 import codecs
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
+from gmmcli.declared import Panel
 from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.storage.addresses import name_of
 
@@ -30,7 +32,8 @@ FORMATS = tuple(_SUFFIXES)  # arrow is the IPC file, arrows the IPC stream
 DELIMITED = ("csv", "tsv")
 TEXT = ("csv", "tsv", "json")
 
-DEFAULT_NULL_VALUES = ("", "NA", "NaN", "nan", "null", "NULL", "None", "N/A", "n/a", "#N/A")
+TABS = ("tab", "\\t")  # names of a tabulator
+FORMAT = Panel("Input format")
 
 # No text begins with these bytes.
 _COMPRESSED_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -83,35 +86,34 @@ def sniff(head: bytes) -> str:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options of reading an input; all except `format` matter to delimited text only.
+    """Options of reading an input; all except `input_format` matter to delimited text only.
 
-    format: a name as in parse_format, which wins over suffix and content; None uses suffix and content.
-    delimiter: one character ("tab" and "\\t" are a tabulator); None is a comma, with a decimal comma a
-    semicolon, in TSV a tabulator.
-    quote: the quoting character; empty if quotes have no meaning.
-    decimal: the decimal point, "." or ",".
-    header: False if the first line is data; the columns are then called x1 to xD.
-    null_values: texts of cells that are missing. NaN is one of them by default.
-    encoding: the name of a text encoding that Python knows.
+    input_format: a name as parse_format takes it, which wins over suffix and content. delimiter: one character; "tab"
+    and "\\t" are a tabulator. Its default is a semicolon where the decimal point is a comma.
 
     Raises UsageError naming the option if a value makes no sense.
     """
 
-    format: str | None = None
-    delimiter: str | None = None
-    quote: str = '"'
-    decimal: str = "."
-    header: bool = True
-    null_values: tuple[str, ...] = DEFAULT_NULL_VALUES
-    encoding: str = "utf8"
+    input_format: str | None = FORMAT.field(
+        None, "FORMAT", f"{', '.join(FORMATS)}. Default: by suffix, else by content.", suggestions=FORMATS
+    )
+    delimiter: str | None = FORMAT.field(None, "CHAR", "Of delimited text, or tab. Default: a comma; in TSV a tab.")
+    quote: str = FORMAT.field('"', "CHAR", "Quoting character; empty for none.")
+    decimal: str = FORMAT.field(".", "CHAR", "Decimal point, . or a comma.")
+    no_header: bool = FORMAT.field(False, "", "The first line is data; the columns are called x1, x2, …")
+    null_values: str = FORMAT.field(
+        "NA,NaN,nan,null,NULL,None,N/A,n/a,#N/A",
+        "LIST",
+        "Cells that count as missing, comma-separated; empty cells always do.",
+    )
+    encoding: str = FORMAT.field("utf8", "NAME", "Text encoding, such as latin-1.")
 
     def __post_init__(self) -> None:
-        if self.format is not None:
-            parse_format(self.format)
-        if self.delimiter is not None and self.delimiter.lower() in ("tab", "\\t"):
-            object.__setattr__(self, "delimiter", "\t")
+        if self.input_format is not None:
+            parse_format(self.input_format)
+        single = self.delimiter is None or self.delimiter.lower() in TABS or _is_character(self.delimiter)
         sound = {
-            "delimiter": (self.delimiter is None or _is_character(self.delimiter), "one ASCII character, or tab"),
+            "delimiter": (single, "one ASCII character, or tab"),
             "quote": (not self.quote or _is_character(self.quote), "one ASCII character, or none"),
             "decimal": (self.decimal in (".", ","), ". or ,"),
             "encoding": (_is_text_encoding(self.encoding), "one such as utf8, latin-1, cp1252 or utf-16"),
@@ -124,13 +126,18 @@ class ReadOptions:
             remedy = Remedy("give another delimiter, as", "delimiter", "';'")
             raise UsageError("decimal and delimiter are both a comma", remedy=remedy)
 
+    @cached_property
+    def missing_texts(self) -> tuple[str, ...]:
+        """Cells, as written, that are missing; an empty one is."""
+        return ("", *(text for text in self.null_values.split(",") if text))
+
     def delimiter_of(self, format_name: str) -> str:
         """Delimiter of a file of this delimited format.
 
         The default for a decimal comma is a semicolon, which spreadsheets write in locales with such a comma.
         """
         if self.delimiter is not None:
-            return self.delimiter
+            return "\t" if self.delimiter.lower() in TABS else self.delimiter
         if format_name == "tsv":
             return "\t"
         return ";" if self.decimal == "," else ","

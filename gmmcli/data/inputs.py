@@ -26,8 +26,8 @@ from gmmcli.data.formats import (
     sniff,
     sniff_compression,
 )
+from gmmcli.data.reader import AT_A_TIME, each
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
-from gmmcli.data.side_by_side import AT_A_TIME, each
 from gmmcli.errors import InputError, Remedy, UsageError
 from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import Info
@@ -194,7 +194,7 @@ def _described(raw: Input, options: ReadOptions, scratch: Scratch) -> Input:
             head = stream.read(_HEAD_BYTES)
     if not head:
         raise InputError("the file is empty", subject=raw.label, remedy="give one with a header and rows")
-    given = parse_format(options.format) if options.format else format_of_path(raw.path or "")
+    given = parse_format(options.input_format) if options.input_format else format_of_path(raw.path or "")
     by_content = sniff(head)
     format = given.name if given else by_content
     if format in TEXT and by_content not in TEXT:

@@ -13,9 +13,8 @@ from gmmcli.data.columnar import ColumnarReader
 from gmmcli.data.compute import common_type, pc
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.reader import Piece, recut
+from gmmcli.data.reader import Piece, ahead, recut
 from gmmcli.data.scratch import Scratch, TableStore
-from gmmcli.data.side_by_side import ahead
 from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import rows_of_block
 from gmmcli.storage.names import printable

@@ -208,7 +208,7 @@ def _not_numbers(column: Column, options: ReadOptions) -> Any:
 
 def _is_missing(column: Column, options: ReadOptions) -> Any:
     """Mask of strings that are null, empty or among the null values. First bytes rule out most comparisons."""
-    texts = {"", *options.null_values}
+    texts = set(options.missing_texts)
     begins = np.zeros(256, bool)
     begins[[text.encode()[0] if text else 0 for text in texts]] = True
     arrays = [column] if isinstance(column, pa.Array) else column.chunks

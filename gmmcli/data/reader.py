@@ -3,26 +3,37 @@
 - `Reader`: columns of one file, facts about them, and its rows in pieces that depend on the file alone.
 - `with_folder_columns`: readers whose files also have the columns of folders called `key=value`.
 - `recut`: rows in blocks of one size.
+- `each`, `in_turn`, `ahead`: items made in advance by threads, since a request to a store takes longer than the work
+  on the answer. Neither the order of the items nor the choice of the first error depends on the order of the answers.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnFacts, ColumnKind
 from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.inputs import Input
 from gmmcli.data.numbers import parse
 from gmmcli.errors import InputError
 from gmmcli.storage.folders import Keys
 
+if TYPE_CHECKING:
+    from gmmcli.data.inputs import Input
+
+T = TypeVar("T")
+R = TypeVar("R")
 CELL_BYTES = 8  # of a float64
+AT_A_TIME = 8  # remote files
+_END = object()
 
 
 class Piece(NamedTuple):
@@ -134,6 +145,47 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
             held = held.slice(rows)
     if held.num_rows:
         yield held
+
+
+# ---- items made in advance
+
+
+def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
+    """Results of the function for every item, in order. most: number of calls at a time."""
+    if min(most, len(items)) <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(most) as pool:
+        return list(pool.map(function, items))
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Items; a thread makes the next one while the caller works on the one before."""
+    return in_turn([lambda: iter(items)], 2)
+
+
+def in_turn(begin: Sequence[Callable[[], Iterator[T]]], most: int) -> Iterator[T]:
+    """Items of the iterators, one iterator after the other. Threads make the next item of `most` of them."""
+    if most <= 1:
+        for one in begin:
+            yield from one()
+        return
+    waiting = iter(begin)
+    with ThreadPoolExecutor(most) as pool:
+
+        def fetch(iterator: Iterator[T]) -> tuple[Iterator[T], Future[Any]]:
+            return iterator, pool.submit(next, iterator, _END)
+
+        begun = deque(fetch(one()) for one in islice(waiting, most))
+        try:
+            while begun:
+                iterator, future = begun.popleft()
+                while (item := future.result()) is not _END:
+                    _, future = fetch(iterator)
+                    yield item
+                begun.extend(fetch(one()) for one in islice(waiting, 1))
+        finally:
+            for _, future in begun:
+                future.cancel()
 
 
 # ---- columns of folders

@@ -21,9 +21,8 @@ from gmmcli.data.compute import common_type, float_columns, strings, type_of_val
 from gmmcli.data.csv import CsvReader, SettledTypes
 from gmmcli.data.formats import DELIMITED, ReadOptions
 from gmmcli.data.inputs import Input, expand
-from gmmcli.data.reader import NotNumbersError, Reader, with_folder_columns
+from gmmcli.data.reader import AT_A_TIME, NotNumbersError, Reader, each, in_turn, with_folder_columns
 from gmmcli.data.scratch import Scratch
-from gmmcli.data.side_by_side import AT_A_TIME, each, in_turn
 from gmmcli.data.source_blocks import Files, Missing, SourceBlocks
 from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.passes.block import BLOCK_ROWS, Share
@@ -70,7 +69,7 @@ class Source:
         inputs = expand(paths, self._options, stdin, scratch)
         self.paths = tuple(one.path for one in inputs if one.path is not None)
         self._delimited = all(one.format in DELIMITED for one in inputs)
-        self.by_position = not self._options.header and self._delimited
+        self.by_position = self._options.no_header and self._delimited
         # opening a file and surveying its text need little memory
         self._surveyed_at_a_time = AT_A_TIME if any(one.remote for one in inputs) else 1
         arguments = self._options, block_rows, SettledTypes(), scratch

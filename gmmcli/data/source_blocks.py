@@ -12,8 +12,7 @@ import pyarrow as pa
 import torch
 
 from gmmcli.data.compute import float_columns
-from gmmcli.data.reader import Piece, Reader, total
-from gmmcli.data.side_by_side import in_turn
+from gmmcli.data.reader import Piece, Reader, in_turn, total
 from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import Block, Share
 from gmmcli.storage.names import printable

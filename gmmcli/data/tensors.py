@@ -118,7 +118,7 @@ def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tup
         encoded = strings(column, name).dictionary_encode("encode")
     except InputError:
         raise InputError(f"column {printable(name)} has no labels: its cells are {dtype}, not text") from None
-    missing = {None, *options.null_values} | ({"nan"} if pa.types.is_floating(dtype) else set())
+    missing = {None, *options.missing_texts} | ({"nan"} if pa.types.is_floating(dtype) else set())
     texts = encoded.dictionary.to_pylist()
     labels = [text for text in texts if text not in missing]
     indices = {text: index for index, text in enumerate(labels)}

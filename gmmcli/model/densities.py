@@ -2,13 +2,16 @@
 
 - `Densities`: the one evaluator of a mixture's log p(k, x), of rows that are complete or have missing cells.
 - `Background`: a component of uniform density, which counts as one more, the last.
+- `unreduced`, `shares`, `most_probable`, `log_sum`, `log_sum_and_entropy`: reductions of log p(k, x), (K, B), to
+  tensors (..., B). They write over the densities and are differentiable all the same.
 
 A row's numbers depend on that row alone, to the bit: not on the rows beside it, nor on chunks and threads. Densities
 are made of elementwise operations (gmmcli.families.quadratic.Distances), and sums over components are taken one
-component after another (gmmcli.model.reductions). Rows that lack the same columns are evaluated together, under the
+component after another. Rows that lack the same columns are evaluated together, under the
 marginal mixture of the columns that they have.
 
-The loop over chunks is a function that TorchScript can compile, together with the reduction (passes/compiled.py).
+The loop over chunks and the reduction are functions that TorchScript can compile together (passes/compiled.py): both
+stay within the part of Python that it knows.
 """
 
 from __future__ import annotations
@@ -24,9 +27,8 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, JointTerms, Parameters, components_at_once, log_joint_of
 from gmmcli.families.quadratic import Distances
-from gmmcli.model.reductions import Reduce
 from gmmcli.passes.compiled import compiled
-from gmmcli.passes.patterns import patterns
+from gmmcli.passes.missing import patterns
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk
@@ -170,3 +172,61 @@ def _first(answers: Sequence[Tensor], rows: int) -> list[Tensor]:
 def _joined(parts: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """The answers to part after part as one."""
     return [torch.cat(part, -1) for part in zip(*parts, strict=True)]
+
+
+Reduce = Callable[[Tensor], Sequence[Tensor]]
+
+
+def unreduced(joint: Tensor) -> list[Tensor]:
+    """The densities themselves."""
+    return [joint]
+
+
+def shares(joint: Tensor) -> list[Tensor]:
+    """p(k | x), (K, B)."""
+    smallest = _smallest(joint)
+    joint.sub_(joint.detach().amax(0))
+    negligible = joint <= smallest
+    parts = joint.clamp_(min=smallest).exp_()
+    return [(parts * _sum(parts).reciprocal_()).masked_fill_(negligible, 0.0)]
+
+
+def most_probable(joint: Tensor) -> list[Tensor]:
+    """The greatest p(k | x), (B,), and the first k that has it, (B,) int64.
+
+    max_k (log p(k, x) − max − k · step) is −k · step, less than log densities differ by. So two maxima give k:
+    torch's own argmax takes as long as everything else together.
+    """
+    step = 1e-300 if joint.dtype == torch.float64 else 1e-30
+    steps = torch.arange(joint.shape[0], dtype=joint.dtype, device=joint.device)[:, None] * step
+    below = (joint - joint.amax(0)).sub_(steps)
+    component = below.detach().amax(0).mul_(-1 / step).round_().long()
+    return [_sum(below.clamp_(min=_smallest(joint)).exp_()).reciprocal_(), component]
+
+
+def log_sum(joint: Tensor) -> list[Tensor]:
+    """log p(x) = log Σ_k p(k, x), (B,)."""
+    highest = joint.detach().amax(0)
+    total = _sum(joint.sub_(highest).clamp_(min=_smallest(joint)).exp_()).log_().add_(highest)
+    return [torch.where(highest == -math.inf, highest, total)]
+
+
+def log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
+    """log p(x), and −Σ_k p(k | x) log p(k | x), (B,) each."""
+    share = shares(joint.clone())[0]
+    return [log_sum(joint)[0], _sum(torch.special.entr(share))]
+
+
+def _sum(
+    parts: Tensor,  # (K, B)
+) -> Tensor:
+    """Σ_k (B,), one component after another: the order of torch's own sum depends on threads and memory layout."""
+    total = parts[0].clone()
+    for k in range(1, parts.shape[0]):
+        total.add_(parts[k])
+    return total
+
+
+def _smallest(joint: Tensor) -> float:
+    """The least difference to the greatest logit; smaller ones are clamped, since exp underflows slowly."""
+    return -700.0 if joint.dtype == torch.float64 else -80.0

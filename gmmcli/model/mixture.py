@@ -15,10 +15,18 @@ from gmmcli.errors import InputError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
 from gmmcli.model import criteria
-from gmmcli.model.densities import COMPILED_ROWS, Background, Densities
+from gmmcli.model.densities import (
+    COMPILED_ROWS,
+    Background,
+    Densities,
+    Reduce,
+    log_sum,
+    log_sum_and_entropy,
+    most_probable,
+    shares,
+)
 from gmmcli.model.frames import Rows, Wrap, read_table
 from gmmcli.model.imputation import Draws, filled
-from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 
 
 class GaussianMixture(nn.Module):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import ByRow, Family, Parameters
-from gmmcli.model.densities import Background, Densities
-from gmmcli.model.reductions import unreduced
+from gmmcli.model.densities import Background, Densities, unreduced
 from gmmcli.passes.kernels.choice import ROUNDING_LIMIT, Reach
 from gmmcli.passes.prepared import PreparedData
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gmmcli.families.affine import Affine
 from gmmcli.passes.block import Block
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.passes.kernels.chunk import Unit
 from gmmcli.passes.laying import lay_out, laying, put
 from gmmcli.passes.survey import Survey

@@ -25,7 +25,7 @@ from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Paramete
 from gmmcli.families.diagonal import DiagonalFamily
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.passes.kernels.base import Kernel, KernelWorker, Moments
 from gmmcli.passes.kernels.choice import Reach, Route, masked_route, route, typical_rounding
 from gmmcli.passes.kernels.chunk import Loop, loop_of

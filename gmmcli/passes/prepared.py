@@ -19,11 +19,10 @@ from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family
 from gmmcli.passes.block import BLOCK_ROWS, Block
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.draws import Sample, chosen
+from gmmcli.passes.execution import ALONE, Group, Meter
 from gmmcli.passes.layout import LateBlock, Layout, PreparedBlock, joined
-from gmmcli.passes.meter import Meter
 from gmmcli.passes.reading import Collected, Fold, Reading, Task, read, read_all
-from gmmcli.passes.sample import Radius, Sample, chosen
 from gmmcli.passes.sums import Sums
 from gmmcli.passes.survey import Survey
 
@@ -208,17 +207,18 @@ def prepare(
     ranges = ranges - (affine.log_det() / len(reach) if affine.factor.ndim == 2 else affine.factor.log())
     data = PreparedData(blocks, affine, summary, bound, 0.0, ranges, dtype, device, group, meter, layout)
     too_many = not fits(summary.own_rows * layout.row_bytes, memory, dtype)
-    radius = data.reading(lambda: Radius(data.dims))
+    squares = data.reading(lambda: Collected(lambda rows: float(rows.z[1 : 1 + data.dims].square().sum(0).max())))
     if bool(group.greatest(torch.tensor([too_many], dtype=torch.float64))):  # for all processes alike
         share = min(1.0, data.largest_sample / summary.rows)
         sample = data.reading(lambda: Sample(seed, share, data.empty_block()))
-        found, data.largest = yield from read_all([radius, sample])
+        found, data.largest = yield from read_all([squares, sample])
     else:
-        found, held = yield from read_all([radius, data.reading(lambda: Collected(lambda rows: rows))])
+        found, held = yield from read_all([squares, data.reading(lambda: Collected(lambda rows: rows))])
         data.blocks, data.layout = held, None
         if device.type != "cpu" and held:
             data.blocks = [joined(held)]  # few large launches instead of many small ones
-    data.radius = found * (1 + 1e-6)
+    greatest = group.greatest(torch.tensor([max(found, default=0.0)], dtype=torch.float64))
+    data.radius = math.sqrt(float(greatest)) * (1 + 1e-6)
     return data
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gmmcli.errors import GmmError
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.passes.workers import fold_blocks, single_intra_op_thread
 
 if TYPE_CHECKING:
+    from gmmcli.passes.execution import Meter
     from gmmcli.passes.layout import Layout
-    from gmmcli.passes.meter import Meter
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)

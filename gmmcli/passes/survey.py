@@ -16,8 +16,7 @@ from torch import Tensor
 
 from gmmcli.errors import RowsError
 from gmmcli.passes.block import Block
-from gmmcli.passes.group import ALONE, Group
-from gmmcli.passes.meter import Meter
+from gmmcli.passes.execution import ALONE, Group, Meter
 from gmmcli.passes.reading import Reading, Task, read
 from gmmcli.passes.sums import Sums
 

@@ -14,9 +14,7 @@ import numpy as np
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.axes import LEAST, Names, lay_out, set_axis, settle, widened, write_words
 from gmmcli.plot.coordinates import Coordinates
-from gmmcli.plot.labels import Planes, number_components
-from gmmcli.plot.pairs import draw_pairs
-from gmmcli.plot.panels import SUM, draw_line, draw_plane
+from gmmcli.plot.panels import SUM, Planes, draw_line, draw_pairs, draw_plane, number_components
 from gmmcli.plot.picture import Picture, picture
 from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, new_figure, tidy
 

@@ -1,19 +1,23 @@
-"""One panel each: `draw_line`, a histogram under the densities of one coordinate, and `draw_plane`, of two.
+"""Panels: data, components and density on given axes, without ticks, names, caption and legend.
 
-They draw data, components and density on given axes, without ticks, names, caption and legend.
+- `draw_line`: a histogram under the densities of one coordinate. `draw_plane`: rows and ellipses of two.
+- `draw_pairs`: a grid of all pairs of coordinates.
+- `number_components`: numbers beside the ellipses, where components are too many for the words of a legend.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.plot.axes import Names, set_axis, widened
 from gmmcli.plot.coordinates import marginal
-from gmmcli.plot.picture import ELLIPSES, MESH, density, ellipses, levels, mesh_of, moments
-from gmmcli.plot.style import BARS, INK, QUIET, colour, label
+from gmmcli.plot.picture import ELLIPSES, MESH, Picture, density, ellipses, levels, mesh_of, moments
+from gmmcli.plot.style import BARS, INK, QUIET, colour, figure_of, label, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +32,12 @@ FAINTEST = 0.15  # opacity of a row next to which the heaviest weighs any number
 VECTOR_POINTS = 2_000  # more are pixels in an SVG or PDF too
 DASHES = (0, (4, 2))  # of a background
 SUM = "all components"
+GAP = 0.09  # between panels, of a panel's side
+TICKS = 3  # of an axis, at most
+PAD = 1.0  # points around a number
+GAPS = (0.0, 5.0, 11.0, 20.0, 30.0, 42.0, 56.0)  # points between a mean and its number
+DIRECTIONS = 16
+LEADER_FROM = 11.0  # points from which on a line leads from a mean to its number
 
 
 def draw_line(
@@ -181,3 +191,95 @@ def bin_edges(
 def _effective(weights: np.ndarray) -> float:
     """Kish's effective number of rows, (Σw)²/Σw²: a few heavy rows fill no more bars than equally many alike."""
     return weights.sum() ** 2 / np.square(weights).sum()
+
+
+def draw_pairs(ax: Axes, picture: Picture, limits: np.ndarray) -> tuple[Names, Planes]:
+    """Draws the grid as inset axes of `ax`, row by row; returns the axes that have names, and the panels of pairs.
+
+    limits: (2, d) of each column, the same in all its panels. The corner above the diagonal stays free.
+    """
+    ax.set_axis_off()
+    dims, labels = picture.dims, picture.coordinates.labels
+    side = 1 / (dims + (dims - 1) * GAP)
+    step = side * (1 + GAP)
+    size = max(0.45, 0.85 - 0.05 * dims)
+    sides = [widened(*pair) for pair in limits.T.tolist()]
+    names: Names = []
+    planes: Planes = []
+    for row in range(dims):
+        for column in range(row + 1):
+            panel = ax.inset_axes((column * step, (dims - 1 - row) * step, side, side))
+            tidy(panel, left=column < row)
+            set_axis(panel.xaxis, *sides[column], TICKS, short=True)
+            panel.tick_params(labelbottom=row == dims - 1, labelleft=not column)
+            if row == dims - 1:
+                names.append((panel.xaxis, labels[column]))
+            if column == row:
+                values, alone = picture.points[:, row], marginal(picture.mixture, [row])
+                highest = draw_line(panel, alone, values, picture.weights, sides[row], thin=True)
+                panel.set_ylim(0.0, highest * 1.12 if highest > 0 else 1.0)
+                panel.yaxis.set_visible(False)
+                continue
+            set_axis(panel.yaxis, *sides[row], TICKS, short=True)
+            if not column:
+                names.append((panel.yaxis, labels[row]))
+            both, pair = marginal(picture.mixture, (column, row)), picture.points[:, [column, row]]
+            draw_plane(panel, both, pair, picture.components, picture.weights, size=size)
+            panel.set(xlim=sides[column], ylim=sides[row])
+            planes.append((panel, both))
+    return names, planes
+
+
+Planes = list[tuple["Axes", GaussianMixture]]  # axes, and the mixture of two coordinates that each shows
+
+
+def number_components(planes: Planes, size: float) -> None:
+    """Writes the number of each component at its mean or, where another number is, nearby.
+
+    Heavy components come first; one without a free position gets no number. The axes have their limits and extents
+    already. size: of the letters, in points.
+    """
+    for ax, mixture in planes:
+        means, taken = moments(mixture)[0], []
+        for k in mixture.weights.argsort(descending=True, stable=True).tolist():
+            _number(ax, k, means[k], size, taken)
+
+
+def _number(
+    ax: Axes,
+    component: int,
+    mean: np.ndarray,  # (2,)
+    size: float,
+    taken: list[Any],
+) -> None:
+    """Writes a number where it meets none of the boxes that are taken, and adds its own; all of them in pixels."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    style: dict[str, Any] = {"fontsize": size, "fontweight": "bold", "color": colour(component)}
+    unit, area, point = figure_of(ax).dpi / 72, ax.get_window_extent(), ax.transData.transform(mean)
+    probe = Text(0, 0, str(component), figure=figure_of(ax), **style)
+    half = np.array(probe.get_window_extent().size) / 2 + PAD * unit
+    for offset in _offsets():
+        edge = half * offset / max(np.abs(offset).max(), 1e-9)  # from the middle of the number to its edge
+        centre = np.clip(point + offset * unit + edge, area.min + half, area.max - half)
+        box = Bbox([centre - half, centre + half])
+        if not taken or not box.count_overlaps(taken):
+            break
+    else:
+        return
+    taken.append(box)
+    far = np.linalg.norm(np.maximum(np.abs(centre - point) - half, 0)) > LEADER_FROM * unit
+    leader = {"arrowstyle": "-", "color": colour(component), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
+    style |= {"path_effects": [withStroke(linewidth=2.6, foreground="white")], "arrowprops": leader if far else None}
+    position: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 6}
+    ax.annotate(str(component), tuple(mean), xytext=(centre - point) / unit, **position, **style)
+
+
+def _offsets() -> Iterator[np.ndarray]:
+    """Offsets (2,) from a mean to the edge of its number, in points: none, then in all directions, near first."""
+    yield np.zeros(2)
+    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    for gap in GAPS:
+        yield from max(gap, 1e-6) * np.stack([np.cos(angles), np.sin(angles)], 1)

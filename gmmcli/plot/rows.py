@@ -17,7 +17,7 @@ from gmmcli.model.frames import read_table, row_weights
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.draws import row_uniforms
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.plot.coordinates import Coordinates
 
 MOST_ROWS = 20_000  # of a picture
@@ -45,12 +45,14 @@ class RowSample:
 
 
 class RowSampler:
-    """Fold that samples rows for a picture, in memory that does not depend on their number."""
+    """Fold that samples rows for a picture, in memory that does not depend on their number.
 
-    def __init__(self, coordinates: Coordinates, dims: int) -> None:
+    dims: D, the columns of the rows. most: size of the sample; by default what the picture can show.
+    """
+
+    def __init__(self, coordinates: Coordinates, dims: int, most: int | None = None) -> None:
         self._coordinates = coordinates
-        most = GRID_ROWS if coordinates.dims > 2 else MOST_ROWS
-        self._most = max(1, min(most, MOST_NUMBERS // dims))
+        self._most = most or max(1, min(GRID_ROWS if coordinates.dims > 2 else MOST_ROWS, MOST_NUMBERS // dims))
         self._numbers = torch.empty(0, dtype=torch.int64)  # of the rows in the sample
         self._x = torch.empty(0, dims, dtype=torch.float64)
         self._weights = torch.empty(0, dtype=torch.float64)
@@ -74,7 +76,7 @@ class RowSampler:
 
     def result(self, group: Group = ALONE) -> RowSample:
         """The sample of the rows of all processes."""
-        whole = RowSampler(self._coordinates, self._x.shape[1])
+        whole = RowSampler(self._coordinates, self._x.shape[1], self._most)
         whole._take(*(group.joined(part) for part in (self._numbers, self._x, self._weights)))
         rows, left_out = group.sum(self._counts).tolist()
         return RowSample(whole._x, rows, left_out, whole._weights)

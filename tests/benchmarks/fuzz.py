@@ -72,7 +72,7 @@ def _require_line(error: GmmError) -> None:
 def text(content: bytes, header: bool, delimiter: str, decimal: str, missing: str) -> None:
     """Whatever is read as numbers has as many rows as what is passed through."""
     try:
-        options = ReadOptions(header=header, delimiter=delimiter, decimal=decimal)
+        options = ReadOptions(no_header=not header, delimiter=delimiter, decimal=decimal)
         source = Source([], options, stdin=io.BytesIO(content))
         rows = sum(len(part.x) for part in source.tables([], missing="keep"))
         used = source.select().used

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gmmcli
-from gmmcli.choosing.splitting import MOST, split
+from gmmcli.choosing.grid import MOST, split
 from tests.reference import FAMILY_NAMES
 
 

@@ -194,7 +194,7 @@ def test_what_cannot_be_compared(arguments: list[str], code: int, message: str, 
 
 
 def test_a_measure_is_no_column_of_classes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gmmcli.cli.comparison.MOST_LABELS", 50)
+    monkeypatch.setattr("gmmcli.cli.assign.MOST_LABELS", 50)
     outcome = gmm("assign", "faithful.pt", FAITHFUL, "--compare", "waiting", "-o", "a.csv")
     assert outcome.code == 3
     assert "--compare waiting: more than 50 different labels: name a column of classes" in outcome.stderr

@@ -182,7 +182,7 @@ def test_the_unexpected_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> int:
         raise AssertionError("two\nlines\x1b[31m")
 
-    monkeypatch.setattr(app_module, "_run", fail)
+    monkeypatch.setattr(app_module.typer.main, "get_command", fail)
     outcome = gmm("show", "x")
     assert outcome.code == 1
     assert outcome.stderr == (

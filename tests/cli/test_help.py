@@ -14,7 +14,7 @@ import typer
 
 from gmmcli.choosing.options import GridOptions
 from gmmcli.cli.app import app
-from gmmcli.fitting.declared import declarations
+from gmmcli.declared import declarations
 from gmmcli.fitting.options import FitOptions
 from tests.cli.conftest import ENVIRONMENT, gmm, ok, processor_seconds
 

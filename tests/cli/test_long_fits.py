@@ -17,7 +17,7 @@ import torch
 
 from gmmcli.cli.long_fits import parse_duration, parse_every
 from gmmcli.errors import UsageError
-from gmmcli.fitting.checkpoint import Every
+from gmmcli.fitting.options import Every
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, gmm, new_files, ok, process
 
@@ -164,8 +164,8 @@ def test_durations() -> None:
     assert parse_duration("x", "90") == 90
     assert parse_duration("x", "1h30m") == 5400
     assert parse_duration("x", "1.5d") == 129_600
-    assert parse_every("x", "10m") == Every(600)
-    assert parse_every("x", "25") == Every(float("inf"), 25)
+    assert parse_every("10m") == Every(600)
+    assert parse_every("25") == Every(float("inf"), 25)
     for text in ("", "m", "1w", "10 m", "-5s", "1e3"):
         with pytest.raises(UsageError, match="x="):
             parse_duration("x", text)

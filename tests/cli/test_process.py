@@ -76,7 +76,7 @@ def test_closed_streams(here: Path) -> None:
     assert len(Path("a.csv").read_text().splitlines()) == 273
     for command in (f"assign faithful.pt {FAITHFUL}", "show faithful.pt", "show faithful.pt --json", "--version"):
         closed = shell(f"gmm {command} >&-")
-        assert (closed.code, closed.stderr) == (1, "gmm: error: standard output: it is closed\n")
+        assert (closed.code, closed.stderr) == (1, "gmm: error: standard output: Bad file descriptor\n")
 
 
 def test_ctrl_c_leaves_nothing(here: Path) -> None:

@@ -15,7 +15,7 @@ from gmmcli.cli.progress import SHOWN, _Lines, _Picture, pass_line, sparkline
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.fitting.loop import PassRecord, Run
 from gmmcli.fitting.stopping import CONVERGED, ITERATION_LIMIT, LEFT_BEHIND, StopReason
-from gmmcli.passes.meter import Meter
+from gmmcli.passes.execution import Meter
 
 STATE: Any = None  # of the engine, which nobody looks at here
 REMEDIES = (Remedy("lower", "components"), Remedy("raise", "variance_floor"))
@@ -69,6 +69,12 @@ def test_the_picture_tells_every_state(width: int) -> None:
         if each.history:
             expected += ["-4.500000", *(["1.0e-03"] if width > 60 else []), "2.0e-03"]
         assert numbers.split() == expected
+
+
+def test_control_characters_of_a_failure_do_not_reach_the_terminal() -> None:
+    _, _, row, _ = drawn([run(0, failure=NumericalError("column a\x1b[2Jb is\nodd"))])
+    assert "failed: column a" in row
+    assert row.isprintable()
 
 
 def first(restart: int) -> Run:
@@ -153,7 +159,7 @@ class Clock:
 
 def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gmmcli.passes.meter.time", clock)
+    monkeypatch.setattr("gmmcli.passes.execution.time", clock)
     meter = Meter(total=8_000_000, own=4_000_000)  # of two processes
     assert pass_line(meter) == ""
     parts = meter.over([range(1_000_000)] * 4)
@@ -177,7 +183,7 @@ def test_a_long_pass_tells_how_far_it_is_and_how_fast(monkeypatch: pytest.Monkey
 
 def test_a_short_pass_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("gmmcli.passes.meter.time", clock)
+    monkeypatch.setattr("gmmcli.passes.execution.time", clock)
     meter = Meter(10, 10)
     for _ in meter.over([range(5)] * 2):
         clock.now += 0.1

@@ -4,7 +4,6 @@ import sys
 import pytest
 
 from gmmcli.data.formats import (
-    DEFAULT_NULL_VALUES,
     FileFormat,
     ReadOptions,
     format_of_path,
@@ -84,7 +83,7 @@ def test_content_tells_the_compression():
         ({"encoding": "rot13"}, "encoding: 'rot13'"),
         ({"encoding": "base64"}, "encoding: 'base64'"),
         ({"encoding": "utf8\0"}, "encoding: "),
-        ({"format": "xls"}, "unknown format"),
+        ({"input_format": "xls"}, "unknown format"),
     ],
 )
 def test_options_that_make_no_sense(options, message):
@@ -97,13 +96,13 @@ def test_delimiter_of_each_format():
     assert ReadOptions().delimiter_of("tsv") == "\t"
     assert ReadOptions(delimiter="tab").delimiter_of("csv") == "\t"
     assert ReadOptions(decimal=",").delimiter_of("csv") == ";"
-    assert ReadOptions(decimal=",", format="csv").delimiter_of("csv") == ";"
-    assert ReadOptions(decimal=",", format="tsv").delimiter_of("tsv") == "\t"
+    assert ReadOptions(decimal=",", input_format="csv").delimiter_of("csv") == ";"
+    assert ReadOptions(decimal=",", input_format="tsv").delimiter_of("tsv") == "\t"
     assert ReadOptions(delimiter="|").delimiter_of("tsv") == "|"
 
 
 def test_nan_is_missing_by_default():
-    assert {"", "NA", "NaN", "nan"} <= set(DEFAULT_NULL_VALUES)
+    assert {"", "NA", "NaN", "nan"} <= set(ReadOptions().missing_texts)
 
 
 def test_formats_and_columns_cost_no_heavy_import():

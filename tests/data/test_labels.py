@@ -44,7 +44,7 @@ def test_labels(column: pa.Array, expected: list[str | None]) -> None:
 
 
 def test_null_values_are_the_users() -> None:
-    assert labels_of(pa.array(["NA", "?"]), ReadOptions(null_values=("", "?"))) == ["NA", None]
+    assert labels_of(pa.array(["NA", "?"]), ReadOptions(null_values="?")) == ["NA", None]
 
 
 def test_chunks_are_one_column() -> None:

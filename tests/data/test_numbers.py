@@ -118,7 +118,7 @@ def test_a_column_in_pieces_is_what_it_is_in_one_piece_and_to_pyarrow(cells: lis
         with mock.patch.multiple("gmmcli.data.csv_text", _PARSE_BYTES=40, _COLUMN_BYTES=1):
             assert facts_of(Source([], stdin=io.BytesIO(content))) == found
             assert facts_of(Source([], stdin=io.BytesIO(content), scratch=Scratch(0))) == found
-    convert = pacsv.ConvertOptions(null_values=list(ReadOptions().null_values), strings_can_be_null=True)
+    convert = pacsv.ConvertOptions(null_values=list(ReadOptions().missing_texts), strings_can_be_null=True)
     inferred = kind_of(pacsv.read_csv(io.BytesIO(content), convert_options=convert).column("a").type)
     if inferred is ColumnKind.NUMBER and kinds(whole)["a"] is ColumnKind.TEXT:
         # identifiers, and cells in hexadecimal, which pyarrow takes for integers

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from gmmcli.data.side_by_side import each, in_turn
+from gmmcli.data.reader import each, in_turn
 
 
 def counting(n: int, started: list[int], most: int = 3) -> Iterator[str]:

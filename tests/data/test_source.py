@@ -174,15 +174,15 @@ def test_text_that_is_all_numbers_in_a_decimal_comma(tmp_path):
         (b'a,b\n"1","2"\n 3, 4\n', {}, [[1, 2], [3, 4]]),
         (b"a;b\n1,0;2\n3;4,0\n", {"delimiter": ";", "decimal": ","}, [[1, 2], [3, 4]]),
         (b"a;b\n1,0;2\n3;4,0\n", {"decimal": ","}, [[1, 2], [3, 4]]),
-        (b"a;b\n1,0;2\n3;4,0\n", {"decimal": ",", "format": "csv"}, [[1, 2], [3, 4]]),
-        (b"a\tb\n1\t2\n3\t4\n", {"format": "tsv"}, [[1, 2], [3, 4]]),
+        (b"a;b\n1,0;2\n3;4,0\n", {"decimal": ",", "input_format": "csv"}, [[1, 2], [3, 4]]),
+        (b"a\tb\n1\t2\n3\t4\n", {"input_format": "tsv"}, [[1, 2], [3, 4]]),
         (b"a\tb\n1\t2\n3\t4\n", {"delimiter": "tab"}, [[1, 2], [3, 4]]),
-        (b"1,2\n3,4", {"header": False}, [[1, 2], [3, 4]]),
+        (b"1,2\n3,4", {"no_header": True}, [[1, 2], [3, 4]]),
         (b"'a',b\n'1',2\n3,4\n", {"quote": "'"}, [[1, 2], [3, 4]]),
         ("ä,b\n1,2\n3,4\n".encode("latin-1"), {"encoding": "latin-1"}, [[1, 2], [3, 4]]),
         ("a,b\n1,2\n3,4\n".encode("utf-16"), {"encoding": "utf-16"}, [[1, 2], [3, 4]]),
         (b'{"a":1,"b":2}\n{"a":3,"b":4}\n', {}, [[1, 2], [3, 4]]),
-        (b'{"a":1,"b":2}\n{"b":4,"a":3}', {"format": "ndjson"}, [[1, 2], [3, 4]]),
+        (b'{"a":1,"b":2}\n{"b":4,"a":3}', {"input_format": "ndjson"}, [[1, 2], [3, 4]]),
     ],
 )
 def test_readings(content, options, expected):
@@ -192,7 +192,7 @@ def test_readings(content, options, expected):
 
 
 def test_headerless_columns_are_x1_to_xD():
-    source = stdin(b"1,a,3\n", header=False)
+    source = stdin(b"1,a,3\n", no_header=True)
     assert source.names == ("x1", "x2", "x3")
     assert source.by_position
     assert source.match(["p", "q", "r"]) == ("x1", "x2", "x3")
@@ -211,7 +211,7 @@ def test_blank_lines_in_one_column_are_missing_cells():
 def test_own_null_values():
     content = b"a,b\n-999,1\n2,NA\n"
     assert kinds(stdin(content))["b"] is NUMBER
-    source = stdin(content, null_values=("-999",))
+    source = stdin(content, null_values="-999")
     assert kinds(source) == {"a": NUMBER, "b": TEXT}
     with pytest.raises(InputError, match="1 missing cell in a"):
         cells(source, ["a"])
@@ -256,7 +256,7 @@ def test_line_ends_in_quotes_across_parse_blocks():
         (b"a,b\n\n\n", {}, "stdin: no rows"),
         (b"a,b\n1,2\n3\n", {}, "stdin: 1 cell in row 2 where the header has 2"),
         (b"a,b\n1,2\n" * 1 + b"3,4,5\n", {}, "3 cells in row 2 where the header has 2"),
-        (b"\n1,2\n3,4\n5\n", {"header": False}, "1 cell in row 3 where the first row has 2"),
+        (b"\n1,2\n3,4\n5\n", {"no_header": True}, "1 cell in row 3 where the first row has 2"),
         (b"a,b\n1,2\n3,\xe9\n", {}, "not UTF-8 text in column b: try encoding='latin-1'"),
         (b"\xe9,b\n1,2\n", {}, "not UTF-8 text: try encoding='latin-1'"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "try encoding='utf-16'"),
@@ -269,9 +269,9 @@ def test_line_ends_in_quotes_across_parse_blocks():
         (b"PAR1xxxxxxxxxxx", {}, "stdin: cannot be read as parquet"),
         (b"ARROW1\0\0xxxxxxxxx", {}, "stdin: cannot be read as arrow"),
         (b"\xff\xff\xff\xffxxxxxx", {}, "stdin: cannot be read as arrow"),
-        (b"a,b\n1,2\n", {"format": "parquet"}, "stdin: cannot be read as parquet"),
-        (b"PAR1xxx", {"format": "csv"}, "holds parquet, not csv: use input_format='parquet'"),
-        (b'[{"a":1}]', {"format": "json"}, "a JSON array"),
+        (b"a,b\n1,2\n", {"input_format": "parquet"}, "stdin: cannot be read as parquet"),
+        (b"PAR1xxx", {"input_format": "csv"}, "holds parquet, not csv: use input_format='parquet'"),
+        (b'[{"a":1}]', {"input_format": "json"}, "a JSON array"),
         (b'{"a":1}\n{"a":"x"}\n', {}, "a changes from number to string in row 2"),
         (b'{"a":1}\n' * 300_000 + b'{"a":"x"}\n', {}, "a changes from number to string in row 300001"),
         (b'{"a":1}\n{"a":\n', {}, "not JSON lines in row 2"),
@@ -586,7 +586,7 @@ def test_typed_files_that_disagree(tmp_path):
 )
 def test_standard_input_of_every_format(suffix, copy):
     path = copy(stdin(b"a\tb\n1\t\n2\t5\n", delimiter="\t"), suffix)
-    options = ReadOptions(format="tsv" if "tsv" in suffix else None)
+    options = ReadOptions(input_format="tsv" if "tsv" in suffix else None)
     with open(path, "rb") as stream:
         source = Source([], options, stdin=stream)
     assert source.label == "stdin"
@@ -611,7 +611,7 @@ def test_content_tells_where_the_suffix_does_not(tmp_path):
     ]
     with pytest.raises(InputError, match="use input_format='parquet'"):
         Source([write(tmp_path, "p.csv", parquet.read_bytes())])
-    assert cells(Source([str(tmp_path / "p.csv")], ReadOptions(format="parquet"))) == [[1]]
+    assert cells(Source([str(tmp_path / "p.csv")], ReadOptions(input_format="parquet"))) == [[1]]
 
 
 def test_a_truncated_parquet_file_is_named(tmp_path):

@@ -14,8 +14,7 @@ from torch.testing import assert_close
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM, EMState
-from gmmcli.fitting.engine import Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator, Request
 from gmmcli.fitting.loop import Limits, Run
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import FitOptions

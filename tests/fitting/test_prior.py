@@ -13,10 +13,9 @@ from torch.distributions import InverseGamma, MultivariateNormal, Wishart
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import Limits
-from gmmcli.fitting.objective import Objective
-from gmmcli.fitting.prior import Prior
+from gmmcli.fitting.objective import Objective, Prior
 from tests import reference
 from tests.conftest import prepare_rows, run_engine, run_pass, to_parameters
 

@@ -19,8 +19,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult, describe
 from gmmcli.passes import prepared
 from gmmcli.passes.block import Block, TableBlocks
-from gmmcli.passes.execution import Execution
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Execution, Group
 from tests.conftest import fit_blocks
 
 NAMES = ["a", "b", "c"]
@@ -147,7 +146,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "SAMPLE_ROWS", 600)
     monkeypatch.setattr(race, "SAMPLE_ROWS", 100)
     monkeypatch.setattr("gmmcli.fitting.starts.SAMPLE_ROWS", 300)
-    monkeypatch.setattr("gmmcli.fitting.certainty.ROWS", 500)
+    monkeypatch.setattr("gmmcli.fitting.result.ROWS", 500)
 
 
 class Counted:

@@ -14,8 +14,7 @@ import gmmcli
 from gmmcli.families import get_family
 from gmmcli.families.base import Parameters
 from gmmcli.fitting import search as race
-from gmmcli.fitting.engine import State
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator, State
 from gmmcli.fitting.loop import Run
 from gmmcli.fitting.result import FitResult
 from gmmcli.passes.reading import drive

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from gmmcli.families.base import Family
 from gmmcli.model import densities, mixture
-from gmmcli.model.densities import LEAST_ROWS, loop_of
+from gmmcli.model.densities import LEAST_ROWS, Reduce, log_sum, log_sum_and_entropy, loop_of, most_probable, shares
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.reductions import Reduce, log_sum, log_sum_and_entropy, most_probable, shares
 from gmmcli.passes.compiled import compiled
 from tests import reference
 from tests.conftest import to_parameters

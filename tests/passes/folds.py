@@ -12,21 +12,23 @@ import torch
 
 from gmmcli.choosing.folds import ScoreSums
 from gmmcli.families import FAMILIES, get_family
-from gmmcli.fitting.collapse import WorstRows
-from gmmcli.fitting.scoring import ScoreHistogram
+from gmmcli.fitting.result import ScoreHistogram
+from gmmcli.fitting.soundness import WorstRows
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.distributed import together
-from gmmcli.passes.group import Group
+from gmmcli.passes.draws import Sample
+from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import PreparedBlock
 from gmmcli.passes.missing import by_pattern, pattern_fold
 from gmmcli.passes.one_pass import PlannedPass
 from gmmcli.passes.prepared import PreparedData, TotalQuads, prepare
 from gmmcli.passes.reading import Fold, drive
-from gmmcli.passes.sample import Radius, Sample
 from gmmcli.passes.survey import Moments, Ranges, Scaling, survey
 from gmmcli.passes.workers import single_intra_op_thread
+from gmmcli.plot.coordinates import choose_coordinates
+from gmmcli.plot.rows import RowSampler
 from tests import reference
 from tests.conftest import to_parameters
 
@@ -75,7 +77,7 @@ def cases() -> dict[str, Case]:
         found[f"held-out scores, {kind}"] = Case(partial(ScoreSums, model), blocks)
         data = prepared("diagonal", gaps=gaps)
         found[f"sample, {kind}"] = Case(partial(Sample, 3, 0.4, data.empty_block()), data.held)
-        found[f"radius, {kind}"] = Case(partial(Radius, DIMS), data.held)
+        found[f"rows of a picture, {kind}"] = Case(partial(RowSampler, choose_coordinates(model), DIMS, 50), blocks)
         for name in FAMILIES:
             family, data = get_family(name), prepared(name, gaps=gaps)
             p = to_parameters(family, reference.random_moments(name, 3, DIMS, 0))

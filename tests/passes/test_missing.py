@@ -13,8 +13,7 @@ import torch
 import gmmcli
 from gmmcli.errors import InputError
 from gmmcli.families.base import Family
-from gmmcli.fitting.engine import Batch, Request
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Batch, Evaluator, Request
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import TableBlocks
 from gmmcli.passes.coordinates import conditioning

@@ -19,12 +19,12 @@ from gmmcli.families import get_family
 from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.evaluate import Evaluator
+from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import Limits
 from gmmcli.fitting.objective import Objective
 from gmmcli.passes.block import Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning
-from gmmcli.passes.group import Group
+from gmmcli.passes.execution import Group
 from gmmcli.passes.kernels import choice
 from gmmcli.passes.kernels.base import CHUNK_BYTES
 from gmmcli.passes.layout import Layout
@@ -486,7 +486,7 @@ def test_rows_that_are_laid_out_by_the_kernel_are_those_that_are_kept(
 ):
     """To the bit: blocks of one row and of rows that leave a rest, weights of 0, and a sample of several slabs."""
     monkeypatch.setattr("gmmcli.passes.kernels.base.MOST_ROWS", {"cpu": 128})
-    monkeypatch.setattr("gmmcli.passes.sample.SLAB_ROWS", 50)
+    monkeypatch.setattr("gmmcli.passes.draws.SLAB_ROWS", 50)
     monkeypatch.setattr("gmmcli.passes.prepared.SAMPLE_NUMBERS", 0)
     x, w = table(3).to(cells), row_weights(400)
     w[::5] = 0

@@ -13,7 +13,7 @@ import torch
 
 from gmmcli.errors import GmmError, InputError
 from gmmcli.passes.block import Block, TableBlocks
-from gmmcli.passes.group import ALONE, Group
+from gmmcli.passes.execution import ALONE, Group
 from gmmcli.passes.reading import Collected, Fold, Reading, Task, drive, read, read_all, side_by_side
 from tests.cli.conftest import ENVIRONMENT, ROOT
 from tests.hostile_blas import command

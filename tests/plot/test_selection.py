@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.plot import plot_selection
-from gmmcli.plot.chart import telling_span
+from gmmcli.plot.selection import telling_span
 from gmmcli.plot.style import PALETTE, figure_of
 from tests.plot.conftest import finish, legend_texts, lines, title_of
 
