@@ -129,7 +129,7 @@ class Comparison:
         complete: Tensor,  # (B,) bool, true M times
     ) -> None:
         """Counts the rows of a block. Raises InputError if there are more than MOST_LABELS labels."""
-        from gmmcli.data import label_codes
+        from gmmcli.data.tensors import label_codes
 
         codes, labels = label_codes(table.column(self._column), self._column, self._reading)
         codes = codes[complete]

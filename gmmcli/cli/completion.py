@@ -64,7 +64,7 @@ def _data_columns(ctx: typer.Context) -> tuple[str, ...]:
         return _model_columns(ctx)
     try:
         from gmmcli.data.formats import ReadOptions
-        from gmmcli.data.header import header
+        from gmmcli.data.inputs import header
 
         given = {field.name: ctx.params.get(field.name) for field in fields(ReadOptions)}
         reading = ReadOptions(**{name: value for name, value in given.items() if value is not None})

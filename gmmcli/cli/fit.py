@@ -107,7 +107,7 @@ def fit(
     settings.check(weights, json)
     refuse_stdin(data, group)
     with library_imports():  # after the checks: a wrong option is an error at once
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
         from gmmcli.passes.block import Share
         from gmmcli.passes.device import pass_dtype, resolve_device
         from gmmcli.passes.execution import Execution, Meter

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
     from gmmcli.choosing.grid import Grid
     from gmmcli.cli.fit_work import Fitted, Settings
-    from gmmcli.data import Selection
+    from gmmcli.data.columns import Selection
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.passes.execution import Execution
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from gmmcli.choosing.grid import Grid
     from gmmcli.choosing.store import FolderStore
     from gmmcli.choosing.watcher import Watcher
-    from gmmcli.data import Selection, Source
+    from gmmcli.data.columns import Selection
+    from gmmcli.data.source import Source
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.fitting.given_start import Start
@@ -125,7 +126,7 @@ def _read_start(init: str, reading: ReadOptions) -> Start | None:
     with library_imports():
         import torch
 
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
         from gmmcli.fitting.given_start import Start
         from gmmcli.model.model_file import load_model
 
@@ -172,14 +173,15 @@ class Fitted:
 
         Returns the folder that still holds fits of other grids; None if there is none.
         """
-        from gmmcli.data import open_sink, table_of_values
+        from gmmcli.data.sink import Sink
+        from gmmcli.data.tensors import table_of_values
         from gmmcli.model.model_file import save_model
 
         save_model(targets.output, self.model, metadata)
         if self.grid is None:
             return None
         if targets.table is not None:
-            with open_sink(targets.table) as sink:
+            with Sink(targets.table) as sink:
                 sink.write(table_of_values(grid_columns(self.grid)))
         return None if self.grid.store is None else self.grid.store.remove()
 
@@ -207,7 +209,7 @@ def run_fit(
                 writes=execution.group.rank == 0,
                 begin=begin,
             )
-        with ends_named(blocks.label, console, partial(saved_by_fit, checkpoint)), followed as watcher:
+        with ends_named(blocks.sources.label, console, partial(saved_by_fit, checkpoint)), followed as watcher:
             return _fit_one(blocks, settings, execution, checkpoint, watcher)
     store = None
     if running.resume:
@@ -215,7 +217,7 @@ def run_fit(
 
         key = [blocks.columns, blocks.weights, settings.missing, settings.grid.criterion, settings.grid.folds]
         store = FolderStore(beside(settings.targets.output, ".cells"), key)
-    with ends_named(blocks.label, console, partial(saved_by_grid, store, settings.fits)), followed as watcher:
+    with ends_named(blocks.sources.label, console, partial(saved_by_grid, store, settings.fits)), followed as watcher:
         return _fit_several(blocks, settings, settings.grid, execution, store, watcher)
 
 

@@ -52,12 +52,12 @@ def generate(
     give the same rows.
     """
     with library_imports():
-        from gmmcli.data import open_sink
+        from gmmcli.data.sink import Sink
         from gmmcli.model.model_file import save_model
         from gmmcli.model.synthetic import random_mixture
 
     console = Console(common.quiet)
-    rows = RowOutput(output, open_sink(output, output_format))
+    rows = RowOutput(output, Sink(output, output_format))
     if truth is not None:
         check_model("truth", truth, "truth.pt")
         apart({"truth": truth, "output": output})

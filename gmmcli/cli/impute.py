@@ -58,8 +58,8 @@ def impute(
     with library_imports():
         import torch
 
-        from gmmcli.data import check_free, with_columns
-        from gmmcli.data.tensors import columns_to_fill, with_cells
+        from gmmcli.data.columns import check_free
+        from gmmcli.data.tensors import columns_to_fill, with_cells, with_columns
 
     passage = open_passage(context, model, data, writing, reading, memory, common)
     mixture, source, output = passage.model, passage.source, passage.output

@@ -29,7 +29,7 @@ from gmmcli.fitting.options import FitOptions
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
-    from gmmcli.data import Scratch
+    from gmmcli.data.scratch import Scratch
 
 DATA = Panel("Data")
 DRAWS = Panel("Drawing")
@@ -140,7 +140,7 @@ class Memory:
 
     def scratch(self, processes: int = 1) -> Scratch:
         """The memory and the folder for one of `processes` processes on this host."""
-        from gmmcli.data import Scratch
+        from gmmcli.data.scratch import Scratch
 
         return Scratch(self._size(), self.cache_dir, processes)
 

@@ -22,7 +22,7 @@ from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, printable
 
 if TYPE_CHECKING:
-    from gmmcli.data import ReadOptions
+    from gmmcli.data.formats import ReadOptions
 
 PICTURE = Panel("Picture")
 REFIT = "fit it anew for --history"
@@ -109,7 +109,8 @@ def plot(
     given |= {"--weights": weights is not None}
     _check_options(given, selection is not None)
     with library_imports():
-        from gmmcli.data import Source, pick_columns
+        from gmmcli.data.columns import pick_columns
+        from gmmcli.data.source import Source
         from gmmcli.plot import (
             check_picture,
             choose_coordinates,
@@ -183,7 +184,7 @@ def read_selection(path: str, options: ReadOptions, criterion: str | None) -> li
     column, a criterion without any value, an invalid number of components, and a table that is cut short or holds
     several.
     """
-    from gmmcli.data import Source
+    from gmmcli.data.source import Source
 
     source = Source([path], options)
     wanted = ["family", "components", "chosen", "reason", *([criterion] if criterion else [])]

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmmcli.cli.assign import Comparison
-    from gmmcli.data import Rows, Sink, Source
+    from gmmcli.data.sink import Sink
+    from gmmcli.data.source import Rows, Source
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.model.mixture import GaussianMixture
@@ -76,7 +77,7 @@ def open_output(writing: options.Writing, reading: ReadOptions, group: Group) ->
 
     Raises UsageError if several processes are not given a new or empty folder.
     """
-    from gmmcli.data import open_sink, output_format
+    from gmmcli.data.sink import Sink, output_format
 
     output, chosen = writing.output, writing.output_format
     target = output
@@ -86,7 +87,7 @@ def open_output(writing: options.Writing, reading: ReadOptions, group: Group) ->
         remedy = "name a new folder, as -o labelled/"
         raise UsageError("several processes write a file each", subject=Option("output"), remedy=remedy)
     delimiter = None if output_format(target, chosen).name == "tsv" else reading.delimiter_of("csv")
-    return RowOutput(output, open_sink(target, chosen, delimiter=delimiter, decimal=reading.decimal), group)
+    return RowOutput(output, Sink(target, chosen, delimiter=delimiter, decimal=reading.decimal), group)
 
 
 def _part(folder: str, output_format: str | None, group: Group) -> str:
@@ -127,7 +128,7 @@ def open_passage(
 ) -> Passage:
     """The model, the data and the output that the options of a command name. writing: None for no output."""
     with library_imports():
-        from gmmcli.data import Source
+        from gmmcli.data.source import Source
 
     group = group_of(context)
     refuse_stdin(data, group)
@@ -160,7 +161,8 @@ def add_columns(
     """
     import torch
 
-    from gmmcli.data import check_free, with_columns
+    from gmmcli.data.columns import check_free
+    from gmmcli.data.tensors import with_columns
     from gmmcli.passes.block import Share
     from gmmcli.passes.workers import map_blocks, single_intra_op_thread
 
@@ -217,7 +219,8 @@ def write_draws(
     """
     import torch
 
-    from gmmcli.data import check_free, table_of
+    from gmmcli.data.columns import check_free
+    from gmmcli.data.tensors import table_of
     from gmmcli.model.synthetic import draw, drawn_blocks
     from gmmcli.passes.workers import default_threads, map_blocks, single_intra_op_thread
 

@@ -31,10 +31,10 @@ def sample(
     The same model, seed and number of rows give the same rows.
     """
     with library_imports():
-        from gmmcli.data import open_sink
+        from gmmcli.data.sink import Sink
 
     not_over({"output": output}, "the model", [model])
-    rows = RowOutput(output, open_sink(output, output_format))
+    rows = RowOutput(output, Sink(output, output_format))
     mixture, _ = open_model(model)
     write_draws(mixture, samples, seed, prefix + "true_component" if labels else None, dtype, rows)
     rows.report(Console(common.quiet))

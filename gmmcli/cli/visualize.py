@@ -19,7 +19,7 @@ from gmmcli.storage.names import one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.cli.fit_work import Fitted
-    from gmmcli.data import Source
+    from gmmcli.data.source import Source
     from gmmcli.fitting.loop import Run
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.plot import RowSample

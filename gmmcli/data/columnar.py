@@ -1,19 +1,22 @@
-"""Typed files in: `ColumnarReader`, `ParquetReader` and `ArrowReader` (IPC file and stream)."""
+"""Readers of typed files: `ColumnarReader`, `ParquetReader` and `ArrowReader` (IPC file and stream)."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, islice
 from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data.columns import ColumnKind, check_unique
+from gmmcli.data.columns import ColumnFacts, ColumnKind, check_unique
+from gmmcli.data.compute import kind_of
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
-from gmmcli.data.numbers import all_numbers, kind_of, parse
-from gmmcli.data.reader import CELL_BYTES, Pair, Piece, Reader, recut
+from gmmcli.data.numbers import parse
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, recut
 from gmmcli.passes.block import rows_of_block
 
 _IpcReader: TypeAlias = "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader"
@@ -21,34 +24,28 @@ _COLUMN_BYTES = 1 << 18  # read ahead of each column of a Parquet file
 
 
 class ColumnarReader(Reader):
-    """A file whose columns have types: the cells that pass through are those that a model reads.
+    """File whose columns have types. A model reads the same cells that pass through.
 
-    Text that a model reads is parsed if all of it is numbers, as identifiers are in typed files that were made of
-    delimited text.
+    Text that a model reads is parsed if each cell is a number. Typed files that were made from delimited text have
+    identifiers of this kind.
     """
 
     def __init__(self, source: Input, options: ReadOptions, schema: pa.Schema, rows: int, most_rows: int) -> None:
         check_unique(source.label, schema.names)
-        super().__init__(source, schema.names, rows_of_block(len(schema), most_rows))
+        super().__init__(source, options, schema.names, rows_of_block(len(schema), most_rows))
         self._source = source
-        self._options = options
         self._schema = schema
         self.has_rows = rows > 0
 
-    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
         """Kinds by the types of the columns."""
-        return {name: kind_of(self._schema.field(name).type) for name in columns}
-
-    def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """Nothing: the types say it all."""
-        return {}
+        return {name: ColumnFacts(self._kind(name)) for name in columns}
 
     def all_numbers(self, name: str) -> bool:
         """Whether the type is one of numbers, or each cell of text a number or missing."""
-        kind = self.kinds([name])[name]
-        if kind is not ColumnKind.TEXT:
-            return kind in (ColumnKind.NUMBER, ColumnKind.EMPTY)
-        return all(all_numbers(table.column(name), self._options) for table in self.tables([name]))
+        if self._kind(name) is not ColumnKind.TEXT:
+            return self._kind(name) in (ColumnKind.NUMBER, ColumnKind.EMPTY)
+        return all(parse(table.column(name), self._options) is not None for table in self._read([name]))
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Schema of the file."""
@@ -56,39 +53,34 @@ class ColumnarReader(Reader):
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Columns in the types they have, text parsed."""
-        return (self._parsed(table, columns) for table in self.tables(list(columns), pieces))
+        return (self.as_numbers(table, columns) for table in self._read(list(columns), pieces))
 
-    def pair_pieces(self) -> list[int]:
+    def table_pieces(self) -> list[int]:
         """Pieces of `numbers` with all columns."""
         return [piece.bytes for piece in self.pieces(self.names)]
 
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Whole tables, and columns of them."""
-        return ((table, self._parsed(table, columns)) for table in self.tables(list(self.names), pieces))
-
-    def _parsed(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
-        kinds = self.kinds(columns)
-        cells = [
-            parse(table.column(name), self._options) if kinds[name] is ColumnKind.TEXT else table.column(name)
-            for name in columns
-        ]
-        return pa.Table.from_arrays(cells, names=list(columns))
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """All columns in the types they have."""
+        return self._read(list(self.names), pieces)
 
     @abstractmethod
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Named columns, of these of the `pieces` or of all, one table for each block, none empty."""
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Named columns, one table for each block, none empty. pieces: indices of the pieces to read; None is all."""
+
+    def _kind(self, name: str) -> ColumnKind:
+        return kind_of(self._schema.field(name).type)
 
     def _schema_of(self, columns: Sequence[str]) -> pa.Schema:
         return pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
 
 
 class ParquetReader(ColumnarReader):
-    """One Parquet file, a row group at a time, a large row group in pieces of `block_rows` rows.
+    """One Parquet file, read a row group at a time, a large row group in tables of `block_rows` rows.
 
-    The file is opened for each reading, so that thousands of files need no thousands of handles. Columns are read a
-    little ahead of their use: pyarrow would hold all of a row group, 680 MB of 1M rows of 64 numbers; 256 KiB of each
-    column and the decoded cells are 180 MB, and take less time (0.7 s of two groups, against 1.0 to 1.8). In a remote
-    file each of these would be a request, so all columns of a row group are asked for in few requests.
+    Each reading opens the file, since a process may not hold thousands of open files. Of each column 256 KiB are read
+    ahead. By default pyarrow holds a whole row group: 680 MB for 1M rows of 64 numbers, against 180 MB, and 1.0 to
+    1.8 s for two groups, against 0.7 s. In a remote file each part of a column would be a request; there pyarrow
+    joins the columns of a row group into few requests.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
@@ -100,14 +92,16 @@ class ParquetReader(ColumnarReader):
         self.held = max((group.total_byte_size for group in self._groups), default=0)
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
-        """Row groups, with the bytes of these columns as they are compressed."""
+        """Row groups, with the compressed bytes of these columns."""
         schema = self._metadata.schema
         # the path of a column's cells is its name, except in nested columns, which hold no numbers
         chosen = [d for d in range(self._metadata.num_columns) if schema.column(d).path in columns]
-        return [Piece(g.num_rows, sum(g.column(d).total_compressed_size for d in chosen)) for g in self._groups]
+        sizes = [sum(group.column(d).total_compressed_size for d in chosen) for group in self._groups]
+        rows = [group.num_rows for group in self._groups]
+        return [Piece(n, -(-n // self.block_rows), size) for n, size in zip(rows, sizes, strict=True)]
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Row group by row group, none of it kept."""
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Rows of row groups, none of which is kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
         with reading(self.label, "parquet"), self._source.open() as stream:
             ahead = 0 if self.remote else _COLUMN_BYTES
@@ -120,8 +114,8 @@ class ParquetReader(ColumnarReader):
 class ArrowReader(ColumnarReader):
     """One Arrow IPC file (Feather version 2) or stream, a record batch at a time.
 
-    The rows of its batches are counted by a reading of one column; of a file of this machine that is not compressed,
-    which is mapped, no cell is read for it.
+    A reading of one column counts the rows of the batches. A local file is mapped for it, so that no cell is read
+    unless the batches are compressed.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int) -> None:
@@ -129,22 +123,22 @@ class ArrowReader(ColumnarReader):
         with reading(source.label, "arrow"), _mapped(source) as stream:
             schema = self._open(stream, None).schema
             stream.seek(0)
-            self._batch_rows = _batch_rows(self._open(stream, [0]))
+            self._batch_rows = [batch.num_rows for batch in _batches(self._open(stream, [0]))]
         self._rows = sum(self._batch_rows)
         super().__init__(source, options, schema, self._rows, block_rows)
-        row_bytes = max(CELL_BYTES * len(schema), source.stored_bytes // max(1, self._rows))
+        row_bytes = max(CELL_BYTES * len(schema), (source.size or 1) // max(1, self._rows))
         self.held = row_bytes * max(self._batch_rows, default=0)
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
         """Blocks."""
         return self._blocks_as_pieces(self._rows, columns)
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Batch by batch, none of them kept."""
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Rows of batches, none of which is kept."""
         first, last = 0, self._rows
         if pieces is not None:
             first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))
-        # in the order of the file, which is the order of the reader's answer
+        # pyarrow returns the columns in the order of the file
         fields = sorted(self._schema.get_field_index(name) for name in columns)
         with reading(self.label, "arrow"), self._source.open() as stream:
             batches = self._slices(self._open(stream, fields), first, last)
@@ -157,17 +151,12 @@ class ArrowReader(ColumnarReader):
         return pa.ipc.open_stream(stream, options=options)
 
     def _slices(self, reader: _IpcReader, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """Rows from `first` to before `last`. Batches before them are skipped, in a stream by reading them."""
-        start = 0
-        for index, rows in enumerate(self._batch_rows):
-            begin, end = max(first - start, 0), min(last - start, rows)
-            if isinstance(reader, pa.ipc.RecordBatchStreamReader):
-                yield reader.read_next_batch().slice(begin, max(end - begin, 0))
-            elif begin < end:
-                yield reader.get_batch(index).slice(begin, end - begin)
-            start += rows
-            if start >= last:
-                break
+        """Rows from `first` to before `last`, as slices of the batches that hold them."""
+        starts = [0, *accumulate(self._batch_rows)]
+        chosen = slice(bisect_right(starts, first) - 1, bisect_left(starts, last))
+        for start, batch in zip(starts[chosen], _batches(reader, chosen), strict=True):
+            begin = max(first - start, 0)
+            yield batch.slice(begin, last - start - begin)
 
 
 def _mapped(source: Input) -> pa.NativeFile:
@@ -175,7 +164,8 @@ def _mapped(source: Input) -> pa.NativeFile:
     return pa.memory_map(source.path) if is_local else source.open()
 
 
-def _batch_rows(reader: _IpcReader) -> list[int]:
+def _batches(reader: _IpcReader, chosen: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+    """Record batches. A stream reads the batches before the chosen ones all the same."""
     if isinstance(reader, pa.ipc.RecordBatchStreamReader):
-        return [batch.num_rows for batch in reader]
-    return [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
+        return islice(reader, chosen.start, chosen.stop)
+    return map(reader.get_batch, range(reader.num_record_batches)[chosen])

@@ -1,6 +1,6 @@
 """Columns by name: their kinds, the selection for a fit, and a model's columns in new data.
 
-- `ColumnKind`: what the cells of a column are; only `number` columns enter a mixture.
+- `ColumnKind`: kind of the cells of a column; only `number` columns enter a mixture. `ColumnFacts`: kind and reason.
 - `select_columns`: the columns of a fit. `pick_columns`: some of a model's columns.
 - `match_columns`: a model's columns in new data.
 - `check_free`, `check_unique`: whether names that a command adds are free, and names of a file differ.
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gmmcli.errors import InputError, Option, Remedy, UsageError
 from gmmcli.storage.names import listing, printable
@@ -37,6 +37,18 @@ class ColumnKind(StrEnum):
     BINARY = "binary"
 
 
+class ColumnFacts(NamedTuple):
+    """Kind of a column over all rows. detail: the reason why a column that resembles numbers is none, or empty."""
+
+    kind: ColumnKind
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if self.kind is ColumnKind.EMPTY:
+            return "no values"
+        return f"{self.kind}: {self.detail}" if self.detail else str(self.kind)
+
+
 @dataclass(frozen=True)
 class Selection:
     """Columns of a fit, in order, and the reason for each column that is left out."""
@@ -46,11 +58,10 @@ class Selection:
 
 
 def select_columns(
-    available: Mapping[str, ColumnKind],
+    available: Mapping[str, ColumnFacts],
     columns: Items = None,
     exclude: Items = None,
     weights: str | None = None,
-    details: Mapping[str, str] | None = None,
     all_numbers: Callable[[str], bool] = lambda name: False,
 ) -> Selection:
     """Columns of a fit.
@@ -58,28 +69,26 @@ def select_columns(
     Without `columns` these are all number columns except the weights, columns that gmm's own commands or pandas
     write beside the data, and columns without a name (row numbers, as a rule). `columns` and `exclude` are
     comma-separated lists, or sequences of such; an item is a column's exact name, else a position from 1,
-    else an inclusive range of positions `2:4`. details: why a column that resembles numbers is none.
-    all_numbers: whether each cell of a text column is a number, as those of an identifier may be; such a column is
-    used if it is named, in `columns` or as `weights`.
+    else an inclusive range of positions `2:4`.
+    all_numbers: whether each cell of a text column is a number, as in a column of identifiers. Such a column is used
+    if it is named, in `columns` or as `weights`.
 
-    Raises InputError for a name that is not there, for a column in `columns` that is not numeric, and if no
-    column is left.
+    Raises InputError for an unknown name, for a column in `columns` that is not numeric, and if no column is left.
     """
-    details = details or {}
     names = list(available)
 
     def is_numeric(name: str) -> bool:
-        kind = available[name]
+        kind = available[name].kind
         return kind is ColumnKind.NUMBER or (kind is ColumnKind.TEXT and all_numbers(name))
 
     if weights is not None:
         if weights not in available:
             raise InputError(f"weights column {printable(weights)} not found: the data have {listing(available)}")
         if not is_numeric(weights):
-            raise InputError("weights " + not_numeric(weights, available[weights], details))
+            raise InputError("weights " + not_numeric(weights, available[weights]))
     excluded = set(_resolve(exclude, names, "exclude"))
     if columns is None:
-        left_out = {name: _reason(name, available[name], details) for name in names}
+        left_out = {name: _reason(name, available[name]) for name in names}
         left_out |= dict.fromkeys(excluded, "excluded")
         used = tuple(name for name in names if not left_out[name] and name != weights)
     else:
@@ -90,7 +99,7 @@ def select_columns(
         used = tuple(name for name in chosen if name not in excluded)
         for name in used:
             if not is_numeric(name):
-                raise InputError(not_numeric(name, available[name], details))
+                raise InputError(not_numeric(name, available[name]))
         left_out = dict.fromkeys(names, "not chosen") | dict.fromkeys(excluded, "excluded")
     if weights is not None:
         left_out[weights] = "the weights"
@@ -101,15 +110,15 @@ def select_columns(
     return Selection(used, left_out)
 
 
-def not_numeric(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
+def not_numeric(name: str, facts: ColumnFacts) -> str:
     """Problem of a column that is needed as numbers and has none."""
-    return f"column {printable(name)} is not numeric: {_describe(name, kind, details)}"
+    return f"column {printable(name)} is not numeric: {facts}"
 
 
 def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The columns among a model's `names` that `columns` lists, in its order; an item is as in select_columns.
+    """Columns among a model's `names` that `columns` lists, in its order; an item is as in select_columns.
 
-    Raises InputError for one that is not there.
+    Raises InputError for an unknown name.
     """
     picked = tuple(_resolve(columns, names, "columns", "the model has"))
     if not picked:
@@ -118,12 +127,12 @@ def pick_columns(columns: str | Sequence[str], names: Sequence[str]) -> tuple[st
 
 
 def match_columns(wanted: Sequence[str], available: Sequence[str], by_position: bool = False) -> tuple[str, ...]:
-    """Columns of new data that are a model's columns `wanted`, in the model's order.
+    """Columns of new data that match a model's columns `wanted`, in the model's order.
 
-    Columns match by name, in any order. With `by_position` (data without a header, whose names are x1 to xD) names
-    that are all there still win; else there must be as many columns as the model has.
+    Columns match by name, in any order. by_position: whether the data have no header, and so the names x1 to xD. If
+    these are not all names of the model, the columns match by position, and there must be as many as in the model.
 
-    Raises InputError that names the missing columns and lists what is there.
+    Raises InputError that names the missing columns and lists the columns of the data.
     """
     there = set(available)
     missing = [name for name in wanted if name not in there]
@@ -161,10 +170,10 @@ def _columns(names: Sequence[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {listing(names)}"
 
 
-def _reason(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
+def _reason(name: str, facts: ColumnFacts) -> str:
     """Reason to leave the column out unless it is asked for; empty if there is none."""
-    if kind is not ColumnKind.NUMBER:
-        return _describe(name, kind, details)
+    if facts.kind is not ColumnKind.NUMBER:
+        return str(facts)
     if _OURS.fullmatch(name):
         return "written by gmm"
     if _PANDAS_INDEX.fullmatch(name):
@@ -172,24 +181,18 @@ def _reason(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
     return "" if name else "it has no name"
 
 
-def _describe(name: str, kind: ColumnKind, details: Mapping[str, str]) -> str:
-    if kind is ColumnKind.EMPTY:
-        return "no values"
-    return f"{kind}: {details[name]}" if name in details else str(kind)
-
-
 def _resolve(items: Items, names: Sequence[str], option: str, whose: str = "the data have") -> list[str]:
-    """Column names that a list of names, positions and ranges stands for, each once, in order."""
+    """Names of the columns in a list of names, positions and ranges, each once, in order."""
     if items is None:
         return []
-    found: dict[str, None] = {}
+    chosen: dict[str, None] = {}
     there = set(names)
     for item in [items] if isinstance(items, str) else items:
-        # a name that itself contains a comma
+        # the name may contain a comma
         parts = [item] if item in there else [part for part in item.split(",") if part]
         for part in parts:
-            found.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option, whose)))
-    return list(found)
+            chosen.update(dict.fromkeys([part] if part in there else _positions(part.strip(), names, option, whose)))
+    return list(chosen)
 
 
 def _positions(item: str, names: Sequence[str], option: str, whose: str) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Delimited text in: `CsvReader`, as numbers for a model and as strings to pass through."""
+"""Reader of delimited text: `CsvReader`, for numbers of a model and for strings that pass through."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from gmmcli.data.columns import ColumnKind
+from gmmcli.data.columns import ColumnFacts
 from gmmcli.data.csv_text import CsvText, read_head
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input
-from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of, without_missing
-from gmmcli.data.reader import CELL_BYTES, NotNumbersError, Pair, Piece, Reader, ahead, recut, slices
+from gmmcli.data.numbers import ColumnSurvey, TextFacts, convert, floats_of
+from gmmcli.data.reader import CELL_BYTES, Piece, Reader, ahead, recut
 from gmmcli.data.scratch import Scratch, TableStore
-from gmmcli.errors import InputError
 from gmmcli.passes.block import rows_of_block
 
-_RECORD_BYTES = 1 << 26  # that a record may have, however little memory there is
-_RECORD_SHARE = 16  # of the free memory, the part that a record may have: about that many copies are made
-_BLOCKS_HELD = 4  # at a time: one that is made, of pieces of text, two that wait, and one that is used
+_RECORD_BYTES = 1 << 26  # most bytes of a record if the memory is small
+_RECORD_SHARE = 16  # a record may have this part of the free memory, since about as many copies are made
+_BLOCKS_HELD = 4  # blocks in memory: one in the making, two that wait, one in use
 _STREAM_BYTES = 1 << 24  # of text that is read ahead and parsed
 
 
@@ -27,66 +26,62 @@ _STREAM_BYTES = 1 << 24  # of text that is read ahead and parsed
 class SettledTypes:
     """Types of the columns of delimited text, settled over all such files of a source.
 
-    files: the readers. facts: about each column, over all files, once they have been asked for.
+    files: the readers. facts: facts about each column over all files; empty before the first use.
     """
 
     files: list[CsvReader] = field(default_factory=list)
     facts: dict[str, TextFacts] = field(default_factory=dict)
 
     def schema(self, names: Sequence[str], used: Sequence[str]) -> pa.Schema:
-        """Types of the columns; those `used` as numbers have a type of numbers."""
+        """Types of the columns. used: the columns that must have a type of numbers."""
         if not self.facts:
             for file in self.files:
-                for name, facts in file.facts(names).items():
+                for name, facts in file.text_facts(names).items():
                     self.facts[name] = facts.merge(self.facts.get(name, TextFacts()))
         return pa.schema([(name, self.facts[name].type(name in used)) for name in names])
 
 
 class CsvReader(Reader):
-    """One CSV or TSV file, of any size in memory that does not depend on it.
+    """One CSV or TSV file, read in memory of a constant size.
 
-    The text is read as strings, from start to end each time. The first reading surveys its columns, over all of their
-    cells; numbers that it finds are stored while the memory has room for them. Others are made of the text in one
-    more reading, and stored. Rows that pass through are read as they come, and their numbers with them: whether all
-    cells are numbers shows on the way.
+    Each reading goes through the text from start to end, as strings. The first reading surveys all cells of its
+    columns and stores their numbers while the memory has room. Numbers without room are parsed by one more reading
+    and stored on the disk. Rows that pass through need no survey: their numbers are parsed on the way, and a cell
+    that is not a number raises.
     """
 
     def __init__(
         self, source: Input, options: ReadOptions, block_rows: int, settled: SettledTypes, scratch: Scratch
     ) -> None:
-        self._options = options
         self._settled = settled
         self._scratch = scratch
-        head = read_head(source, options, options.delimiter_of(source.format))
-        super().__init__(source, head.names, rows_of_block(len(head.names), block_rows))
+        head = read_head(source, options)
+        super().__init__(source, options, head.names, rows_of_block(len(head.names), block_rows))
         self._text = CsvText(source, options, head, max(_RECORD_BYTES, scratch.free // _RECORD_SHARE))
         self._surveys: dict[str, ColumnSurvey] = {}
         self._stored: list[tuple[set[str], range, TableStore]] = []  # columns, blocks, and their numbers
         self._rows = 0
         self.has_rows = head.has_rows
-        self._bytes = source.stored_bytes
+        self._bytes = source.size or 1
         self.held = _STREAM_BYTES + _BLOCKS_HELD * self.block_rows * head.row_characters
-        if source.size is not None:
+        if source.size is not None and source.compression is None:
             self.held = min(self.held, _BLOCKS_HELD * source.size)
         settled.files.append(self)
 
-    def kinds(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnKind]:
-        """Kinds by all cells of the columns; identifiers are text."""
-        return {name: facts.kind for name, facts in self.facts(columns, keep).items()}
-
-    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, TextFacts]:
-        """Facts about all cells of the columns."""
+    def facts(self, columns: Sequence[str], keep: bool = True) -> dict[str, ColumnFacts]:
+        """Kinds of the columns by all of their cells; identifiers are text."""
         self._survey(columns, keep)
-        return {name: self._surveys[name].facts for name in columns}
+        surveys = {name: self._surveys[name] for name in columns}
+        return {name: ColumnFacts(survey.facts.kind, survey.detail) for name, survey in surveys.items()}
 
-    def details(self, columns: Sequence[str]) -> dict[str, str]:
-        """How many cells of a column of numbers are text, and the first of them; why a column is an identifier."""
+    def text_facts(self, columns: Sequence[str]) -> dict[str, TextFacts]:
+        """Facts about all cells of the columns."""
         self._survey(columns)
-        return {name: detail for name in columns if (detail := self._surveys[name].detail)}
+        return {name: self._surveys[name].facts for name in columns}
 
     def all_numbers(self, name: str) -> bool:
         """Whether each cell is a number or missing."""
-        return self.facts([name])[name].numbers
+        return self.text_facts([name])[name].numbers
 
     def schema(self, typed: bool, used: Sequence[str]) -> pa.Schema:
         """Strings, or the types settled over all text files of the source."""
@@ -95,12 +90,12 @@ class CsvReader(Reader):
         return pa.schema([(name, pa.string()) for name in self.names])
 
     def pieces(self, columns: Sequence[str]) -> list[Piece]:
-        """Blocks, as many as the survey has found."""
+        """Blocks of the rows that the survey has counted."""
         self._survey(columns)
         return self._blocks_as_pieces(self._rows, columns)
 
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Parsed columns, which are stored on their way if they are not yet."""
+        """Parsed columns, stored on the way unless they are stored already."""
         self._survey(columns)
         wanted = set(columns)
         blocks = range(-(-self._rows // self.block_rows)) if pieces is None else pieces
@@ -109,28 +104,19 @@ class CsvReader(Reader):
                 return store.tables(columns, range(blocks.start - there.start, blocks.stop - there.start))
         return self._storing(columns, wanted, blocks)
 
-    def pair_pieces(self) -> list[int]:
-        """The file as a whole: where its rows begin is not known without a reading of all before them."""
+    def table_pieces(self) -> list[int]:
+        """The file as a whole: the start of its rows is not known without a reading of all rows before them."""
         return [self._bytes]
 
-    def pairs(self, columns: Sequence[str], typed: bool, pieces: range | None = None) -> Iterator[Pair]:
-        """Strings in their types, and the same rows of the columns as numbers. The only piece is the whole file."""
-        schema = self.schema(typed, columns)
+    def tables(self, typed: bool, used: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
+        """Strings as written, or in their types. The only piece is the whole file."""
+        types = [(field.name, field.type) for field in self.schema(typed, used)]
         for table in self._blocks(self.names, as_written=True):
-            cells = [without_missing(table.column(name), self._options) for name in columns]
-            numbers = self._floats(pa.Table.from_arrays(cells, names=list(columns))) if columns else table.select([])
-            if typed:
-                table = pa.Table.from_arrays([self._typed(table, numbers, field) for field in schema], schema=schema)
-            yield table, numbers
-
-    def _typed(self, table: pa.Table, numbers: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-        """Cells of a column in its type; `numbers` are those of some columns."""
-        if field.name in numbers.column_names and pa.types.is_float64(field.type):
-            return numbers.column(field.name)
-        return convert(table.column(field.name), field.type, self._options)
+            columns = [self._checked(convert(table.column(name), dtype, self._options)) for name, dtype in types]
+            yield pa.Table.from_arrays(columns, names=table.column_names)
 
     def _survey(self, columns: Sequence[str], keep: bool = True) -> None:
-        """Survey those of the columns that were not surveyed yet, and store their numbers while there is room."""
+        """Survey the columns that were not surveyed yet, and store their numbers while there is room."""
         wanted = [name for name in self.names if name in set(columns) and name not in self._surveys]
         if not wanted:
             return
@@ -157,19 +143,20 @@ class CsvReader(Reader):
             self._scratch.give_back(CELL_BYTES * rows * len(kept))
             table = pa.Table.from_arrays(chunked, names=list(kept))
             with TableStore(table.schema, self._scratch) as store:
-                for block in slices(table, self.block_rows):
+                for block in recut(table.to_batches(), table.schema, self.block_rows):
                     store.add(block)
             self._stored.append((set(kept), range(-(-rows // self.block_rows)), store))
 
     def _storing(self, columns: Sequence[str], wanted: set[str], blocks: range) -> Iterator[pa.Table]:
-        """These blocks of the columns, each stored as it is made. A reading that ends early stores nothing."""
+        """Blocks of the columns, each stored as it is parsed. A reading that ends early stores nothing."""
         names = [name for name in self.names if name in wanted]
         rows = 0
         with TableStore(pa.schema([(name, pa.float64()) for name in names]), self._scratch) as store:
             for block, table in enumerate(self._blocks(names, as_written=False)):
                 rows += table.num_rows
                 if block in blocks:
-                    numbers = self._floats(table)
+                    floats = [self._checked(floats_of(column, self._options)) for column in table.columns]
+                    numbers = pa.Table.from_arrays(floats, names=names)
                     store.add(numbers)
                     yield numbers.select(list(columns))
                 if block + 1 >= blocks.stop:
@@ -179,16 +166,6 @@ class CsvReader(Reader):
         self._stored.append((wanted, blocks, store))
 
     def _blocks(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.Table]:
-        """Strings of columns in the order of the file, one table for each block, read ahead of their use."""
+        """Strings of the columns in the order of the file, one table for each block, read ahead."""
         schema = pa.schema([(name, pa.string()) for name in columns])
         return ahead(recut(self._text.batches(columns, as_written), schema, self.block_rows))
-
-    def _floats(self, table: pa.Table) -> pa.Table:
-        """Strings that are all numbers, null where missing, as float64. Raises NotNumbersError if some are not."""
-        columns = [floats_of(column, self._options) for column in table.columns]
-        if any(column is None for column in columns):
-            raise self._changed()
-        return pa.Table.from_arrays(columns, names=table.column_names)
-
-    def _changed(self) -> InputError:
-        return NotNumbersError("it has changed while it was read", subject=self.label, remedy="start again")

@@ -1,4 +1,4 @@
-"""Delimited text as strings: `read_head`, names and first rows; `CsvText`, all cells in memory of a constant size."""
+"""Delimited text as strings: `read_head` for the names of columns, `CsvText` for all cells, batch by batch."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gmmcli.errors import InputError, Remedy
 from gmmcli.storage.names import printable
 
 _FIRST_BYTES = 1 << 16
-_PARSE_BYTES = 1 << 19  # text at a time, and
-_COLUMN_BYTES = 1 << 13  # for each column, so that the work on a column's cells outweighs the work around it
+_PARSE_BYTES = 1 << 19  # bytes of text at a time, at least
+_COLUMN_BYTES = 1 << 13  # bytes of text for each column, so that the work on cells outweighs the overhead of a column
 _LONGEST_PARSE_BYTES = (1 << 31) - 1
 _END_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Head:
-    """Beginning of a delimited file, which pyarrow's readers need.
+    """Beginning of a delimited file.
 
-    names: of the columns. blank_lines: before the first record. has_rows: whether a row follows it.
-    row_characters: of the first row, an estimate for the others; 0 without one.
+    names: names of the columns. blank_lines: number of blank lines before the first record. has_rows: whether the
+    file has a row. row_characters: length of the first row, an estimate for the others; 0 without a row.
     """
 
     names: tuple[str, ...]
@@ -39,8 +39,8 @@ class Head:
     row_characters: int
 
 
-def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
-    """Head of a file, of which as much is read as its first two records need.
+def read_head(source: Input, options: ReadOptions) -> Head:
+    """Head of a file, read no further than its first two records need.
 
     Raises InputError for text that does not decode and for names given twice.
     """
@@ -50,11 +50,11 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
             data = stream.read(size)
         complete = len(data) < size
         decoder = codecs.getincrementaldecoder(options.encoding)("surrogateescape")
-        try:  # only the header must decode; for other cells CsvText knows the column
+        try:  # only the header must decode here: for other cells the error of CsvText names the column
             text = decoder.decode(data, complete).removeprefix("\ufeff")
-            head = _parse_head(source.label, text, options, delimiter, complete)
+            head = _parse_head(source, text, options, complete)
             for name in head.names if head is not None else ():
-                name.encode()  # fails for a byte that was escaped
+                name.encode()  # fails for a byte that surrogateescape has let pass
         except UnicodeError:
             raise _bad_encoding(source, options.encoding) from None
         if head is not None:
@@ -65,24 +65,25 @@ def read_head(source: Input, options: ReadOptions, delimiter: str) -> Head:
         size *= 16
 
 
-def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, complete: bool) -> Head | None:
-    """Head, or None while the text ends before a second record shows that the first is whole."""
+def _parse_head(source: Input, text: str, options: ReadOptions, complete: bool) -> Head | None:
+    """Head, or None if more text is needed: only a second record shows that the first is whole."""
     quoting = csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE
-    lines = io.StringIO(text, newline="")  # which keeps line ends inside quoted names as they are
+    lines = io.StringIO(text, newline="")  # keeps line ends inside quoted names
+    delimiter = options.delimiter_of(source.format)
     records = csv.reader(lines, delimiter=delimiter, quotechar=options.quote or None, quoting=quoting)
     found: list[list[str]] = []
     blank_lines = 0
     try:
         for record in records:
-            if record or (found and len(found[0]) == 1):  # of one column a blank line is a row
+            if record or (found and len(found[0]) == 1):  # in a file of one column a blank line is a row
                 found.append(record)
             blank_lines += not found
             if len(found) == 2:
                 break
-    except csv.Error:  # a cell longer than the csv module takes; pyarrow will read it
+    except csv.Error:  # the csv module refuses a long cell, which pyarrow reads
         if not found:
             problem = f"the header has a name of more than {csv.field_size_limit()} characters"
-            raise InputError(problem, subject=label) from None
+            raise InputError(problem, subject=source.label) from None
         found.append([text])
     if not found or not (len(found) == 2 or complete):
         return None
@@ -94,7 +95,7 @@ def _parse_head(label: str, text: str, options: ReadOptions, delimiter: str, com
 
 
 def _bad_encoding(source: Input, encoding: str, where: str = "") -> InputError:
-    """Error for text that does not decode, with the encoding to try."""
+    """Error for text that does not decode. It names an encoding to try."""
     with source.open(whole=False) as stream:
         head = stream.read(2)
     other = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
@@ -105,7 +106,7 @@ def _bad_encoding(source: Input, encoding: str, where: str = "") -> InputError:
 class CsvText:
     """One CSV or TSV file as batches of strings, in order.
 
-    longest: bytes that a record may have. Every error is an InputError that names the file, and its row if known.
+    longest: most bytes of a record. Every error is an InputError that names the file, and the row if known.
     """
 
     def __init__(self, source: Input, options: ReadOptions, head: Head, longest: int) -> None:
@@ -117,8 +118,8 @@ class CsvText:
     def batches(self, columns: Sequence[str], as_written: bool) -> Iterator[pa.RecordBatch]:
         """Cells of the columns as written, in the order of the file; no batch is empty.
 
-        as_written: only a cell with nothing in it is null, and one of two quotes is the empty string; else null
-        values are null, in quotes or not.
+        as_written: True makes only an empty unquoted cell null, and `""` the empty string. False makes all null
+        values null, quoted or not.
         """
         names = self._head.names
         chosen = [d for d, name in enumerate(names) if name in set(columns)]
@@ -135,7 +136,7 @@ class CsvText:
         size, rows = min(max(_PARSE_BYTES, _COLUMN_BYTES * len(names)), self._longest), 0
         last = None
         while True:
-            passed = 0  # rows of this reading; those of an earlier one are not given again
+            passed = 0  # rows of this reading; rows of an earlier one are not returned again
             try:
                 for batch in self._parsed(convert, size):
                     passed += batch.num_rows
@@ -164,13 +165,13 @@ class CsvText:
 
     def _parsed(self, convert: pacsv.ConvertOptions, size: int) -> Iterator[pa.RecordBatch]:
         read = pacsv.ReadOptions(
-            # numbers for names: the true ones may be anything
+            # indices as names, since the true names may be anything
             column_names=[str(d) for d in range(len(self._head.names))],
             skip_rows=self._head.blank_lines,
             skip_rows_after_names=int(not self._options.no_header),
             encoding=self._options.encoding,
             block_size=size,
-            use_threads=False,  # they would read no faster, and not know the row of an error
+            use_threads=False,  # threads read no faster, and errors would lack the row
         )
         parse = pacsv.ParseOptions(
             delimiter=self._options.delimiter_of(self._source.format),
@@ -187,7 +188,7 @@ class CsvText:
                     raise error
 
     def _explained(self, text: str) -> InputError:
-        """Error for the user, made of pyarrow's."""
+        """Error for the user, made from pyarrow's error."""
         text = " ".join(text.splitlines()[:1])
         if "UTF8" in text:
             column = re.search(r"In CSV column #(\d+)", text)
@@ -206,7 +207,7 @@ class CsvText:
         return InputError(problem, subject=label, remedy=Remedy("check", "delimiter"))
 
     def _refuse_open_quote(self, column: pa.Array, rows: int) -> None:
-        """Refuse a file whose last cell opens a quote that never closes: it has swallowed rows."""
+        """Refuse a file whose last cell opens a quote that never closes, since that cell has swallowed rows."""
         last = column[-1].as_py() or ""
         if "\n" not in last and "\r" not in last:
             return

@@ -1,7 +1,7 @@
 """File formats: names, suffixes, first bytes, and the options of reading.
 
 - `FileFormat`: a format with its compression, from an option (`parse_format`) or a suffix (`format_of_path`).
-- `sniff`, `sniff_binary`, `sniff_compression`: format and compression by the first bytes of the content.
+- `sniff`, `sniff_compression`: format and compression by the first bytes of the content.
 - `ReadOptions`: options of reading an input, each described by its help text.
 
 Nothing here imports pyarrow or torch, so that a command line can offer the names without their cost.
@@ -35,7 +35,7 @@ TEXT = ("csv", "tsv", "json")
 TABS = ("tab", "\\t")  # names of a tabulator
 FORMAT = Panel("Input format")
 
-# No text begins like these.
+# No text begins with these bytes.
 _COMPRESSED_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BINARY_BYTES = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrows"}
 
@@ -49,9 +49,9 @@ class FileFormat:
 
 
 def parse_format(text: str) -> FileFormat:
-    """Format that a user names: a name or suffix, perhaps with compression, such as `csv` or `.csv.zst`.
+    """Format by its name or suffix, perhaps with compression, such as `csv` or `.csv.zst`.
 
-    Raises UsageError that lists the formats if it is none of them.
+    Raises UsageError that lists the formats if the name is unknown.
     """
     stem, suffix = os.path.splitext("." + text.strip().lower().removeprefix("."))
     compression = COMPRESSIONS.get(suffix) if stem else None
@@ -77,15 +77,11 @@ def sniff_compression(head: bytes) -> str | None:
     return next((name for start, name in _COMPRESSED_BYTES.items() if head.startswith(start)), None)
 
 
-def sniff_binary(head: bytes) -> str | None:
-    """Binary format by the first (decompressed) bytes, None for text."""
-    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), None)
-
-
 def sniff(head: bytes) -> str:
     """Format by the first (decompressed) bytes: a magic number, `{` for JSON lines, else CSV."""
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    return sniff_binary(head) or ("json" if text.startswith(b"{") else "csv")
+    is_json = head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    text = "json" if is_json else "csv"
+    return next((name for start, name in _BINARY_BYTES.items() if head.startswith(start)), text)
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,7 @@ class ReadOptions:
     def delimiter_of(self, format_name: str) -> str:
         """Delimiter of a file of this delimited format.
 
-        With a decimal comma and no delimiter given it is a semicolon, as spreadsheets of such locales write.
+        The default for a decimal comma is a semicolon, which spreadsheets write in locales with such a comma.
         """
         if self.delimiter is not None:
             return "\t" if self.delimiter.lower() in TABS else self.delimiter
@@ -152,7 +148,7 @@ def _is_character(text: str) -> bool:
 
 
 def _is_text_encoding(name: str) -> bool:
-    """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs of other things."""
+    """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs for other data."""
     try:
         b"a".decode(name)
     except UnicodeDecodeError:  # half a character, in UTF-16

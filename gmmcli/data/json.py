@@ -1,4 +1,4 @@
-"""JSON lines in: `JsonReader`, with the values of all lines stored in the types that hold for all of them."""
+"""Reader of JSON lines: `JsonReader`, which stores the values of all lines in types that hold for all lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from gmmcli.data.columnar import ColumnarReader
-from gmmcli.data.compute import pc
+from gmmcli.data.compute import common_type, pc
 from gmmcli.data.formats import ReadOptions
 from gmmcli.data.inputs import Input, reading
 from gmmcli.data.reader import Piece, ahead, recut
@@ -19,10 +19,10 @@ from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import rows_of_block
 from gmmcli.storage.names import printable
 
-MOST_LEVELS = 100  # pyarrow's parser ends the process, by overflow of its stack, at some 20 000
+MOST_LEVELS = 100  # pyarrow's parser overflows its stack and ends the process at about 20 000
 _CHUNK_BYTES = 1 << 22  # of text at a time
-_PARSE_BYTES = 1 << 20  # of it for each thread
-_LEAST_LONGEST_BYTES, _LONGEST_SHARE = 1 << 26, 16  # a chunk at most: these bytes, or this part of the free budget
+_PARSE_BYTES = 1 << 20  # of text for each thread
+_LEAST_LONGEST_BYTES, _LONGEST_SHARE = 1 << 26, 16  # a chunk has at most these bytes, or this part of the free budget
 
 _MARKS = b'"{[}]\n'
 _OTHERS = bytes(set(range(256)) - set(_MARKS))
@@ -31,10 +31,10 @@ _STEP[list(b"{[")], _STEP[list(b"}]")] = 1, -1
 
 
 class JsonReader(ColumnarReader):
-    """One file of JSON lines; types are pyarrow's, except that text that resembles a time stays text.
+    """One file of JSON lines. Types are pyarrow's, but text that resembles a time stays text.
 
     The text is parsed in chunks of whole lines. The first reading settles the types over all lines. Its values are
-    stored if each chunk has these types and the memory has room for them; else a second reading stores them.
+    stored if each chunk has these types and the memory has room for them. Otherwise a second reading stores them.
     """
 
     def __init__(self, source: Input, options: ReadOptions, block_rows: int, scratch: Scratch) -> None:
@@ -58,7 +58,7 @@ class JsonReader(ColumnarReader):
         """Blocks."""
         return self._blocks_as_pieces(self._store.rows, columns)
 
-    def tables(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
+    def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
         """Stored blocks."""
         blocks = range(-(-self._store.rows // self.block_rows)) if pieces is None else pieces
         return self._store.tables(columns, blocks)
@@ -90,14 +90,14 @@ class JsonReader(ColumnarReader):
             exact = pa.schema([field.with_type(pa.uint64()) if field.name in wide else field for field in schema])
             try:
                 return exact, filled(exact, self._tables(exact))
-            except InputError:  # integers beyond uint64, or fractions: floats after all
+            except InputError:  # some are fractions or beyond uint64, so the column has floats
                 pass
         return schema, filled(schema, self._tables(schema))
 
     def _surveyed(self) -> tuple[pa.Schema, set[str], list[pa.Table] | None]:
-        """Types over all lines, columns of floats that uint64 may hold as they are written, and the values.
+        """Types over all lines, columns of floats that may fit uint64, and the values.
 
-        The values are None if they must be read again: in other types, or since there is no room for them.
+        The values are None if they must be read again, in other types or for lack of room.
         """
         types: dict[str, pa.DataType] = {}
         bounds: dict[str, list[float]] = {}
@@ -108,13 +108,14 @@ class JsonReader(ColumnarReader):
                 for name, column in zip(table.column_names, table.columns, strict=True):
                     dtype = _timeless(column.type)
                     try:
-                        types[name] = _merged(types.get(name, pa.null()), dtype)
-                    except _TypeChange as change:
-                        row = rows + pc.indices_nonzero(pc.is_valid(column))[0].as_py() + 1
-                        raise self._error(f"{printable(name)} changes from {change} in row {row}") from None
+                        types[name] = common_type([types.get(name, pa.null()), dtype])
+                    except pa.ArrowException:
+                        for _ in self._tables(pa.schema([(name, types[name])])):  # its error names the kinds and row
+                            continue
+                        raise
                     if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-                        found = pc.min_max(column).as_py().values()
-                        bounds.setdefault(name, []).extend(bound for bound in found if bound is not None)
+                        least, most = pc.min_max(column).as_py().values()
+                        bounds.setdefault(name, []).extend([] if least is None else [least, most])
                 rows += table.num_rows
                 if kept is not None and self._scratch.take(table.nbytes):
                     kept.append(table)
@@ -153,13 +154,13 @@ class JsonReader(ColumnarReader):
                     table = _parse(chunk, len(chunk) + 1, schema)
             except pa.ArrowInvalid as error:
                 raise self._explained(str(error), rows) from None
-            if schema is not None:  # values of the first reading are validated when all types are known
+            if schema is not None:  # the first reading validates its values when all types are known
                 table.validate(full=True)
             yield table
             rows += table.num_rows
 
     def _chunks(self) -> Iterator[bytes]:
-        """Text cut at ends of lines, which no value in JSON contains."""
+        """Text cut at ends of lines. No value in JSON contains a line end."""
         rest = b""
         with self._source.open() as stream:
             while block := stream.read(self._chunk_bytes):
@@ -175,7 +176,7 @@ class JsonReader(ColumnarReader):
             yield rest
 
     def _explained(self, text: str, rows: int) -> InputError:
-        """Error for the user, made of pyarrow's. rows: before those that were parsed."""
+        """Error for the user, made from pyarrow's error. rows: number of rows before the chunk."""
         row = re.search(r"in row (\d+)", text)
         where = f" in row {rows + int(row[1]) + 1}" if row else ""
         changed = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+)", text, re.DOTALL)
@@ -199,10 +200,10 @@ def _is_wide(bounds: Sequence[float]) -> bool:
 
 
 def nested_deeper(lines: bytes, most: int) -> bool:
-    """Whether objects and lists lie within each other more than `most` deep, in whole lines of JSON.
+    """Whether objects and lists in whole lines of JSON are nested more than `most` deep.
 
-    In most files few begin elsewhere than after another's end at the end of a line. Only these could add to the
-    depth, so counting is enough. Else all are followed, outside of text; text does not go on in another line.
+    An object that begins a line after the end of another object does not add to the depth. If at most `most` others
+    begin, they are only counted. Otherwise the depth is followed outside of text, which ends at the end of a line.
     """
     starts = lines.count(b"{") + lines.count(b"[") - lines.count(b"}\n{") - lines.count(b"}\r\n{")
     return starts > most and _depth(lines) > most
@@ -211,17 +212,13 @@ def nested_deeper(lines: bytes, most: int) -> bool:
 def _depth(lines: bytes) -> int:
     if b"\\" in lines:
         lines = re.sub(rb"\\[^\n]", b"", lines)
-    marks = lines.translate(None, _OTHERS).replace(b'""', b"")  # text without a mark goes first, since it is most
+    marks = lines.translate(None, _OTHERS).replace(b'""', b"")  # most texts hold no mark
     steps = _STEP[np.frombuffer(re.sub(rb'"[^"\n]*"?', b"", marks), np.uint8)]
     levels = np.concatenate([[0], np.cumsum(steps)])
     return int((levels - np.minimum.accumulate(levels)).max())
 
 
 # ---- types
-
-
-class _TypeChange(Exception):
-    """Values in one place are of two kinds, by the names that pyarrow's parser has for them."""
 
 
 def _timeless(dtype: pa.DataType) -> pa.DataType:
@@ -233,31 +230,3 @@ def _timeless(dtype: pa.DataType) -> pa.DataType:
     if isinstance(dtype, pa.StructType):
         return pa.struct([(field.name, _timeless(field.type)) for field in dtype.fields])
     return dtype
-
-
-def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Type for values of both, which a parser would find that sees them all. Raises _TypeChange if there is none."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    if isinstance(one, pa.ListType) and isinstance(other, pa.ListType):
-        return pa.list_(_merged(one.value_type, other.value_type))
-    if isinstance(one, pa.StructType) and isinstance(other, pa.StructType):
-        types = {field.name: field.type for field in one.fields}
-        for field in other.fields:
-            types[field.name] = _merged(types.get(field.name, pa.null()), field.type)
-        return pa.struct(list(types.items()))
-    if _json_name(one) == _json_name(other) == "number":
-        return pa.float64()
-    raise _TypeChange(f"{_json_name(one)} to {_json_name(other)}")
-
-
-def _json_name(dtype: pa.DataType) -> str:
-    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-        return "number"
-    if pa.types.is_boolean(dtype):
-        return "boolean"
-    if isinstance(dtype, pa.ListType):
-        return "array"
-    return "object" if isinstance(dtype, pa.StructType) else "string"

@@ -1,14 +1,13 @@
-"""Numbers: the columns that hold them, by type and in text, and text as float64.
+"""Numbers in text: recognition of columns that hold numbers, and their cells as float64.
 
-A typed column counts by its type (`kind_of`). A column of delimited text counts by all of its cells, which a
-`ColumnSurvey` takes in piece by piece. It holds numbers if every cell that is not missing is written as a number, no
-integer has leading zeros (`007`, `00`; not `0`, `0.5` or `00.5`), and int64 or float64 holds each. Numbers with
-leading zeros, or with more digits than are held, are identifiers: text.
+A `ColumnSurvey` looks at all cells of a column of delimited text, piece by piece. The column holds numbers if every
+cell that is not missing is written as a number, no integer has leading zeros (`007`, `00`; not `0`, `0.5` or `00.5`),
+and int64 or float64 holds each number. Numbers with leading zeros or too many digits are identifiers, and so text.
 
-Text whose every cell is a number is used as numbers if the user or a model names the column (`all_numbers`, `parse`).
-So an identifier is the same in a CSV file and in the Parquet file written from it.
+A column of text whose every cell is a number is parsed if the user or a model names it. So an identifier is the same
+in a CSV file and in the Parquet file written from it.
 
-- `TextFacts`: facts about the cells of a column of text; its kind and type follow from them.
+- `TextFacts`: facts about the cells of a column of text, from which its kind and type follow.
 - `floats_of`, `parse`, `convert`: text as float64, and as its type. `without_missing`: null values as nulls.
 """
 
@@ -21,33 +20,18 @@ import numpy as np
 import pyarrow as pa
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import Column, cell, false, flags, float_column, null, pc, text
+from gmmcli.data.compute import Column, cell, flags, float_column, null, pc, text
 from gmmcli.data.formats import ReadOptions
 from gmmcli.storage.names import printable
 
 _NUMBER = r"^[ \t]*[+-]?(?i:([0-9]+POINT?[0-9]*|POINT[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)[ \t]*$"
 _PADDED = r"^[ \t]*[+-]?0[0-9]+[ \t]*$"
 _INTEGER = r"^[ \t]*(0+|-?0*[1-9][0-9]{0,18})[ \t]*$"
-_HELD_DIGITS = 15  # that float64 holds of any integer; the last digits of a fraction, a measure, are rounded anyway
+_HELD_DIGITS = 15  # float64 holds so many digits of any integer; the last digits of a fraction are rounded anyway
 _LONG = rf"^[ \t]*[+-]?0*[1-9][0-9]{{{_HELD_DIGITS},}}[ \t]*$"
 _ZERO = r"^[ \t]*[+-]?(0|POINT)+([eE]|[ \t]*$)"
 _BOOLEAN = r"^(?i:true|false)$"
 _SAMPLE_ROWS = 1000
-_TYPES = {
-    ColumnKind.NUMBER: (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    ColumnKind.BOOLEAN: (pa.types.is_boolean,),
-    ColumnKind.EMPTY: (pa.types.is_null,),
-    ColumnKind.TEXT: (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-    ColumnKind.TIME: (pa.types.is_temporal,),
-    ColumnKind.NESTED: (pa.types.is_nested,),
-}
-
-
-def kind_of(dtype: pa.DataType) -> ColumnKind:
-    """Kind of a column of this type; a dictionary has the kind of its values."""
-    if isinstance(dtype, pa.DictionaryType):
-        return kind_of(dtype.value_type)
-    return next((kind for kind, tests in _TYPES.items() if any(test(dtype) for test in tests)), ColumnKind.BINARY)
 
 
 @dataclass(frozen=True)
@@ -55,8 +39,8 @@ class TextFacts:
     """Facts about the cells of a column of text that are not missing; the defaults hold for no cells.
 
     cells: whether there are any. numbers: whether each is a number. integers: whether each is an integer that int64
-    holds. booleans: whether each is true or false. padded: an integer with leading zeros; wide: a number that float64
-    does not hold; None if there is none. The last two are known of numbers only.
+    holds. booleans: whether each is true or false. padded: an integer with leading zeros, or None. wide: a number
+    that float64 does not hold, or None. Both are known for columns of numbers only.
     """
 
     cells: bool = False
@@ -85,7 +69,7 @@ class TextFacts:
         return pa.bool_() if self.kind is ColumnKind.BOOLEAN else pa.string()
 
     def merge(self, other: TextFacts) -> TextFacts:
-        """Facts about the cells of both."""
+        """Facts about the cells of both columns."""
         return TextFacts(
             self.cells or other.cells,
             self.numbers and other.numbers,
@@ -97,7 +81,7 @@ class TextFacts:
 
 
 class ColumnSurvey:
-    """Facts about a column of strings, null where missing, taken in piece by piece."""
+    """Facts about a column of strings, null if missing, collected piece by piece."""
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
@@ -107,7 +91,7 @@ class ColumnSurvey:
         self._first_stray = ""
 
     def add(self, cells: pa.Array) -> pa.Array | None:
-        """Take in more cells; returns them as float64, null where missing, or None if some are no numbers."""
+        """Add more cells. Returns them as float64, null if missing, or None if some are not numbers."""
         values = floats_of(cells, self._options)
         if cells.null_count < len(cells):
             integers = parsed_as(cells, pa.int64()) if self._whole else None
@@ -124,7 +108,7 @@ class ColumnSurvey:
 
     @property
     def detail(self) -> str:
-        """Reason why text that resembles numbers is text: an identifier, or some stray cells; else empty."""
+        """Reason why text that resembles numbers is text: identifiers, or some stray cells; else empty."""
         facts = self.facts
         if facts.kind is not ColumnKind.TEXT:
             return ""
@@ -138,7 +122,7 @@ class ColumnSurvey:
         return f"{self._strays} {verb}, the first {self._first_stray}"
 
     def _count_strays(self, cells: pa.Array) -> None:
-        """Count the cells that are no numbers, unless the column began with mostly such cells."""
+        """Count the cells that are not numbers, unless these were most of the first cells."""
         if self._rows >= _SAMPLE_ROWS and 2 * self._head_strays >= _SAMPLE_ROWS:
             return
         strays = _not_numbers(cells, self._options)
@@ -153,16 +137,16 @@ class ColumnSurvey:
 def _number_facts(cells: pa.Array, typed: pa.Array, options: ReadOptions) -> TextFacts:
     """Facts about strings that were all parsed to int64 or else float64.
 
-    Only those cells are matched by patterns that may have leading zeros, may be a negative zero, or have more digits
-    than float64 holds: a pattern takes some 40 ns a cell, a look at a byte 3, parsing a number 20.
+    Patterns match only cells that may have leading zeros, may be a negative zero, or have more digits than float64
+    holds. A pattern takes about 40 ns a cell, a look at a byte 3 ns, parsing a number 20 ns.
     """
     facts = TextFacts(True, integers=pa.types.is_integer(typed.type), booleans=False)
     values = np.abs(float_column(typed))
     if not facts.integers and not (values == np.rint(values)).any():
-        return facts  # leading zeros make an integer, too many digits an integral value, zero or infinity
+        return facts  # leading zeros and too many digits occur in integral values, zero and infinity only
     suspect = _may_be_odd(cells, facts.integers) | (values >= 10.0**_HELD_DIGITS)
     zeros = values == 0
-    if not facts.integers and zeros.any():  # a zero with other digits than 0 was too small
+    if not facts.integers and zeros.any():  # a zero with other digits than 0 is a number too small for float64
         suspect[zeros] |= float_column(pc.match_substring_regex(cells.filter(flags(zeros)), "[1-9]")) > 0
     suspects = cells.filter(flags(suspect)).drop_null()
     if not len(suspects):
@@ -178,7 +162,7 @@ def _number_facts(cells: pa.Array, typed: pa.Array, options: ReadOptions) -> Tex
 
 
 def floats_of(cells: Column, options: ReadOptions) -> Any:
-    """Strings, null where missing, as float64, array or chunked array as they are; None if some are no numbers."""
+    """Strings, null if missing, as float64, in an array or chunked array as before; None if some are not numbers."""
     if options.decimal != ".":
         if pc.any(pc.match_substring(cells, ".")).as_py():
             return None
@@ -187,7 +171,7 @@ def floats_of(cells: Column, options: ReadOptions) -> Any:
 
 
 def parsed_as(cells: Column, dtype: pa.DataType) -> Any:
-    """Strings as this type, blanks around them left out; None if some are not of it."""
+    """Strings as this type, without blanks around them; None if some do not have it."""
     for blanks in (False, True):
         try:
             return pc.cast(pc.utf8_trim(cells, " \t") if blanks else cells, dtype)
@@ -197,7 +181,7 @@ def parsed_as(cells: Column, dtype: pa.DataType) -> Any:
 
 
 def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Any:
-    """Strings as the type of their column. Null values become null in typed columns only."""
+    """Strings as the type of their column, null values as null unless it is string; None if some do not have it."""
     if pa.types.is_string(dtype):
         return column
     if pa.types.is_floating(dtype):
@@ -207,28 +191,23 @@ def convert(column: Column, dtype: pa.DataType, options: ReadOptions) -> Any:
 
 
 def parse(column: Column, options: ReadOptions) -> Any:
-    """Text of which each cell is a number or missing as float64, null where missing."""
+    """Text as float64, null if missing; None if some cells are neither a number nor missing."""
     return floats_of(without_missing(pc.cast(column, pa.string()), options), options)
 
 
-def all_numbers(column: Column, options: ReadOptions) -> bool:
-    """Whether each cell of a column of text is a number or missing."""
-    return not pc.any(_not_numbers(pc.cast(column, pa.string()), options)).as_py()
-
-
 def without_missing(column: Column, options: ReadOptions) -> Any:
-    """Strings with those among the null values, and empty ones, null."""
+    """Strings, null if empty or among the null values."""
     return pc.if_else(_is_missing(column, options), null(pa.string()), column)
 
 
 def _not_numbers(column: Column, options: ReadOptions) -> Any:
     """Mask of strings that are neither missing nor a number."""
     number = pc.match_substring_regex(column, _pattern(_NUMBER, options))
-    return pc.invert(pc.or_(_is_missing(column, options), pc.fill_null(number, false())))
+    return pc.invert(pc.or_kleene(_is_missing(column, options), number))
 
 
 def _is_missing(column: Column, options: ReadOptions) -> Any:
-    """Mask of strings that are null, empty or among the null values; those are only compared if one may be there."""
+    """Mask of strings that are null, empty or among the null values. First bytes rule out most comparisons."""
     texts = set(options.missing_texts)
     begins = np.zeros(256, bool)
     begins[[text.encode()[0] if text else 0 for text in texts]] = True
@@ -240,7 +219,7 @@ def _is_missing(column: Column, options: ReadOptions) -> Any:
 
 
 def _not_held(cells: pa.Array, options: ReadOptions) -> pa.Array:
-    """Mask of numbers with too many digits, and of those that become infinite or zero without saying so."""
+    """Mask of numbers with too many digits, and of finite numbers other than 0 that become infinite or 0."""
     values = floats_of(cells, options)
     infinite = pc.match_substring(cells, "inf", ignore_case=True)
     zero = pc.match_substring_regex(cells, _pattern(_ZERO, options))
@@ -266,13 +245,13 @@ def _first(cells: pa.Array, mask: pa.Array) -> str | None:
 
 
 _ALL = np.arange(256)
-_LEADS = np.isin(_ALL, list(b" \t+"))  # may stand before the digits of an integer with leading zeros
+_LEADS = np.isin(_ALL, list(b" \t+"))  # before the digits of an integer with leading zeros
 _GOES_ON = np.isin(_ALL, list(b"0123456789xX"))  # after 0 they make leading zeros, or a hexadecimal number
 _ENDS = np.isin(_ALL, list(b"\0 \t"))  # after -0 they make a negative zero; byte 0 stands for the end of the cell
 
 
 def _may_be_odd(array: pa.Array, negative_zeros: bool) -> np.ndarray:  # (N,) bool
-    """Mask of strings that may be numbers with leading zeros, in hexadecimal or, if asked for, -0."""
+    """Mask of strings that may have leading zeros, be hexadecimal or, with `negative_zeros`, -0."""
     first, second = _byte(array, 0), _byte(array, 1)
     odd = _LEADS[first] | ((first == ord("0")) & _GOES_ON[second])
     minus = (first == ord("-")) & (second == ord("0"))
@@ -283,7 +262,7 @@ def _may_be_odd(array: pa.Array, negative_zeros: bool) -> np.ndarray:  # (N,) bo
 
 
 def _byte(array: pa.Array, index: int) -> np.ndarray:  # (N,) uint8
-    """Byte of each string at this index, 0 beyond its end; any byte for a missing cell."""
+    """Byte of each string at this index, 0 beyond its end, undefined for a missing cell."""
     _, offsets, values = array.buffers()
     if not len(array) or values is None or not values.size:
         return np.zeros(len(array), np.uint8)

@@ -3,10 +3,10 @@
 - `Scratch`: the budget, shared by all files of a source, and the directory of its temporary files.
 - `ScratchFile`: bytes on the disk without a name. `hold`: the content of a stream, in memory or in such a file.
 - `TableStore`: tables of one schema, in memory while there is room, then in such a file.
-- `available_memory`: memory that is free for this process. `is_in_memory`: whether the files of a folder take memory.
+- `available_memory`: free bytes of the machine. `is_in_memory`: whether the files of a directory take memory.
 
-A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open. So it is gone with the
-process, however that ends: by an error, by Ctrl-C, or killed without a chance to clean up.
+A temporary file has no name from the start (O_TMPFILE), or is unlinked as soon as it is open. The system removes it
+with the process, even if that is killed without a chance to clean up.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from gmmcli.storage.names import one_line
 
 _ON_DISK = "/var/tmp"
 _READ_BYTES = 1 << 20
-_HELD_SHARE = 4  # of the free budget, the part for the content of a pipe, whose numbers will need more
-_GUESS = 1 << 30  # available memory if the system tells nothing
+_HELD_SHARE = 4  # the content of a pipe may take this part of the free budget: its numbers need the rest
+_GUESS = 1 << 30  # bytes of available memory if the system reports none
 
 
 class Scratch:
-    """Memory that data may take, and a directory for data that take more.
+    """Budget of memory for data, and a directory for data beyond it.
 
-    memory_bytes: of all data together, beyond the interpreter and libraries; None is half of the available memory.
-    folder: None is the system's directory for temporary files, or /var/tmp if files take
-    memory there. processes: number that share the memory evenly.
+    memory_bytes: budget for all data, without the interpreter and libraries; None is half of the available memory.
+    folder: directory for temporary files; None is the system's, or /var/tmp if files in that take memory. processes:
+    number of processes that share the budget evenly.
     """
 
     def __init__(self, memory_bytes: int | None = None, folder: str | None = None, processes: int = 1) -> None:
@@ -52,7 +52,7 @@ class Scratch:
         return self.memory_bytes - self._taken
 
     def take(self, size: int) -> bool:
-        """Take so many bytes of the budget; False, and none taken, if they are not left."""
+        """Take so many bytes of the budget. Returns False and takes none if there are fewer."""
         with self._lock:
             if size > self.free:
                 return False
@@ -80,7 +80,7 @@ def _systems_folder() -> str:
 
 
 class ScratchFile(io.RawIOBase):
-    """Bytes on the disk, written once and then read by any number of streams; gone when nothing refers to it."""
+    """Bytes on the disk, written once and then read by any number of streams. They go with the last reference."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -99,16 +99,12 @@ class ScratchFile(io.RawIOBase):
         rest = memoryview(data).cast("B")
         total = len(rest)
         try:
-            while rest:  # a disk may take a part before it is full
+            while rest:  # a write may take a part only, as before a disk is full
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise self._refusal(error) from None
         self.size += total
         return total
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """At most so many bytes from an offset on; may be called from any thread."""
-        return os.pread(self._file.fileno(), size, offset)
 
     def sink(self) -> pa.NativeFile:
         """Stream for a writer; closing it leaves the file open."""
@@ -119,7 +115,7 @@ class ScratchFile(io.RawIOBase):
         return pa.PythonFile(_View(self), mode="r")
 
     def close(self) -> None:
-        """Do nothing: writers close what they write to."""
+        """Do nothing, since writers close their stream before it is read."""
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -135,7 +131,7 @@ class ScratchFile(io.RawIOBase):
 
 
 class _View(io.RawIOBase):
-    """Stream with a position of its own in a scratch file."""
+    """Stream with a position of its own in a scratch file. Several threads may read one each."""
 
     def __init__(self, file: ScratchFile) -> None:
         self._scratch = file
@@ -147,9 +143,6 @@ class _View(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         self._position = offset + (0, self._position, self._scratch.size)[whence]
         return self._position
@@ -157,7 +150,9 @@ class _View(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._scratch.size - self._position if size is None or size < 0 else size
         parts = []
-        while wanted > 0 and (part := self._scratch.pread(wanted, self._position)):  # less than 2 GiB at a time
+        while wanted > 0 and (
+            part := os.pread(self._scratch._file.fileno(), wanted, self._position)
+        ):  # at most 2 GiB
             parts.append(part)
             self._position += len(part)
             wanted -= len(part)
@@ -165,7 +160,7 @@ class _View(io.RawIOBase):
 
 
 def hold(stream: BinaryIO | pa.NativeFile, scratch: Scratch) -> pa.Buffer | ScratchFile:
-    """Content of a stream: in memory while it takes a small part of the free budget, else in a temporary file."""
+    """Content of a stream, in memory if it takes a small part of the free budget, else in a temporary file."""
     most = scratch.free // _HELD_SHARE
     parts: list[bytes] = []
     file: ScratchFile | None = None
@@ -187,7 +182,7 @@ def hold(stream: BinaryIO | pa.NativeFile, scratch: Scratch) -> pa.Buffer | Scra
 class TableStore:
     """Tables of one schema by their index: in memory while there is room, the rest in a temporary file.
 
-    It is filled in a `with` statement; if that ends by an error, the memory is given back.
+    A `with` statement fills it. If that ends by an error, the memory is given back.
     """
 
     def __init__(self, schema: pa.Schema, scratch: Scratch) -> None:
@@ -219,7 +214,7 @@ class TableStore:
         self._writer.write_table(table.combine_chunks())
 
     def tables(self, columns: Sequence[str], indices: range) -> Iterator[pa.Table]:
-        """These columns of the tables with these indices, which run upwards."""
+        """Columns of the tables with these indices, which run upwards."""
         held = len(self._tables)
         for table in self._tables[indices.start : indices.stop]:
             yield table.select(list(columns))
@@ -231,31 +226,34 @@ class TableStore:
             yield pa.Table.from_batches([reader.get_batch(index - held)]).select(list(columns))
 
 
+# ---- memory of the machine
+
+
 def available_memory(root: Path = Path("/")) -> int:
     """Bytes that are free, or would be if the system released cached files; at least 0.
 
-    The least of the machine's memory and the rest of the limits of the control groups (versions 1 and 2) of this
-    process, as containers and job schedulers set them. root: of the file system to read, for tests.
+    Containers and job schedulers limit a process by control groups (versions 1 and 2). The result is the least of the
+    machine's memory and the rest of each limit. root: root of the file system to read, for tests.
     """
     machine = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
-    found = [*([int(machine[1]) << 10] if machine else []), *_of_groups(root)]
-    return max(0, min(found, default=_of_system()))
+    limits = [*([int(machine[1]) << 10] if machine else []), *_of_groups(root)]
+    return max(0, min(limits, default=_of_system()))
 
 
 def is_in_memory(folder: str, root: Path = Path("/")) -> bool:
     """Whether files in the directory take memory, as those in /tmp do on many systems; False if unknown."""
     path = os.path.realpath(folder)
-    longest, kind = "", ""
+    longest, longest_kind = "", ""
     for line in _read(root / "proc/self/mounts").splitlines():
-        _, mounted, found, *_ = [*line.split(" "), "", ""]
+        _, mounted, kind, *_ = [*line.split(" "), "", ""]
         mounted = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted)
         if len(mounted) >= len(longest) and os.path.commonpath([mounted, path]) == mounted:
-            longest, kind = mounted, found
-    return kind in ("tmpfs", "ramfs")
+            longest, longest_kind = mounted, kind
+    return longest_kind in ("tmpfs", "ramfs")
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """Memory left in each group that limits it, from the process's own group up."""
+    """Memory left in each group with a limit, from the process's own group up."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
@@ -265,7 +263,7 @@ def _of_groups(root: Path) -> Iterator[int]:
             top = root / "sys/fs/cgroup/memory"
         else:
             continue
-        # in a container the path may be the host's, and the group is seen at the top
+        # in a container the path may be the host's, while the group's files lie at the top
         folder = top / path.lstrip("/")
         for group in (folder, *folder.parents):
             yield from _left(group, *names)
@@ -281,7 +279,7 @@ def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int
 
 
 def _of_system() -> int:
-    """Free memory by POSIX, or half of all memory if a system tells only that."""
+    """Free memory by POSIX, or half of all memory if a system reports that only."""
     for name, share in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
         try:
             return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") // share

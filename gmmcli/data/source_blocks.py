@@ -1,4 +1,4 @@
-"""Numbers of a source as blocks for a fit: `SourceBlocks`; `bad_cells`, which counts cells that cannot be used."""
+"""Numbers of a source as blocks for a fit: `SourceBlocks`; `Files`, all files of a source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from gmmcli.data.compute import float_columns
-from gmmcli.data.reader import Piece, Reader, in_turn
+from gmmcli.data.reader import Piece, Reader, in_turn, total
 from gmmcli.errors import InputError, Remedy
 from gmmcli.passes.block import Block, Share
 from gmmcli.storage.names import printable
@@ -22,66 +22,110 @@ _SHOWN = 20
 _DROP, _EM = Remedy("use", "missing", "drop"), Remedy("use", "missing", "em")
 
 
+@dataclass(frozen=True)
+class Files:
+    """All files of a source. label: their name for messages. at_a_time: number of files read side by side."""
+
+    readers: Sequence[Reader]
+    label: str
+    at_a_time: int
+
+    def error(self, problem: str, remedies: Sequence[Remedy] | str = ()) -> InputError:
+        """Error that names the source."""
+        return InputError(problem, subject=self.label, remedy=remedies)
+
+    def no_rows(self) -> InputError:
+        """Error for data without a row."""
+        no_header = Remedy("use", "no_header", purpose="if the first line of text is one")
+        return self.error("no rows", (Remedy("give data with rows"), no_header))
+
+    def bad_cells(self, names: Sequence[str], only_infinite: bool) -> tuple[str, Sequence[Remedy]]:
+        """Number of unusable cells of each column, in words, and the remedies.
+
+        The words are such as `2 missing cells in a, 3 in b, 1 infinite cell in b`, and empty if there are none. NaN
+        is counted apart from a missing value. Rows with an infinite cell can only be dropped.
+        """
+        counts = np.zeros((3, len(names)), np.int64)
+        for table, cells in self.numbers(names):
+            nulls = np.array([table.column(name).null_count for name in names], np.int64)
+            counts += [nulls, np.isnan(cells).sum(axis=1) - nulls, np.isinf(cells).sum(axis=1)]
+        remedies = (_DROP,) if counts[2].any() else (_DROP, _EM)
+        if only_infinite:
+            counts[:2] = 0
+        parts = []
+        for kind, count in zip(("missing", "NaN", "infinite"), counts, strict=True):
+            for n, d in enumerate(np.flatnonzero(count).tolist()):
+                noun = "" if n else f" {kind} cell{'s' if count[d] > 1 else ''}"
+                parts.append(f"{count[d]}{noun} in {printable(names[d])}")
+        more = len(parts) - _SHOWN
+        words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
+        return words, remedies if parts else ()
+
+    def numbers(self, names: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Columns of all rows in tables, and as arrays (D, B)."""
+        for table in in_turn([partial(reader.numbers, names) for reader in self.readers], self.at_a_time):
+            yield table, float_columns(table, names)
+
+
 class _Run(NamedTuple):
-    """Pieces of a file: their indices and sizes, and the numbers of their first block and row over all files."""
+    """Pieces of a file that are read here: their indices and sizes, and the size of all pieces before them."""
 
     reader: Reader
     indices: range
-    pieces: Sequence[Piece]
-    first_block: int
-    first_row: int
+    size: Piece
+    before: Piece
 
 
 @dataclass(eq=False)
 class SourceBlocks:
     """Numbers of a source as blocks; every iteration reads the source again and gives the same blocks.
 
-    A block is a row group of a Parquet file, or a file of another format, cut every `block_rows` rows of its reader.
-    With missing="drop" it lacks the dropped rows; a block without rows is skipped, its number stays. Row numbers
-    count all rows. share: the part of the data that is read here; its blocks have the numbers that they have in all
-    of it. at_a_time: how many files are read side by side, from the first of them on.
+    A row group of a Parquet file, or a file of another format, is cut into blocks of `block_rows` rows of its reader.
+    With missing="drop" a block lacks the dropped rows; a block without rows is skipped, and its number is not used
+    again. Row numbers count all rows. share: the part of the data that is read here; its blocks have the same numbers
+    as in a reading of all data.
 
-    columns, weights: their names. rows_read, rows_dropped: of the share, in the last complete iteration, 0 before.
-    An iteration raises InputError for bad cells, with their number in each column over the whole data, and for
-    negative weights; and, of a share that is all of the data, for weights that are all zero and if no row is left.
+    columns, weights: their names. rows_read, rows_dropped: rows of the share in the last complete iteration, 0 before
+    it. An iteration raises InputError for bad cells, with their number in each column over the whole data, and for
+    negative weights. If the share is all of the data, it also raises for weights that are all zero and for data
+    without a row left.
     """
 
-    readers: Sequence[Reader]
-    label: str
+    sources: Files
     columns: tuple[str, ...]
     weights: str | None
     missing: Missing
     share: Share
-    at_a_time: int = 1
     rows_read: int = field(default=0, init=False)
     rows_dropped: int = field(default=0, init=False)
-    _complete: bool = field(default=False, init=False)  # an iteration has found no bad cell; later ones skip the test
+    _complete: bool = field(default=False, init=False)  # whether an iteration has found no bad cell
 
     @property
     def rows(self) -> int:
         """Rows of all of the data, dropped ones included; nothing is read for it."""
-        return sum(piece.rows for pieces in self._pieces for piece in pieces)
+        return sum(size.rows for size in map(total, self._pieces))
 
     @property
     def files(self) -> list[tuple[str, int, int]]:
         """Name, rows and bytes of every file; nothing is read for it."""
-        sizes = ((sum(p.rows for p in pieces), sum(p.bytes for p in pieces)) for pieces in self._pieces)
-        return [(reader.label, *size) for reader, size in zip(self.readers, sizes, strict=True)]
+        sizes = map(total, self._pieces)
+        return [(r.label, size.rows, size.bytes) for r, size in zip(self.sources.readers, sizes, strict=True)]
 
     @property
     def share_rows(self) -> int:
         """Rows of the share; nothing is read for it."""
-        return sum(piece.rows for run in self._runs for piece in run.pieces)
+        return sum(run.size.rows for run in self._runs)
 
     @property
     def bytes_per_reading(self) -> int:
         """About how many bytes an iteration reads: of a Parquet file compressed, of others the numbers in memory."""
-        return sum(piece.bytes for run in self._runs for piece in run.pieces)
+        return sum(run.size.bytes for run in self._runs)
 
     def __iter__(self) -> Iterator[Block]:
         read = kept = 0
         total_weight, checked, complete = 0.0, self._complete, True
-        for index, first_row, table in in_turn([partial(self._tables, run) for run in self._runs], self.at_a_time):
+        tables = in_turn([partial(self._tables, run) for run in self._runs], self.sources.at_a_time)
+        for index, first_row, table in tables:
             cells = float_columns(table, self._names)
             finite = None if checked else _finite(cells)
             complete = complete and finite is None
@@ -98,18 +142,18 @@ class SourceBlocks:
             self.check_rows(read, kept, total_weight)
 
     def check_rows(self, read: int, kept: int, total_weight: float) -> None:
-        """Raise InputError if all of the data has no rows that count: so many read, and kept, of this weight."""
+        """Raise InputError if the whole data has no rows to fit. read, kept: numbers of rows over all shares."""
         if not read:
-            raise no_rows(self.label)
+            raise self.sources.no_rows()
         if not kept:
-            raise self._error("no rows left: each has a missing, NaN or infinite cell in the columns used")
+            raise self.sources.error("no rows left: each has a missing, NaN or infinite cell in the columns used")
         if total_weight == 0.0:
-            raise self._error(f"all weights in {printable(self.weights or '')} are 0")
+            raise self.sources.error(f"all weights in {printable(self.weights or '')} are 0")
 
     def _tables(self, run: _Run) -> Iterator[tuple[int, int, pa.Table]]:
         """Tables of a run, each with the numbers of its block and of its first row."""
-        first_row = run.first_row
-        for index, table in enumerate(run.reader.numbers(self._names, run.indices), run.first_block):
+        first_row = run.before.rows
+        for index, table in enumerate(run.reader.numbers(self._names, run.indices), run.before.blocks):
             yield index, first_row, table
             first_row += table.num_rows
 
@@ -119,22 +163,19 @@ class SourceBlocks:
 
     @cached_property
     def _pieces(self) -> list[Sequence[Piece]]:
-        """Pieces of each file."""
-        return [reader.pieces(self._names) for reader in self.readers]
+        """Sizes of the pieces of each file."""
+        return [reader.pieces(self._names) for reader in self.sources.readers]
 
     @cached_property
     def _runs(self) -> list[_Run]:
         """The share's pieces of each file that has any."""
         chosen = dict(self.share.of([[piece.bytes for piece in pieces] for pieces in self._pieces]))
-        runs = []
-        block = row = 0
-        for file, (reader, pieces) in enumerate(zip(self.readers, self._pieces, strict=True)):
-            indices = chosen.get(file, range(0))
-            if indices:
-                before = pieces[: indices.start]
-                read = pieces[indices.start : indices.stop]
-                runs.append(_Run(reader, indices, read, block + _blocks(reader, before), row + _rows(before)))
-            block, row = block + _blocks(reader, pieces), row + _rows(pieces)
+        runs, before = [], total([])
+        for file, (reader, pieces) in enumerate(zip(self.sources.readers, self._pieces, strict=True)):
+            if indices := chosen.get(file):
+                size = total(pieces[indices.start : indices.stop])
+                runs.append(_Run(reader, indices, size, total([before, *pieces[: indices.start]])))
+            before = total([before, *pieces])
         return runs
 
     def _block(
@@ -142,7 +183,7 @@ class SourceBlocks:
         index: int,
         first_row: int,
         cells: np.ndarray,  # (D, B) or, with weights, (D+1, B)
-        finite: np.ndarray | None,  # the same, None if all are
+        finite: np.ndarray | None,  # mask of this shape, None if all are finite
     ) -> Block:
         dims = len(self.columns)
         observed = None
@@ -165,69 +206,20 @@ class SourceBlocks:
         problems: list[str] = []
         remedies: Sequence[Remedy] = ()
         if self.missing != "drop":
-            problem, found = bad_cells(self.readers, self.columns, self.missing == "keep", self.at_a_time)
-            problems, remedies = [problem] if problem else [], found
+            problem, remedies = self.sources.bad_cells(self.columns, self.missing == "keep")
+            problems.append(problem)
         if self.weights is not None:
             names = (self.weights,)
-            if self.missing != "drop" and (problem := bad_cells(self.readers, names, False, self.at_a_time)[0]):
-                problems, remedies = [*problems, problem], (_DROP,)
-            columns = _number_columns(self.readers, names, self.at_a_time)
-            if negative := sum(int((cells < 0).sum()) for _, cells in columns):
+            if self.missing != "drop" and (problem := self.sources.bad_cells(names, False)[0]):
+                problems.append(problem)
+                remedies = (_DROP,)
+            if negative := sum(int((cells < 0).sum()) for _, cells in self.sources.numbers(names)):
                 problems.append(f"{negative} negative in weights column {printable(self.weights)}")
-        return self._error(", ".join(problems), remedies)
-
-    def _error(self, problem: str, remedies: Sequence[Remedy] = ()) -> InputError:
-        return InputError(problem, subject=self.label, remedy=remedies)
-
-
-def bad_cells(
-    readers: Sequence[Reader], names: Sequence[str], only_infinite: bool, at_a_time: int = 1
-) -> tuple[str, Sequence[Remedy]]:
-    """Number of cells of each column that cannot be used, over all files, in words, and the remedies.
-
-    The words are such as `2 missing cells in a, 3 in b, 1 infinite cell in b`, and empty if there are none. NaN is
-    counted apart from a missing value. Rows with an infinite cell can only be dropped.
-    """
-    counts = np.zeros((3, len(names)), np.int64)
-    for table, cells in _number_columns(readers, names, at_a_time):
-        nulls = np.array([table.column(name).null_count for name in names], np.int64)
-        counts += [nulls, np.isnan(cells).sum(axis=1) - nulls, np.isinf(cells).sum(axis=1)]
-    remedies = (_DROP,) if counts[2].any() else (_DROP, _EM)
-    if only_infinite:
-        counts[:2] = 0
-    parts = []
-    for kind, found in zip(("missing", "NaN", "infinite"), counts, strict=True):
-        for position, d in enumerate(np.flatnonzero(found).tolist()):
-            noun = "" if position else f" {kind} cell{'s' if found[d] > 1 else ''}"
-            parts.append(f"{found[d]}{noun} in {printable(names[d])}")
-    more = len(parts) - _SHOWN
-    words = ", ".join(parts[:_SHOWN]) + (f" and {more} more such" if more > 0 else "")
-    return words, remedies if parts else ()
-
-
-def no_rows(label: str) -> InputError:
-    """Error for data without a row."""
-    remedies = Remedy("give data with rows"), Remedy("use", "no_header", purpose="if the first line of text is one")
-    return InputError("no rows", subject=label, remedy=remedies)
-
-
-def _number_columns(
-    readers: Sequence[Reader], names: Sequence[str], at_a_time: int
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    for table in in_turn([partial(reader.numbers, names) for reader in readers], at_a_time):
-        yield table, float_columns(table, names)
+        return self.sources.error(", ".join(filter(None, problems)), remedies)
 
 
 def _finite(cells: np.ndarray) -> np.ndarray | None:
-    """Mask of finite cells, None if all are: a cell that is not spoils the sum, which is the quicker test."""
-    if bool(torch.from_numpy(cells).sum().isfinite()) or (found := np.isfinite(cells)).all():
+    """Mask of finite cells, None if all are finite. The sum, which any other cell spoils, is the quicker test."""
+    if bool(torch.from_numpy(cells).sum().isfinite()) or (finite := np.isfinite(cells)).all():
         return None
-    return found
-
-
-def _rows(pieces: Sequence[Piece]) -> int:
-    return sum(piece.rows for piece in pieces)
-
-
-def _blocks(reader: Reader, pieces: Sequence[Piece]) -> int:
-    return sum(-(-piece.rows // reader.block_rows) for piece in pieces)
+    return finite

@@ -1,7 +1,7 @@
 """Tensors as columns of tables, and a column of labels as a tensor.
 
 - `table_of`, `with_columns`, `with_cells`: tables of tensors, or with tensors as new columns or cells.
-- `columns_to_fill`: columns that `with_cells` is to fill. `table_of_values`: a table of Python values.
+- `columns_to_fill`: columns for `with_cells` to fill. `table_of_values`: a table of Python values.
 - `label_codes`: a column of labels as numbers.
 
 Arrays are made from buffers: pyarrow's own conversion from numpy imports pandas, which takes 0.3 s.
@@ -17,9 +17,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gmmcli.data.compute import flags, inexact_integer, pc, values_as_floats
+from gmmcli.data.compute import decoded, flags, inexact_integer, pc, strings, type_of_values, values_as_floats
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.text_lines import strings
 from gmmcli.errors import InputError, Remedy
 from gmmcli.storage.names import printable
 
@@ -47,7 +46,7 @@ def with_columns(
     columns: Sequence[Tensor],  # (M,) each
     complete: Tensor | None = None,  # (N,) bool, true M times; None if all rows are complete
 ) -> pa.Table:
-    """Table with columns whose values are those of the complete rows, in order; the other rows get null."""
+    """Table with more columns, whose values belong to the complete rows, in order; the other rows get null."""
     for name, values in zip(names, columns, strict=True):
         if complete is not None:
             spread = values.new_zeros(len(complete))
@@ -58,10 +57,10 @@ def with_columns(
 
 
 def columns_to_fill(source: Source, columns: Sequence[str], typed: bool) -> list[str]:
-    """Columns that `with_cells` is to fill: all except integers and decimals without a missing cell.
+    """Columns for `with_cells` to fill: all except integers and decimals without a missing cell.
 
-    These stay as they are; others of their type become float64 in all pieces, and only a reading of all rows shows
-    which. It is spared if there are none. typed: as `tables` has it.
+    Integers and decimals with a missing cell become float64 in all tables. A reading of all rows finds them, if there
+    are columns of such types. typed: see Source.tables.
     """
     schema = source.schema(typed, columns)
     exact = [name for name in columns if _is_exact(schema.field(name).type)]
@@ -80,16 +79,13 @@ def with_cells(
     chosen: Tensor,  # (N, D) bool
     decimal: str = ".",
 ) -> pa.Table:
-    """Table with the chosen cells of the named columns taken from x; all others as they are.
+    """Table with the chosen cells of the named columns taken from x; all other cells stay.
 
-    Text stays text, and floating point keeps its width; integers and decimals become float64, which is the type of
-    such a column whether or not a cell of this table is chosen. Raises InputError for an integer that float64 does
-    not hold, since it would come out as another.
+    Text stays text, and floating point keeps its width. Integers and decimals become float64, even if no cell of this
+    table is chosen. Raises InputError for an integer that float64 does not hold, since its value would change.
     """
     for name, values, here in zip(names, x.unbind(1), chosen.unbind(1), strict=True):
-        index, column = table.schema.get_field_index(name), table.column(name)
-        if isinstance(column.type, pa.DictionaryType):
-            column = pc.cast(column, column.type.value_type)
+        index, column = table.schema.get_field_index(name), decoded(table.column(name))
         cells = _array(values)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             cells = pc.cast(cells, column.type)
@@ -112,12 +108,12 @@ def with_cells(
 
 
 def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tuple[Tensor, list[str]]:
-    """Index of each cell (B,), int64, in the list of the column's distinct texts, −1 for a missing cell; that list.
+    """Label indices of the cells (B,), int64, −1 for a missing cell, and the labels: the column's distinct texts.
 
-    Null, NaN and text among the null values are missing, in a typed file too: so the same data has the same
-    labels in CSV and in the Parquet file written from it. Raises InputError for cells that cannot be text.
+    Null, NaN and text among the null values are missing, in a typed file too. So data have the same labels in CSV and
+    in the Parquet file written from it. Raises InputError for cells that cannot be text.
     """
-    dtype = column.type.value_type if isinstance(column.type, pa.DictionaryType) else column.type
+    dtype = type_of_values(column.type)
     try:
         encoded = strings(column, name).dictionary_encode("encode")
     except InputError:
@@ -131,8 +127,8 @@ def label_codes(column: pa.ChunkedArray, name: str, options: ReadOptions) -> tup
 
 
 def _is_exact(dtype: pa.DataType) -> bool:
-    """Whether the type holds integers or decimals, and so not the value that a model expects."""
-    dtype = dtype.value_type if isinstance(dtype, pa.DictionaryType) else dtype
+    """Whether the type holds integers or decimals, which cannot hold a model's expectation."""
+    dtype = type_of_values(dtype)
     return pa.types.is_integer(dtype) or pa.types.is_decimal(dtype)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from gmmcli import load
-from gmmcli.data import Source
+from gmmcli.data.source import Source
 from tests.benchmarks.peers import PEERS, Unable
 from tests.benchmarks.report import NOTHING, Table, add_options, describe, figure, machine, progress, publish
 

@@ -23,8 +23,9 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
 from gmmcli import GaussianMixture
-from gmmcli.data import ReadOptions, Source
-from gmmcli.data.columns import ColumnKind, match_columns, select_columns
+from gmmcli.data.columns import ColumnFacts, ColumnKind, match_columns, select_columns
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.source import Source
 from gmmcli.errors import GmmError
 from gmmcli.model.model_file import load_model, save_model
 
@@ -128,9 +129,10 @@ def rewritten_model(data: st.DataObject) -> None:
 
 
 def columns(
-    available: dict[str, ColumnKind], chosen: list[str] | None, exclude: list[str] | None, weights: str | None
+    kinds: dict[str, ColumnKind], chosen: list[str] | None, exclude: list[str] | None, weights: str | None
 ) -> None:
     """Columns that are chosen are numbers that are there; a message says why there are none."""
+    available = {name: ColumnFacts(kind) for name, kind in kinds.items()}
     try:
         selection = select_columns(available, chosen, exclude, weights)
         assert selection.used

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmmcli.data import Source
+from gmmcli.data.source import Source
 from gmmcli.passes.block import BLOCK_ROWS
 from tests.benchmarks.end_to_end import GMM, CommandFailed, Timing, run, watched
 from tests.benchmarks.report import Table, add_options, describe, figure, machine, progress, publish

@@ -16,7 +16,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from gmmcli.data import Source, open_sink
+from gmmcli.data.sink import Sink
+from gmmcli.data.source import Source
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import ENVIRONMENT, EXECUTABLE, ok, shell
 
@@ -28,7 +29,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 READ = """
 import re, sys
 import pyarrow.parquet
-from gmmcli.data import Scratch, Source
+from gmmcli.data.scratch import Scratch
+from gmmcli.data.source import Source
 from gmmcli.data import columnar, csv
 
 def largest():
@@ -101,7 +103,7 @@ def text(here: Path) -> Path:
 @pytest.mark.parametrize("piped", [False, True])
 def test_results_do_not_depend_on_memory(suffix: str, piped: bool, text: Path) -> None:
     data = Path(f"data.{suffix}")
-    with open_sink(str(data)) as sink:
+    with Sink(str(data)) as sink:
         for rows in Source([str(text)]).tables(["a", "b"], typed=sink.typed):
             sink.write(rows.table)
     content, paths = (data.read_bytes(), ["-"]) if piped else (b"", [str(data)])

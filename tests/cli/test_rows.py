@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gmmcli.data import Source
+from gmmcli.data.source import Source
 from gmmcli.model.model_file import load_model
 from tests.cli.conftest import gmm, new_files, ok
 

@@ -4,14 +4,23 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pytest
 
+from gmmcli.data.columns import ColumnKind
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.sink import open_sink
+from gmmcli.data.sink import Sink
 from gmmcli.data.source import Source
 
 
 def stdin(content: bytes, block_rows: int = 4, **options) -> Source:
     """The content as it would come through a pipe, in small blocks."""
     return Source([], ReadOptions(**options), stdin=io.BytesIO(content), block_rows=block_rows)
+
+
+def kinds(source: Source) -> dict[str, ColumnKind]:
+    return {name: facts.kind for name, facts in source.facts(source.names).items()}
+
+
+def details(source: Source) -> dict[str, str]:
+    return {name: facts.detail for name, facts in source.facts(source.names).items() if facts.detail}
 
 
 def cells(source: Source, columns: Sequence[str] | None = None, **arguments) -> list[list[float]]:
@@ -39,7 +48,7 @@ def copy(tmp_path) -> Callable[[Source, str], str]:
 
     def write(source: Source, suffix: str) -> str:
         path = str(tmp_path / f"copy{suffix}")
-        with open_sink(path) as sink:
+        with Sink(path) as sink:
             for rows in source.tables([], typed=sink.typed):
                 sink.write(rows.table)
         return path

@@ -1,17 +1,17 @@
 import pytest
 
-from gmmcli.data.columns import ColumnKind, check_free, match_columns, select_columns
+from gmmcli.data.columns import ColumnFacts, ColumnKind, check_free, match_columns, select_columns
 from gmmcli.errors import InputError, UsageError
 from gmmcli.storage.names import listing, printable
 
-NUMBER, TEXT = ColumnKind.NUMBER, ColumnKind.TEXT
+NUMBER, TEXT = ColumnFacts(ColumnKind.NUMBER), ColumnFacts(ColumnKind.TEXT)
 TABLE = {
     "species": TEXT,
     "a": NUMBER,
     "b": NUMBER,
-    "flag": ColumnKind.BOOLEAN,
-    "day": ColumnKind.TIME,
-    "none": ColumnKind.EMPTY,
+    "flag": ColumnFacts(ColumnKind.BOOLEAN),
+    "day": ColumnFacts(ColumnKind.TIME),
+    "none": ColumnFacts(ColumnKind.EMPTY),
     "c": NUMBER,
 }
 
@@ -106,10 +106,10 @@ def test_impossible_positions_are_usage_errors(columns):
 
 
 def test_details_explain_a_text_column():
-    details = {"species": "1 cell is not a number, the first 'x' in row 3"}
-    assert "'x' in row 3" in select_columns(TABLE, details=details).left_out["species"]
+    table = TABLE | {"species": ColumnFacts(ColumnKind.TEXT, "1 cell is not a number, the first 'x' in row 3")}
+    assert "'x' in row 3" in select_columns(table).left_out["species"]
     with pytest.raises(InputError, match="'x' in row 3"):
-        select_columns(TABLE, columns="species", details=details)
+        select_columns(table, columns="species")
 
 
 def test_match_by_name_whatever_the_order():

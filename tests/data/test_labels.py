@@ -7,7 +7,8 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from gmmcli.data import ReadOptions, label_codes
+from gmmcli.data.formats import ReadOptions
+from gmmcli.data.tensors import label_codes
 from gmmcli.errors import InputError
 
 

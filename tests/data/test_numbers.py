@@ -14,12 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.compute import float_column, inexact_integer
+from gmmcli.data.compute import float_column, inexact_integer, kind_of
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.numbers import ColumnSurvey, TextFacts, kind_of
+from gmmcli.data.numbers import ColumnSurvey, TextFacts
 from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
+from tests.data.conftest import details, kinds
 
 ODD = [
     "0", "-0", "-0.0", "007", "-01", "00", "0.5", "00.5", ".5", "5.", " 5", "5\t", "0x1F", "1e3", "1e400", "1e-400",
@@ -74,13 +75,13 @@ def test_facts_are_those_of_the_definition(cells: list[str]) -> None:
 
 def facts_of(source: Source) -> tuple[object, ...]:
     """All that a source tells of its columns, and their numbers where they have any."""
-    numeric = [name for name, kind in source.kinds.items() if kind is ColumnKind.NUMBER]
+    numeric = [name for name, kind in kinds(source).items() if kind is ColumnKind.NUMBER]
     tables = [repr(rows.x.tolist()) for rows in source.tables(numeric, missing="drop")]
     try:
         blocks = [repr(block.x.tolist()) for block in source.blocks(["b", *numeric[:-1]], missing="keep")]
     except InputError as error:
         blocks = [str(error)]
-    return source.kinds, source.details, source.schema(typed=True), tables, blocks
+    return kinds(source), details(source), source.schema(typed=True), tables, blocks
 
 
 TRUTHS = ["x", "true", "TRUE", "tRUE", "1", "0"]
@@ -119,13 +120,13 @@ def test_a_column_in_pieces_is_what_it_is_in_one_piece_and_to_pyarrow(cells: lis
             assert facts_of(Source([], stdin=io.BytesIO(content), scratch=Scratch(0))) == found
     convert = pacsv.ConvertOptions(null_values=list(ReadOptions().missing_texts), strings_can_be_null=True)
     inferred = kind_of(pacsv.read_csv(io.BytesIO(content), convert_options=convert).column("a").type)
-    if inferred is ColumnKind.NUMBER and whole.kinds["a"] is ColumnKind.TEXT:
+    if inferred is ColumnKind.NUMBER and kinds(whole)["a"] is ColumnKind.TEXT:
         # identifiers, and cells in hexadecimal, which pyarrow takes for integers
-        assert re.match(r"numbers |(1 cell is not a number|\d+ cells are not numbers)\b", whole.details["a"])
+        assert re.match(r"numbers |(1 cell is not a number|\d+ cells are not numbers)\b", details(whole)["a"])
     elif inferred in (ColumnKind.BOOLEAN, ColumnKind.TIME):
-        assert whole.kinds["a"] in (ColumnKind.BOOLEAN, ColumnKind.TEXT)
+        assert kinds(whole)["a"] in (ColumnKind.BOOLEAN, ColumnKind.TEXT)
     else:
-        assert whole.kinds["a"] in (inferred, ColumnKind.BOOLEAN)  # true in letters that pyarrow does not know
+        assert kinds(whole)["a"] in (inferred, ColumnKind.BOOLEAN)  # true in letters that pyarrow does not know
 
 
 @given(st.lists(st.integers(-(10**30), 10**30), min_size=1), st.integers(0, 30))

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gmmcli.data.columns import ColumnKind
-from gmmcli.data.header import header
+from gmmcli.data.inputs import header
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError
 from gmmcli.passes.block import Share
-from tests.data.conftest import cells, passed
+from tests.data.conftest import cells, kinds, passed
 
 pytestmark = pytest.mark.usefixtures("budget")
 
@@ -40,7 +40,7 @@ def test_folders_are_columns(tmp_path: Path, suffix: str) -> None:
     folder = made(tmp_path, LAYOUT, suffix)
     source = Source([folder])
     assert source.names == ("x", "t", "year", "month")
-    assert source.kinds["year"] is source.kinds["month"] is ColumnKind.NUMBER
+    assert kinds(source)["year"] is kinds(source)["month"] is ColumnKind.NUMBER
     assert source.select().used == ("x", "year", "month")
     rows = [[4, 2023, 10], [1, 2024, 5], [2, 2024, 5], [3, 2024, 5]]
     assert cells(source, ["x", "year", "month"]) == rows
@@ -62,8 +62,8 @@ def test_folders_are_columns(tmp_path: Path, suffix: str) -> None:
 
 def test_values_that_are_no_whole_numbers_are_text(tmp_path: Path) -> None:
     source = Source([made(tmp_path, {"k=1/p=0.5/n=7/a": [1], "k=x/p=1.5/n=__HIVE_DEFAULT_PARTITION__/a": [2]})])
-    assert source.kinds["k"] is source.kinds["p"] is ColumnKind.TEXT
-    assert source.kinds["n"] is ColumnKind.NUMBER
+    assert kinds(source)["k"] is kinds(source)["p"] is ColumnKind.TEXT
+    assert kinds(source)["n"] is ColumnKind.NUMBER
     assert source.select(columns="x,p").used == ("x", "p")  # each is a number, which it is used as if it is named
     assert cells(source, ["p", "x"]) == [[0.5, 1], [1.5, 2]]
     assert passed(source).column("p").to_pylist() == ["0.5", "1.5"]

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gmmcli.data.formats import ReadOptions
-from gmmcli.data.header import header
-from gmmcli.data.inputs import expand
-from gmmcli.data.sink import open_sink
+from gmmcli.data.inputs import Input, expand, header
+from gmmcli.data.scratch import Scratch
+from gmmcli.data.sink import Sink
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.storage.addresses import masked
@@ -31,9 +31,17 @@ TEXT = b"a,b\n1,2\n3,4.5\n5,6\n"
 ROWS = [[1.0, 2.0], [3.0, 4.5], [5.0, 6.0]]
 
 
+def inputs(paths: list[str]) -> list[Input]:
+    return expand(paths, ReadOptions(), None, Scratch())
+
+
+def labels(paths: list[str]) -> list[str]:
+    return [one.label for one in inputs(paths)]
+
+
 def write_then_fail(target: str) -> None:
     """Writes a table, then fails for one of other columns, as a command would in the midst of its work."""
-    with open_sink(target) as sink:
+    with Sink(target) as sink:
         sink.write(pa.table({"a": [1, 2]}))
         sink.write(pa.table({"b": [1, 2]}))
 
@@ -44,7 +52,7 @@ def write_then_fail(target: str) -> None:
 )
 def test_every_format_is_read(name: str, s3: S3, tmp_path: Path):
     local = str(tmp_path / name)
-    with open_sink(local, None if "." in name else "parquet") as sink:
+    with Sink(local, None if "." in name else "parquet") as sink:
         sink.write(pa.table({"a": [1, 3, 5], "b": [2.0, 4.5, 6.0]}))
     source = Source([s3.put(f"folder/{name}", Path(local))])
     assert cells(source) == cells(Source([local])) == ROWS
@@ -110,11 +118,11 @@ def tree(s3: S3, tmp_path: Path) -> Path:
     ],
 )
 def test_folders_and_patterns_stand_for_the_same_files_as_here(pattern: str, tree: Path, s3: S3):
-    here = [one.label.removeprefix(f"{tree}/") for one in expand([f"{tree}{pattern}"], ReadOptions())]
-    there = expand([s3.address(f"in{pattern}")], ReadOptions())
+    here = [label.removeprefix(f"{tree}/") for label in labels([f"{tree}{pattern}"])]
+    there = inputs([s3.address(f"in{pattern}")])
     assert [one.label.removeprefix(s3.address("in/")) for one in there] == here
     assert all(one.remote for one in there)
-    options = [one.label for one in expand([s3.address(f"in{pattern}") + s3.options], ReadOptions())]
+    options = labels([s3.address(f"in{pattern}") + s3.options])
     assert options == [one.label + s3.options for one in there]
     assert cells(Source([f"{tree}{pattern}"]), ["a", "b"]) == cells(Source([s3.address(f"in{pattern}")]), ["a", "b"])
 
@@ -213,7 +221,7 @@ def test_keys_that_the_server_does_not_know(s3: S3):
         with pytest.raises(InputError, match=r"a\.csv: access denied: check the credentials"):
             Source([address])
         with pytest.raises(UsageError, match=r"b\.csv: access denied: check the credentials"):
-            open_sink(s3.address("b.csv"))
+            Sink(s3.address("b.csv"))
     finally:
         s3.require_known_keys(False)
 
@@ -249,11 +257,11 @@ def memory():
 def test_fsspec_is_taken_for_what_pyarrow_does_not_know(memory):
     memory.pipe({"/in/a.csv": TEXT, "/in/b.csv": TEXT, "/in/x/c.csv": TEXT})
     assert cells(Source(["memory://in/a.csv"])) == ROWS
-    assert [one.label for one in expand(["memory://in/"], ReadOptions())] == [
+    assert labels(["memory://in/"]) == [
         "memory://in/a.csv",
         "memory://in/b.csv",
     ]
-    assert [one.label for one in expand(["memory://in/*/*.csv"], ReadOptions())] == ["memory://in/x/c.csv"]
+    assert labels(["memory://in/*/*.csv"]) == ["memory://in/x/c.csv"]
 
 
 def test_files_within_an_archive(memory):
@@ -264,7 +272,7 @@ def test_files_within_an_archive(memory):
     memory.pipe("/in/all.zip", file.getvalue())
     assert cells(Source(["zip://x/c.csv::memory://in/all.zip"])) == ROWS
     for name, expected in (("*.csv", ["a.csv", "b.csv"]), ("", ["a.csv", "b.csv"]), ("x/*", ["x/c.csv"])):
-        found = [one.label for one in expand([f"zip://{name}::memory://in/all.zip"], ReadOptions())]
+        found = labels([f"zip://{name}::memory://in/all.zip"])
         assert found == [f"zip://{one}::memory://in/all.zip" for one in expected]
     with pytest.raises(InputError, match=r"zip://none\.csv::memory://in/all\.zip: no such file"):
         Source(["zip://none.csv::memory://in/all.zip"])
@@ -273,14 +281,14 @@ def test_files_within_an_archive(memory):
 
 
 def test_fsspec_writes_whole_or_not_at_all(memory):
-    with open_sink("memory://out/a.parquet") as sink:
+    with Sink("memory://out/a.parquet") as sink:
         sink.write(pa.table({"a": [1, 2]}))
     assert cells(Source(["memory://out/a.parquet"])) == [[1.0], [2.0]]
     memory.pipe("/out/a.csv", b"old")
     with pytest.raises(InputError):
         write_then_fail("memory://out/a.csv")
     assert memory.cat("/out/a.csv") == b"old"
-    with open_sink("memory://out/a.csv") as sink:
+    with Sink("memory://out/a.csv") as sink:
         sink.write(pa.table({"a": [1, 2]}))
     assert memory.cat("/out/a.csv") == b"a\n1\n2\n"
 
@@ -301,7 +309,7 @@ def test_files_over_http(s3: S3):
         Source(["http://127.0.0.1:1/a.csv"])
     assert caught.value.exit_code == 1
     with pytest.raises(UsageError, match=r"b\.csv: over HTTP files can only be read"):
-        open_sink(f"{web}/b.csv")
+        Sink(f"{web}/b.csv")
 
 
 class NoRanges(http.server.BaseHTTPRequestHandler):
@@ -415,7 +423,7 @@ def test_unknown_schemes(scheme: str):
     with pytest.raises(UsageError, match="unknown scheme: s3, gs, abfs, hdfs"):
         Source([f"{scheme}://a/b.csv"])
     with pytest.raises(UsageError, match="unknown scheme: s3, gs, abfs, hdfs"):
-        open_sink(f"{scheme}://a/b.csv")
+        Sink(f"{scheme}://a/b.csv")
 
 
 def test_without_fsspec_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
@@ -435,7 +443,7 @@ def test_without_what_a_scheme_needs_one_line_says_so(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.json", "a.parquet", "a.arrow"])
 def test_what_is_written_is_read_back(name: str, s3: S3):
-    with open_sink(s3.address(f"new/{name}") + s3.options) as sink:
+    with Sink(s3.address(f"new/{name}") + s3.options) as sink:
         for _ in range(2):
             sink.write(pa.table({"a": [1, 2]}))
         assert not s3.listed()
@@ -457,7 +465,7 @@ def test_what_is_written_is_read_back(name: str, s3: S3):
 def test_targets_that_cannot_be(name: str, reason: str, s3: S3):
     s3.put("folder/a.csv", TEXT)
     with pytest.raises(UsageError, match=reason):
-        open_sink(name.format(bucket=s3.bucket))
+        Sink(name.format(bucket=s3.bucket))
 
 
 def test_an_error_while_rows_are_written_leaves_what_was_there(s3: S3, temporary: Path):
@@ -531,7 +539,7 @@ def test_an_upload_that_is_refused_keeps_the_file_and_names_it(s3: S3, temporary
 
 
 def test_file_addresses_are_local_files(tmp_path: Path):
-    with open_sink(f"file://{tmp_path}/a%20b.csv") as sink:
+    with Sink(f"file://{tmp_path}/a%20b.csv") as sink:
         sink.write(pa.table({"a": [1, 2]}))
     assert (tmp_path / "a b.csv").read_bytes() == b"a\n1\n2\n"
     assert cells(Source([f"file://{tmp_path}/a%20b.csv"])) == [[1.0], [2.0]]

@@ -151,7 +151,7 @@ def test_files_share_the_budget(tmp_path: Path) -> None:
     source = Source(paths, scratch=scratch)
     assert sum(len(block.x) for block in source.blocks(source.select().used)) == 3000
     assert scratch.free == 0
-    stores = [store for reader in source._readers for _, _, store in reader._stored]  # type: ignore[attr-defined]
+    stores = [store for reader in source._files.readers for _, _, store in reader._stored]  # type: ignore[attr-defined]
     assert [store._file is None for store in stores] == [True, True, False]
 
 
@@ -254,7 +254,7 @@ def test_a_reading_that_ends_early_keeps_nothing() -> None:
     for memory in (0, 7 * 8 * 1000):
         scratch = Scratch(memory)
         source = Source([], stdin=io.BytesIO(content), block_rows=100, scratch=scratch)
-        source.kinds  # noqa: B018
+        source.facts(source.names)
         free = scratch.free
         blocks = source.blocks(["x"])
         for _ in blocks:

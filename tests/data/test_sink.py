@@ -16,18 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmmcli.data.formats import FileFormat
-from gmmcli.data.sink import open_sink, output_format
+from gmmcli.data.sink import Sink, output_format
 from gmmcli.data.source import Source
 from gmmcli.data.writers import _group_rows
 from gmmcli.errors import InputError, UsageError
-from tests.data.conftest import passed, stdin
+from tests.data.conftest import kinds, passed, stdin
 
 TABLE = pa.table({"a": [1, None], "b": ["x,y", 'say "so"']})
 ALL = [".csv", ".csv.gz", ".csv.zst", ".tsv", ".jsonl", ".json.gz", ".ndjson.zst", ".parquet", ".arrow", ".arrows"]
 
 
 def write_all(target, tables, format=None):
-    with open_sink(target, format) as sink:
+    with Sink(target, format) as sink:
         for table in tables:
             sink.write(table)
 
@@ -36,7 +36,7 @@ def text(table, suffix=".csv", **arguments):
     """What is written to a file of this suffix."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"out{suffix}")
-        with open_sink(path, **arguments) as sink:
+        with Sink(path, **arguments) as sink:
             sink.write(table)
         with open(path, "rb") as stream:
             return stream.read().decode()
@@ -48,7 +48,7 @@ def test_a_table_comes_back(tmp_path, suffix):
     table = pa.table(
         {"i": [1, None, 3], "f": [0.1, 1e300, None], "t": ["a", None, 'q"\\\n\t,'], "b": [True, None, False]}
     )
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         sink.write(table.slice(0, 2))
         sink.write(table.slice(2))
         assert sink.rows_written == 3
@@ -59,7 +59,7 @@ def test_a_table_comes_back(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", ALL)
 def test_no_rows_still_have_their_columns(tmp_path, suffix):
     path = str(tmp_path / f"t{suffix}")
-    with open_sink(path, schema=pa.schema([("a", pa.int64()), ("b", pa.string())])):
+    with Sink(path, schema=pa.schema([("a", pa.int64()), ("b", pa.string())])):
         pass
     with pytest.raises(InputError, match=r"no rows|empty"):
         Source([path])
@@ -143,7 +143,7 @@ def test_json_lines():
 def test_dictionaries_that_differ_from_table_to_table(tmp_path):
     for suffix in (".arrow", ".arrows", ".parquet"):
         path = str(tmp_path / f"d{suffix}")
-        with open_sink(path) as sink:
+        with Sink(path) as sink:
             for values in (["p", "q"], ["r"]):
                 sink.write(pa.table({"c": pa.array(values).dictionary_encode()}))
         assert passed(Source([path])).column("c").to_pylist() == ["p", "q", "r"]
@@ -154,7 +154,7 @@ def test_tables_encoded_beforehand_make_the_same_file(tmp_path, suffix):
     contents = []
     for encoded in (False, True):
         path = tmp_path / f"{encoded}{suffix}"
-        with open_sink(str(path)) as sink:
+        with Sink(str(path)) as sink:
             pieces = [TABLE.slice(0, 1), TABLE.slice(1)]
             for piece in [sink.encode(piece) for piece in pieces] if encoded else pieces:
                 sink.write(piece)
@@ -167,10 +167,10 @@ def test_tables_encoded_beforehand_make_the_same_file(tmp_path, suffix):
 @pytest.mark.parametrize("format", ["csv", "parquet"])
 def test_later_encoded_tables_get_the_first_schema_too(tmp_path, format):
     path = str(tmp_path / f"t.{format}")
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         for column in (pa.array([1.5]), pa.array([2])):
             sink.write(sink.encode(pa.table({"a": column})))
-    assert Source([path]).kinds == {"a": "number"}
+    assert kinds(Source([path])) == {"a": "number"}
     assert [x for block in Source([path]).blocks(["a"]) for x in block.x.flatten().tolist()] == [1.5, 2.0]
 
 
@@ -184,7 +184,7 @@ def test_only_columns_that_repeat_get_a_dictionary(tmp_path):
         "category": pa.array([str(i % 3) for i in rows]).dictionary_encode(),
     })  # fmt: skip
     path = str(tmp_path / "t.parquet")
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         sink.write(table)
     group = pq.ParquetFile(path).metadata.row_group(0)
     columns = [group.column(i) for i in range(group.num_columns)]
@@ -196,7 +196,7 @@ def test_only_columns_that_repeat_get_a_dictionary(tmp_path):
 
 def test_small_tables_share_a_row_group(tmp_path):
     path = str(tmp_path / "t.parquet")
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         for _ in range(10):
             sink.write(TABLE)
     assert pq.ParquetFile(path).num_row_groups == 1
@@ -205,7 +205,7 @@ def test_small_tables_share_a_row_group(tmp_path):
 def test_row_groups_are_blocks_of_a_reading_whatever_tables_come(tmp_path):
     path = str(tmp_path / "t.parquet")
     a = np.random.default_rng(0).normal(size=1_200_000)
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         for first in range(0, len(a), 70_001):
             sink.write(pa.table({"a": a[first : first + 70_001]}))
     metadata = pq.ParquetFile(path).metadata
@@ -221,7 +221,7 @@ def test_row_groups_of_many_columns_have_fewer_rows(columns, rows):
 
 def test_later_tables_get_the_first_schema(tmp_path):
     path = str(tmp_path / "t.parquet")
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         sink.write(pa.table({"a": [1.5]}))
         sink.write(pa.table({"a": pa.nulls(1)}))
     assert passed(Source([path])).column("a").to_pylist() == [1.5, None]
@@ -258,7 +258,7 @@ def test_every_table_survives_every_format(rows, suffix):
         )
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"t{suffix}")
-        with open_sink(path) as sink:
+        with Sink(path) as sink:
             sink.write(table)
         found = passed(Source([path]), typed="sv" not in suffix)
     if "sv" in suffix:
@@ -292,7 +292,7 @@ def test_the_input_can_be_the_output(tmp_path):
     path = str(tmp_path / "t.csv")
     with open(path, "w") as stream:
         stream.write("a,b\n" + "1,x\n" * 100)
-    with open_sink(path) as sink:
+    with Sink(path) as sink:
         for rows in Source([path], block_rows=7).tables(["a"]):
             sink.write(rows.table.append_column("c", pa.array(rows.x[:, 0].numpy() + 1)))
     with open(path) as stream:
@@ -305,7 +305,7 @@ def test_a_pipe_is_written_to_directly(tmp_path, suffix):
     os.mkfifo(fifo)
     code = f"import sys; sys.stdout.buffer.write(open({fifo!r}, 'rb').read())"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as reader:
-        with open_sink(fifo, suffix) as sink:
+        with Sink(fifo, suffix) as sink:
             sink.write(TABLE)
         assert reader.stdout is not None
         content = reader.stdout.read()
@@ -324,7 +324,7 @@ def test_a_closed_pipe_raises_broken_pipe(tmp_path):
 
 
 def test_a_full_device_is_named():
-    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), open_sink("/dev/full") as sink:
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), Sink("/dev/full") as sink:
         sink.write(pa.table({"a": list(range(100_000))}))
 
 
@@ -332,8 +332,8 @@ def test_a_full_device_is_named():
 @pytest.mark.parametrize("format", ["None", "'parquet'"])
 def test_standard_output(target, format):
     code = (
-        "import pyarrow as pa; from gmmcli.data import open_sink\n"
-        f"with open_sink({target}, {format}) as sink: sink.write(pa.table({{'a': [1, 2]}}))\n"
+        "import pyarrow as pa; from gmmcli.data.sink import Sink\n"
+        f"with Sink({target}, {format}) as sink: sink.write(pa.table({{'a': [1, 2]}}))\n"
         "print('still open')"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -361,11 +361,11 @@ def test_formats_of_targets(tmp_path):
 
 def test_targets_that_cannot_be(tmp_path):
     for target in (None, "-", str(tmp_path / "new.csv"), "new.csv"):
-        open_sink(target, "csv")
+        Sink(target, "csv")
     with pytest.raises(UsageError, match=r"this is a folder: name a file in it, such as out\.csv"):
-        open_sink(str(tmp_path))
+        Sink(str(tmp_path))
     with pytest.raises(UsageError, match="there is no folder"):
-        open_sink(str(tmp_path / "absent" / "new.csv"))
+        Sink(str(tmp_path / "absent" / "new.csv"))
 
 
 def test_only_columns_that_become_smaller_are_compressed(tmp_path):
@@ -379,7 +379,7 @@ def test_only_columns_that_become_smaller_are_compressed(tmp_path):
             "text": [f"row {i % 7}" for i in range(5000)],
         }
     )
-    with open_sink(str(tmp_path / "x.parquet")) as sink:
+    with Sink(str(tmp_path / "x.parquet")) as sink:
         sink.write(table.slice(1, 4999))
     file = pq.ParquetFile(tmp_path / "x.parquet")
     columns = [file.metadata.row_group(0).column(d) for d in range(5)]

@@ -21,7 +21,7 @@ from gmmcli.data.scratch import Scratch
 from gmmcli.data.source import Source
 from gmmcli.errors import InputError, UsageError
 from gmmcli.passes.block import TableBlocks
-from tests.data.conftest import cells, passed, stdin
+from tests.data.conftest import cells, details, kinds, passed, stdin
 
 pytestmark = pytest.mark.usefixtures("budget")
 NUMBER, TEXT, EMPTY = ColumnKind.NUMBER, ColumnKind.TEXT, ColumnKind.EMPTY
@@ -39,18 +39,17 @@ def write(folder, name, content):
 def test_kinds_are_settled_over_the_whole_file():
     rows = 400_000  # several of pyarrow's blocks
     source = stdin(b"a,b,c\n" + b"1,1,1\n" * rows + b"1.5,x,\n", block_rows=1 << 20)
-    assert source.kinds == {"a": NUMBER, "b": TEXT, "c": NUMBER}
-    assert source.details["b"] == f"1 cell is not a number, the first 'x' in row {rows + 1}"
+    assert kinds(source) == {"a": NUMBER, "b": TEXT, "c": NUMBER}
+    assert details(source)["b"] == f"1 cell is not a number, the first 'x' in row {rows + 1}"
     (block,) = source.blocks(["a"])
     assert block.x[-1].item() == 1.5
 
 
 def test_kinds_of_a_csv():
     source = stdin(b"n,t,b,d,e,s\n1,x,true,2020-01-01,NA,1e3\n-.5,1,False,2020-01-02,,99999999999999999999\n")
-    kinds = {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": TEXT, "e": EMPTY, "s": TEXT}
-    assert source.kinds == kinds
+    assert kinds(source) == {"n": NUMBER, "t": TEXT, "b": ColumnKind.BOOLEAN, "d": TEXT, "e": EMPTY, "s": TEXT}
     assert source.select().used == ("n",)
-    assert source.details == {"s": "numbers that float64 does not hold, such as 99999999999999999999"}
+    assert details(source) == {"s": "numbers that float64 does not hold, such as 99999999999999999999"}
 
 
 def test_kinds_of_typed_files(tmp_path):
@@ -69,12 +68,12 @@ def test_kinds_of_typed_files(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "t.parquet")
-    kinds = Source([str(tmp_path / "t.parquet")]).kinds
-    assert [name for name, kind in kinds.items() if kind is NUMBER] == ["i", "d", "n", "h"]
-    assert kinds["c"] is TEXT
-    assert kinds["z"] is EMPTY
-    assert kinds["l"] is ColumnKind.NESTED
-    assert kinds["t"] is ColumnKind.TIME
+    by_name = kinds(Source([str(tmp_path / "t.parquet")]))
+    assert [name for name, kind in by_name.items() if kind is NUMBER] == ["i", "d", "n", "h"]
+    assert by_name["c"] is TEXT
+    assert by_name["z"] is EMPTY
+    assert by_name["l"] is ColumnKind.NESTED
+    assert by_name["t"] is ColumnKind.TIME
     found = cells(Source([str(tmp_path / "t.parquet")]), ["i", "d", "n", "h"], missing="keep")
     assert found[0] == [1, 1.1, 5, 1.5]
     assert math.isnan(found[1][1])
@@ -109,10 +108,10 @@ NO_NUMBERS = ["0x1F,0x2A", "abc,1"]
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".jsonl"])
 def test_a_column_is_of_the_same_kind_where_it_is_read_and_where_it_was_written(text, suffix, copy):
     source = stdin(b"a,b\n" + b"".join(b"%s,1\n" % cell.encode() for cell in text.split(",")))
-    assert source.kinds["a"] is (NUMBER if text in NUMBERS else TEXT)
+    assert kinds(source)["a"] is (NUMBER if text in NUMBERS else TEXT)
     again = Source([copy(source, suffix)])
     if not (suffix == ".jsonl" and "inf" in text):  # which JSON has not
-        assert again.kinds["a"] is source.kinds["a"]
+        assert kinds(again)["a"] is kinds(source)["a"]
         assert again.select().used == source.select().used
     if text in NO_NUMBERS:
         for one in (source, again):
@@ -211,9 +210,9 @@ def test_blank_lines_in_one_column_are_missing_cells():
 
 def test_own_null_values():
     content = b"a,b\n-999,1\n2,NA\n"
-    assert stdin(content).kinds["b"] is NUMBER
+    assert kinds(stdin(content))["b"] is NUMBER
     source = stdin(content, null_values="-999")
-    assert source.kinds == {"a": NUMBER, "b": TEXT}
+    assert kinds(source) == {"a": NUMBER, "b": TEXT}
     with pytest.raises(InputError, match="1 missing cell in a"):
         cells(source, ["a"])
 
@@ -229,7 +228,7 @@ def test_a_record_that_is_longer_than_it_may_be(monkeypatch):
     monkeypatch.setattr("gmmcli.data.csv._RECORD_BYTES", 1 << 20)
     content = b"a,b\n" + b"1,2\n" * 300_000 + b'3,"x\n' + b"4,5\n" * 600_000
     message = "^stdin: row 300001 has more than 1 MiB: see quote if a quote in it never closes or raise memory"
-    for read in (lambda s: s.kinds, lambda s: [rows.x for rows in s.tables(["a"])]):
+    for read in (lambda s: s.facts(s.names), lambda s: [rows.x for rows in s.tables(["a"])]):
         with pytest.raises(InputError, match=message):
             read(Source([], stdin=io.BytesIO(content), scratch=Scratch(0)))
 
@@ -455,7 +454,7 @@ def test_json_keeps_integers_and_text_that_looks_like_a_time():
     assert passed(source).to_pylist() == [
         {"i": 1, "t": "2020-01-01", "k": 17446744073709551615, "s": {"u": "2020-01-01"}}
     ]
-    assert source.kinds["k"] is NUMBER
+    assert kinds(source)["k"] is NUMBER
 
 
 def test_types_are_settled_over_all_cells():
@@ -560,7 +559,7 @@ def test_kinds_of_several_files(tmp_path):
     a = write(tmp_path, "a.csv", "x,y,z\n1,2,NA\n")
     b = write(tmp_path, "b.csv", "x,y,z\n1,p,3\n")
     source = Source([a, b])
-    assert source.kinds == {"x": NUMBER, "y": TEXT, "z": NUMBER}
+    assert kinds(source) == {"x": NUMBER, "y": TEXT, "z": NUMBER}
     assert "b.csv" in source.select().left_out["y"]
     assert cells(source, ["x", "z"], missing="drop") == [[1, 3]]
 
@@ -654,7 +653,7 @@ def test_dictionaries_of_several_row_groups(tmp_path):
 def test_the_sample_data_agree():
     folder = os.path.join(os.path.dirname(__file__), "..", "..", "sample_data")
     text, typed = (Source([os.path.join(folder, f"penguins.{suffix}")]) for suffix in ("csv", "parquet"))
-    assert text.kinds == typed.kinds
+    assert kinds(text) == kinds(typed)
     assert text.select() == typed.select()
     used = text.select().used
     assert len(cells(text, used, missing="drop")) == 342

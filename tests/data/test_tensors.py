@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import torch
 
-from gmmcli.data import table_of, with_columns
+from gmmcli.data.tensors import table_of, with_columns
 
 
 def test_values_and_types() -> None:
