@@ -83,7 +83,7 @@ class DiagonalFamily(Family):
         return (self.sharing(components),) if self.pooled else (self.sharing(components), dims)
 
     def covariance_count(self, components: int, dims: int) -> int:
-        return self.sharing(components) * self.quad_size(dims)
+        return self.sharing(components) * self.form.size(dims)
 
     def covariances(self, scale: Tensor, dims: int) -> Tensor:
         return self._by_column(scale).expand(-1, dims).diag_embed()
@@ -98,7 +98,7 @@ class DiagonalFamily(Family):
         return 2
 
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
-        spread = torch.full((self.quad_size(dims),), variance, dtype=torch.float64)
+        spread = torch.full((self.form.size(dims),), variance, dtype=torch.float64)
         return (degrees + 2) / self._columns_each(dims), spread  # log |Σ| = D log v where one variance serves D
 
     def scale_trils(self, scale: Tensor, dims: int) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import ByRow, Family, Parameters
+from gmmcli.families.base import Family, Parameters
 from gmmcli.model.densities import Background, Densities, unreduced
 from gmmcli.passes.kernels.choice import ROUNDING_LIMIT, Reach
 from gmmcli.passes.prepared import PreparedData
@@ -63,7 +63,7 @@ def chunk_rows(data: PreparedData, p: Parameters) -> int:
     return max(512, numbers // max(p.components, data.dims))
 
 
-def _product(data: PreparedData, family: Family, p: Parameters) -> ByRow | None:
+def _product(data: PreparedData, family: Family, p: Parameters) -> Callable[[Tensor], Tensor] | None:
     """log p(k, z) of complete rows (D, B) by one product for all components; None where its terms may cancel."""
     eta = family.coefficients(p, smallest=0.0)  # on the host, where the bounds are; −∞ is over any
     reach = Reach(data.bound[: 1 + data.dims], family.quad_bound(data.bound[: 1 + data.dims]), data.radius)

@@ -169,7 +169,7 @@ class TotalQuads(Sums):
     def add(self, block: LateBlock | PreparedBlock) -> None:
         """Takes in a block."""
         rows = block.laid_out()
-        total = torch.zeros(self._family.quad_size(self._dims), dtype=torch.float64)
+        total = torch.zeros(self._family.form.size(self._dims), dtype=torch.float64)
         for part in rows.split(4096):
             quads = self._family.quad(part.z[1 : 1 + self._dims])
             if part.weights is not None:

@@ -399,7 +399,7 @@ def test_the_noise_of_a_pass_covers_what_rounding_does_to_log_likelihoods(family
     wide = [replace(block, z=block.z.double()) for block in narrow.blocks]
     data = [replace(narrow, blocks=wide, dtype=torch.float64), narrow]
     reach = choice.Reach(narrow.bound, family.quad_bound(narrow.bound), narrow.radius)
-    terms, summed = math.sqrt(1 + 3 + family.quad_size(3) + 3), math.sqrt(3 + 4 + 14)
+    terms, summed = math.sqrt(1 + 3 + family.form.size(3) + 3), math.sqrt(3 + 4 + 14)
     p, off, noise = inner_mixture(family, 3, 3), [], []
     for _ in range(12):
         double, single = (run_pass(each, family, [p])[0] for each in data)
