@@ -57,8 +57,7 @@ FAMILIES = {
 def get_family(name: str) -> Family:
     """The family of this name. Raises UsageError that lists the names."""
     if name not in FAMILIES:
-        remedy = f"choose one of {', '.join(FAMILIES)}"
-        raise UsageError("unknown family", subject=Option("family", name), remedy=remedy)
+        raise UsageError("unknown", subject=Option("family", name), remedy=f"choose one of {', '.join(FAMILIES)}")
     module, attribute = FAMILIES[name].path.split(":")
     return getattr(import_module(module, __name__), attribute)
 

@@ -25,8 +25,7 @@ from torch import Tensor
 
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
-from gmmcli.families.dense import below, cholesky, inverse_tril, regression
+from gmmcli.families.linear import Affine, below, cholesky, inverse_tril, regression
 from gmmcli.families.quadratic import PRODUCTS, Form
 
 LOG_2PI = math.log(2 * math.pi)
@@ -148,10 +147,6 @@ class Family(ABC):
         scatter = counts[:, None] * self.form.of_products(covariances)
         return self.scale_from_scatter(scatter, counts, covariances.shape[-1], 0.0, None)
 
-    def rank_rows(self, dims: int) -> int:
-        """Rows that a component needs for a covariance of full rank."""
-        return dims + 1
-
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
         """c and features t (Q,) of a conjugate prior: log density −½ c log |Σ| + quad_coefficients · t + constant.
 
@@ -272,6 +267,11 @@ class Family(ABC):
         return 1 if self.shared else components
 
     @final
+    def rank_rows(self, dims: int) -> int:
+        """Rows that a component needs for a covariance of full rank."""
+        return dims + 1 if self.coordinates == "whitened" else 2
+
+    @final
     def quad(self, z: Tensor) -> Tensor:
         """Quadratic features (Q, B) of B rows held as columns, (D, B)."""
         out, spare = (z.new_empty(size(len(z)), z.shape[1]) for size in (self.form.size, self.form.spare_size))
@@ -384,13 +384,12 @@ class Family(ABC):
     def validate(self, p: Parameters) -> None:
         """Raises InputError when shapes, finiteness, weights or covariances are not a mixture's."""
         if p.means.ndim != 2 or p.weights.ndim != 1 or p.weights.shape[0] != p.means.shape[0]:
-            shapes = f"shapes {tuple(p.weights.shape)} and {tuple(p.means.shape)}: expected (K,) and (K, D)"
-            raise InputError(shapes, subject="weights and means")
+            problem = f"shapes {tuple(p.weights.shape)} and {tuple(p.means.shape)}: expected (K,) and (K, D)"
+            raise InputError(problem, subject="weights and means")
         expected = self.scale_shape(p.components, p.dims)
         if tuple(p.scale.shape) != expected:
-            size = f"{p.components} components of {p.dims} columns"
-            needed = f"shape {tuple(p.scale.shape)}: family {self.name} with {size} needs {expected}"
-            raise InputError(needed, subject=self.scale_name)
+            problem = f"shape {tuple(p.scale.shape)}: expected {expected} of family {self.name}"
+            raise InputError(problem, subject=self.scale_name)
         for name, tensor in (("weights", p.weights), ("means", p.means), (self.scale_name, p.scale)):
             if not bool(tensor.isfinite().all()):
                 raise InputError("not all finite", subject=name)
@@ -399,8 +398,7 @@ class Family(ABC):
             raise InputError("not a weight from 0 to 1", subject="background")
         if bool((p.weights < 0).any()) or abs(float(p.weights.sum()) + background - 1) > 1e-6:
             raise InputError("must be non-negative and sum to 1", subject="weights")
-        problem = self.scale_problem(p.scale, p.dims)
-        if problem:
+        if problem := self.scale_problem(p.scale, p.dims):
             raise InputError(problem, subject=self.scale_name)
 
 

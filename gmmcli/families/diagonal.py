@@ -94,9 +94,6 @@ class DiagonalFamily(Family):
         variances = (scatter / (counts * self._columns_each(dims))[:, None]).clamp_min(floor)
         return variances[:, 0] if self.pooled else variances
 
-    def rank_rows(self, dims: int) -> int:
-        return 2
-
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
         spread = torch.full((self.form.size(dims),), variance, dtype=torch.float64)
         return (degrees + 2) / self._columns_each(dims), spread  # log |Σ| = D log v where one variance serves D

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gmmcli.errors import InputError, Notice, NumericalError, Remedy, RowsError, Word
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.linear import Affine
 from gmmcli.fitting import starts as initialise
 from gmmcli.fitting.acceleration import ENGINES
 from gmmcli.fitting.assessment import ScoreHistogram, certainty

@@ -94,7 +94,7 @@ class Densities:
         constants = family.log_constants(p, smallest=0.0)[:, None] - self.std.log().sum()
         factors = family.distance_factors(p.scale, p.dims)
         factors = factors.expand(p.components, *factors.shape[1:])
-        numbers = max(1, min(rows_at_once, x.shape[1]) * family.form.distance_numbers(p.dims))
+        numbers = max(1, min(rows_at_once, x.shape[1]) * (p.dims if family.form.wide else 1))
         group = max(1, GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"]) // numbers)
         shift, std = self.shift[:, None], self.std[:, None]
         chunks = loop(x, shift, std, constants, p.means, factors, self.background, rows_at_once, group)

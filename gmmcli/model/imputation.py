@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.dense import regression
+from gmmcli.families.linear import regression
 from gmmcli.passes.missing import patterns
 
 Draws = tuple[Tensor, Tensor]  # of each row, a uniform number (B,) and a normal one for each column (B, D)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import Option, Remedy, UsageError
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family
+from gmmcli.families.linear import Affine
 from gmmcli.passes.block import BLOCK_ROWS, Block
 from gmmcli.passes.draws import Sample, chosen
 from gmmcli.passes.execution import ALONE, Group, Meter

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.families import FAMILIES, get_family
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters, Unconstrained
+from gmmcli.families.linear import Affine
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.compiled import compiled
 from tests import reference
@@ -151,7 +151,7 @@ def test_precision_log_det_and_mahalanobis(family: Family, components: int, dims
 # ---- what follows from dense covariances -------------------------------------------------------------------
 
 HOOKS = {
-    "from_covariances", "rank_rows", "inverse_wishart", "scale_trils", "log_det", "quad_coefficients",
+    "from_covariances", "inverse_wishart", "scale_trils", "log_det", "quad_coefficients",
     "precision_times", "distance_factors", "eigenvalue_range", "project", "colour", "to_raw", "from_raw",
     "scale_outer", "scale_problem", "marginal", "complete",
 }  # fmt: skip

@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.linear import Affine
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import Limits
