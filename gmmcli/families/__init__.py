@@ -57,7 +57,8 @@ FAMILIES = {
 def get_family(name: str) -> Family:
     """The family of this name. Raises UsageError that lists the names."""
     if name not in FAMILIES:
-        raise UsageError("unknown", subject=Option("family", name), remedy=f"choose one of {', '.join(FAMILIES)}")
+        remedy = f"choose one of {', '.join(FAMILIES)}"
+        raise UsageError("unknown family", subject=Option("family", name), remedy=remedy)
     module, attribute = FAMILIES[name].path.split(":")
     return getattr(import_module(module, __name__), attribute)
 
