@@ -146,12 +146,10 @@ def same_file(one: str, other: str) -> bool:
 
 def check_model(option: str, path: str, example: str) -> None:
     """Raises UsageError where no model can be written, and where it would overwrite data."""
-    from gmmcli.model.model_file import check_model_target
-
     if path == "-" or format_of_path(path) is not None:
         remedy = f"name a file such as {example}"
         raise UsageError("a model cannot go there", subject=Option(option, printable(path)), remedy=remedy)
-    check_model_target(path)
+    check_writable(path, "model.pt")
 
 
 def check_table(option: str, target: str | None) -> None:
