@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.model.prepared_densities import log_joint_of_rows
+from gmmcli.model.scores import log_joint_of_rows
 from gmmcli.passes.draws import row_uniforms
 from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock

@@ -61,15 +61,8 @@ class Densities:
     std: Tensor  # (D,)
     background: Background | None = None
 
-    def reduced(
-        self,
-        x: Tensor,  # (D, N)
-        reduce: Reduce,
-        *,
-        marginal: bool = False,
-        compile: bool = False,
-    ) -> list[Tensor]:
-        """The tensors (..., N) that `reduce` makes of log p(k, x), (K, B), of all rows.
+    def reduced(self, x: Tensor, reduce: Reduce, *, marginal: bool = False, compile: bool = False) -> list[Tensor]:
+        """The tensors (..., N) that `reduce` makes of log p(k, x), (K, B), of all rows x (D, N).
 
         marginal: integrates missing cells (NaN) out; else a row with one has NaN. compile: compiles the loop over
         chunks on a CPU; TorchScript must know `reduce`.
@@ -102,11 +95,8 @@ class Densities:
             _first(answers, min(rows_at_once, x.shape[1] - i * rows_at_once)) for i, answers in enumerate(chunks)
         )
 
-    def _marginal(
-        self,
-        columns: Tensor,  # (D',) int64
-    ) -> Densities:
-        """The densities of these columns alone."""
+    def _marginal(self, columns: Tensor) -> Densities:
+        """The densities of these columns (D',) int64 alone."""
         if len(columns) == self.p.dims:
             return self  # to the bit, as without missing cells
         (family, p), b = self.family.marginal(self.p, columns), self.background
@@ -161,10 +151,8 @@ def chunk_rows(device: torch.device, numbers: int) -> int:
     return min(MOST_ROWS, max(LEAST_ROWS, 1 << rows.bit_length() >> 1))
 
 
-def padded(
-    columns: Tensor,  # (., B)
-) -> Tensor:
-    """The columns, contiguous, with columns of zeros up to a multiple of 64.
+def padded(columns: Tensor) -> Tensor:
+    """The columns (., B), contiguous, with columns of zeros up to a multiple of 64.
 
     So exponentials and logarithms of all columns are those of whole vectors of the processor, never of a remainder.
     """
@@ -225,10 +213,8 @@ def log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
     return [log_sum(joint)[0], _sum(torch.special.entr(share))]
 
 
-def _sum(
-    parts: Tensor,  # (K, B)
-) -> Tensor:
-    """Σ_k (B,), one component after another: the order of torch's own sum depends on threads and memory layout."""
+def _sum(parts: Tensor) -> Tensor:
+    """Σ_k (B,) of parts (K, B), one by one: the order of torch's own sum depends on threads and memory layout."""
     total = parts[0].clone()
     for k in range(1, parts.shape[0]):
         total.add_(parts[k])

@@ -167,7 +167,7 @@ def load_model(path: AnyPath) -> tuple[GaussianMixture, dict[str, Any]]:
 def _parsed(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
     metadata, records = _inspected(file)
     file.seek(0)
-    state = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     _refuse_if(type(state) is not dict or any(type(name) is not str for name in state), "it holds no tensors by name")
     given = state.get("family")
     family = _brief(given) if type(given) is str else "without a name"
@@ -211,7 +211,7 @@ def _inspected(file: IO[bytes]) -> tuple[dict[str, Any], list[int]]:
 
 
 def _check_version(metadata: Any) -> None:
-    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    version: Any = metadata.get("format_version") if isinstance(metadata, dict) else None
     _refuse_if(type(version) is not int or version < 1, f"its {METADATA} has no format_version")
     if version > FORMAT_VERSION:
         problem = f"of a newer format ({version}) than gmm {__version__} reads ({FORMAT_VERSION})"
