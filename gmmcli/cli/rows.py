@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.model.synthetic import DrawnBlock
 
 
 @dataclass(frozen=True)
@@ -223,8 +222,8 @@ def write_draws(
     check_free(labels, names)
     precision = {"float64": torch.float64, "float32": torch.float32}[dtype]
 
-    def drawn(block: DrawnBlock) -> Encoded:
-        _, x, components = draw(model, seed, block)
+    def drawn(index: int) -> Encoded:
+        x, components = draw(model, samples, seed, index)
         columns = [*x.to(precision).unbind(1), *([components] if label else [])]
         return output.sink.encode(table_of([*names, *labels], columns))
 

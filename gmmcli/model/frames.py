@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,8 @@ def read_table(
     if pandas is not None and isinstance(data, pandas.DataFrame):
         is_real = pandas.api.types.is_any_real_numeric_dtype  # no booleans, no complex numbers
         labels = list(data.columns)
-        names = _chosen(labels, lambda: [name for name in labels if is_real(data[name])], columns, exclude)
+        real = [label for label, dtype in zip(labels, data.dtypes, strict=True) if is_real(dtype)]
+        names = _chosen(labels, real, columns, exclude)
         array = data[names].to_numpy(dtype=np.float64, na_value=np.nan)
         return torch.from_numpy(np.array(array, order="C")), tuple(map(str, names)), Wrap("pandas", data.index)
     if pyarrow is not None and isinstance(data, pyarrow.Table | pyarrow.RecordBatch):
@@ -75,14 +76,14 @@ def read_table(
         real = [
             f.name for f in data.schema if of.is_integer(f.type) or of.is_floating(f.type) or of.is_decimal(f.type)
         ]
-        names = _chosen(data.schema.names, lambda: real, columns, exclude)
+        names = _chosen(data.schema.names, real, columns, exclude)
         floats = [data.column(name).cast(pyarrow.float64(), safe=False) for name in names]
         arrays = [column.to_numpy(zero_copy_only=False) for column in floats]
         return torch.from_numpy(np.column_stack(arrays)), tuple(names), Wrap("numpy")
     x = _matrix(data)
     if exclude:
         labels = [f"x{d + 1}" for d in range(x.shape[1])]
-        x = x[:, [labels.index(name) for name in _chosen(labels, lambda: labels, None, exclude)]]
+        x = x[:, [labels.index(name) for name in _chosen(labels, labels, None, exclude)]]
     return x, None, Wrap("tensor" if isinstance(data, Tensor) else "numpy")
 
 
@@ -108,10 +109,8 @@ def row_weights(weights: Any, rows: int) -> Tensor | None:
     return w
 
 
-def _chosen(
-    labels: list[Any], numeric: Callable[[], list[Any]], wanted: Sequence[str] | None, exclude: Sequence[str]
-) -> list[Any]:
-    """The labels of the wanted columns, or of the numeric ones, without the excluded ones."""
+def _chosen(labels: list[Any], real: list[Any], wanted: Sequence[str] | None, exclude: Sequence[str]) -> list[Any]:
+    """Labels of the wanted columns, or of all that hold real numbers, without the excluded ones."""
     by_text = {str(label): label for label in labels}  # a DataFrame's labels may be numbers
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
@@ -120,7 +119,7 @@ def _chosen(
     absent = [name for name, label in label_of.items() if label is None]
     if absent:
         raise InputError(f"not among {listing([*by_text])}", subject=_columns(absent))
-    excluded, real = {label_of[name] for name in exclude}, numeric()
+    excluded = {label_of[name] for name in exclude}
     chosen = [label for label in (real if wanted is None else map(label_of.get, wanted)) if label not in excluded]
     text = [label for label in chosen if label not in real]
     if text:

@@ -1,7 +1,7 @@
 """Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
 
 - `random_mixture`: a mixture of given family and size, with a given separation of its components if wanted.
-- `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
+- `draw`: rows of any mixture with the components that they came from, block by block. `drawn_blocks`: the blocks.
 
 Results depend on the arguments alone, not on the number of threads.
 """
@@ -9,8 +9,6 @@ Results depend on the arguments alone, not on the number of threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -94,44 +92,29 @@ def random_mixture(
     return GaussianMixture(weights, means, scale, family, columns=[f"x{d + 1}" for d in range(dims)])
 
 
-def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Rows drawn from a mixture on the CPU, as blocks (first row, x (B, D), components (B,) int64).
-
-    x is float64 in the units of the data. There are exactly `samples` rows, in random order, since each row's
-    component is drawn anew. All blocks have `block_rows(D)` rows, except the last. Each has a generator of its own,
-    for (seed, "generate", block number): memory is bounded, and the first n rows do not depend on `samples`.
-    Raises UsageError at once for fewer samples than 1.
-    """
-    return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
-
-
-@dataclass(frozen=True)
-class DrawnBlock:
-    """A block to be drawn: its number, the number of its first row, and how many rows it has."""
-
-    index: int
-    first_row: int
-    rows: int
-
-
-def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
-    """The blocks of `generate`, which any thread may draw. Raises UsageError at once for fewer samples than 1."""
+def drawn_blocks(dims: int, samples: int) -> range:
+    """Indices of the blocks in which rows are drawn. Raises UsageError for fewer samples than 1."""
     if samples < 1:
         raise UsageError("must be at least 1", subject=Option("samples", samples))
-    size = block_rows(dims)
-    return (DrawnBlock(i, first, min(size, samples - first)) for i, first in enumerate(range(0, samples, size)))
+    return range(math.ceil(samples / block_rows(dims)))
 
 
-def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
-    """The rows of a block, as `generate` gives them."""
-    # The last block is drawn whole too: its rows must not depend on how many are wanted.
+def draw(model: GaussianMixture, samples: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
+    """Rows of a block, x (B, D) float64 in the units of the data, and their components (B,) int64, drawn on the CPU.
+
+    All blocks together have exactly `samples` rows, in random order, since each row's component is drawn anew. All have
+    `block_rows(D)` rows, except the last. Each has a generator of its own, for (seed, "generate", index): any thread
+    may draw it, memory is bounded, and the first n rows do not depend on `samples`.
+    """
+    rows = block_rows(model.dims)
     with single_intra_op_thread():
-        x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
-    return block.first_row, x[: block.rows], labels[: block.rows]
+        x, labels = model.sample_labelled(rows, generator=generator(seed, "generate", index))
+    count = samples - index * rows  # the last block is drawn whole too: its rows must not depend on their number
+    return x[:count], labels[:count]
 
 
 def block_rows(dims: int) -> int:
-    """Rows of a block of `generate`: 65536, or fewer where D > 32, but at least 1."""
+    """Rows of a drawn block: 65536, or fewer where D > 32, but at least 1."""
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // dims))
 
 
