@@ -18,17 +18,12 @@ Draws = tuple[Tensor, Tensor]  # of each row, a uniform number (B,) and a normal
 
 
 def filled(
-    family: Family,
-    p: Parameters,
-    z: Tensor,  # (B, D)
-    shares: Tensor,  # (K, B), or (K+1, B) with a background
-    box: Tensor | None,  # (2, D)
-    draws: Draws | None = None,
+    family: Family, p: Parameters, z: Tensor, shares: Tensor, box: Tensor | None, draws: Draws | None = None
 ) -> Tensor:
-    """The rows (B, D) with their missing cells at the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
+    """The rows z (B, D) with their missing cells at the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
 
-    shares: p(k | z_o). box: least and greatest values of a background, under which missing cells are uniform.
-    draws: with them the missing cells of a row are drawn, together, from their conditional distribution instead.
+    shares: p(k | z_o), (K, B), or (K+1, B) with a background. box: (2, D) least and greatest values of a background,
+    under which missing cells are uniform. draws: with them the missing cells of a row are drawn, together, from their conditional distribution instead.
     """
     covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
     complete = z.clone()
@@ -69,14 +64,11 @@ def _averaged(means: Tensor, shares: Tensor) -> Tensor:
     return total.mT
 
 
-def _drawn(
-    means: Tensor,  # (K, M, B), or (K+1, M, B) with a background
-    covariances: Tensor,  # (K, M, M)
-    shares: Tensor,  # (K, B) or (K+1, B)
-    box: Tensor | None,  # (2, M)
-    draws: Draws,  # (B,) and (B, M)
-) -> Tensor:
-    """Cells (B, M) drawn from p(x_m | x_o): a component for the row, then its cells together."""
+def _drawn(means: Tensor, covariances: Tensor, shares: Tensor, box: Tensor | None, draws: Draws) -> Tensor:
+    """Cells (B, M) drawn from p(x_m | x_o): a component for the row, then its cells together.
+
+    means: (K, M, B), or (K+1, M, B) with a background. covariances: (K, M, M). shares: (K, B) or (K+1, B). box: (2, M).
+    """
     uniforms, normals = draws
     cumulative = shares.cumsum(0)
     component = (cumulative < uniforms * cumulative[-1]).sum(0).clamp_max(len(shares) - 1)

@@ -307,12 +307,8 @@ class GaussianMixture(nn.Module):
         """
         if self.background is not None:
             raise InputError("a mixture with a background is not a mixture of normals alone")
-        covariances = self.kind.covariances(self.inner_scale, self.dims)
-        factor = self.std[:, None] * torch.linalg.cholesky(covariances)
-        return torch.distributions.MixtureSameFamily(
-            torch.distributions.Categorical(probs=self.weights),
-            torch.distributions.MultivariateNormal(self.means, scale_tril=factor.expand(self.components, -1, -1)),
-        )
+        normals = torch.distributions.MultivariateNormal(self.means, self.covariances)
+        return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(self.weights), normals)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import Option, Remedy, UsageError
-from gmmcli.families import FAMILIES, get_family
+from gmmcli.families import get_family, given_variance
 from gmmcli.families.base import Family
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.draws import generator
@@ -60,20 +60,15 @@ def random_mixture(
     a Σ. Means are then drawn one at a time, the widest component's first, and drawn again until far enough
     from those before.
 
-    Raises UsageError for values out of range, an unknown family, a variance for a family that has its own, or
-    where no room was found for the separation in a bounded number of draws.
+    components, dims: at least 1. radius, variance: positive. separation: not negative. Raises UsageError for an
+    unknown family, for sizes that need too much memory, for a variance of a family that learns its own, and where
+    no room was found for the separation in a bounded number of draws.
     """
     kind = get_family(family)
     _check_sizes(kind, components, dims)
-    _check_number("radius", radius, positive=True)
-    if variance is not None:
-        _check_number("variance", variance, positive=True)
-        if kind.learned:
-            given = ", ".join(name for name in FAMILIES if not get_family(name).learned)
-            problem = f"it is only for family {given}"
-            raise UsageError(problem, subject=Option("variance", variance), remedy="leave it out")
-    if separation is not None:
-        _check_number("separation", separation, positive=False)
+    if variance is not None and kind.learned:
+        problem = f"it is only for family {', '.join(given_variance())}"
+        raise UsageError(problem, subject=Option("variance", variance), remedy="leave it out")
     with single_intra_op_thread():
         weights = _random_weights(components, seed)
         if kind.learned:
@@ -93,18 +88,16 @@ def random_mixture(
 
 
 def drawn_blocks(dims: int, samples: int) -> range:
-    """Indices of the blocks in which rows are drawn. Raises UsageError for fewer samples than 1."""
-    if samples < 1:
-        raise UsageError("must be at least 1", subject=Option("samples", samples))
+    """Indices of the blocks in which so many rows are drawn."""
     return range(math.ceil(samples / block_rows(dims)))
 
 
 def draw(model: GaussianMixture, samples: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
     """Rows of a block, x (B, D) float64 in the units of the data, and their components (B,) int64, drawn on the CPU.
 
-    All blocks together have exactly `samples` rows, in random order, since each row's component is drawn anew. All have
-    `block_rows(D)` rows, except the last. Each has a generator of its own, for (seed, "generate", index): any thread
-    may draw it, memory is bounded, and the first n rows do not depend on `samples`.
+    All blocks together have exactly `samples` rows, in random order, since each row's component is drawn anew. All
+    have `block_rows(D)` rows, except the last. Each has a generator of its own, for (seed, "generate", index). So any
+    thread may draw it, and the first n rows do not depend on `samples`.
     """
     rows = block_rows(model.dims)
     with single_intra_op_thread():
@@ -119,21 +112,12 @@ def block_rows(dims: int) -> int:
 
 
 def _check_sizes(kind: Family, components: int, dims: int) -> None:
-    for name, value in (("components", components), ("dims", dims)):
-        if value < 1:
-            raise UsageError("must be at least 1", subject=Option(name, value))
     numbers = max(math.prod(kind.scale_shape(components, dims)), components * dims, dims * dims)
     if numbers > MOST_NUMBERS:
         raise UsageError(
             f"the parameters of {components} components in {dims} columns need {8 * numbers / 2**30:.3g} GiB",
             remedy=(Remedy("lower", "components"), Remedy("lower", "dims")),
         )
-
-
-def _check_number(name: str, value: float, *, positive: bool) -> None:
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        least = "above 0" if positive else "of at least 0"
-        raise UsageError(f"must be a finite number {least}", subject=Option(name, value))
 
 
 def _random_weights(components: int, seed: int) -> Tensor:
@@ -165,13 +149,8 @@ def _log_uniform(bounds: tuple[float, float], shape: tuple[int, ...], g: torch.G
     return (low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=g)).exp()
 
 
-def _random_means(
-    reach: Tensor,  # (K,)
-    dims: int,
-    radius: float,
-    seed: int,
-) -> Tensor | None:
-    """Means (K, D) with ‖μ_i − μ_j‖ ≥ reach_i + reach_j, or None when none were found."""
+def _random_means(reach: Tensor, dims: int, radius: float, seed: int) -> Tensor | None:
+    """Means (K, D) with ‖μ_i − μ_j‖ ≥ reach_i + reach_j, reach (K,); None if none were found."""
     g = generator(seed, "means")
     components = len(reach)
     if not bool((reach > 0).any()):
@@ -190,14 +169,11 @@ def _random_means(
     return None
 
 
-def _place(
-    reach: Tensor,  # (K,)
-    dims: int,
-    radius: float,
-    budget: int,
-    g: torch.Generator,
-) -> tuple[Tensor | None, int]:
-    """Means (K, D) of one attempt at placing them in turn, None when a mean found no room; and the attempt's cost."""
+def _place(reach: Tensor, dims: int, radius: float, budget: int, g: torch.Generator) -> tuple[Tensor | None, int]:
+    """Means (K, D) of one attempt at placing them in turn, None if a mean found no room; and the attempt's cost.
+
+    reach: (K,).
+    """
     means = torch.empty(len(reach), dims, dtype=torch.float64)
     cost = 0
     for k in range(len(reach)):

@@ -222,15 +222,6 @@ def test_placing_starts_again_where_an_attempt_fails(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"components": 0}, "components=0: must be at least 1"),
-        ({"dims": -1}, "dims=-1: must be at least 1"),
-        ({"radius": 0.0}, "radius=0.0: must be a finite number above 0"),
-        ({"radius": math.nan}, "radius=nan"),
-        ({"radius": math.inf}, "radius=inf"),
-        ({"family": "constant", "variance": 0.0}, "variance=0.0: must be a finite number above 0"),
-        ({"family": "constant", "variance": math.inf}, "variance=inf"),
-        ({"separation": -0.5}, "separation=-0.5: must be a finite number of at least 0"),
-        ({"separation": math.nan}, "separation=nan"),
         ({"family": "round"}, "family='round': unknown family"),
         ({"dims": 10**6}, "the parameters of 5 components in 1000000 columns need 3.73e+04 GiB"),
         (
@@ -243,12 +234,6 @@ def test_arguments_out_of_range_are_usage_errors_that_name_the_option(arguments:
     with pytest.raises(UsageError) as caught:
         random_mixture(**arguments)
     assert str(caught.value).startswith(named)
-
-
-@pytest.mark.parametrize("samples", [0, -1])
-def test_fewer_samples_than_one_are_refused_before_the_first_block(samples: int):
-    with pytest.raises(UsageError, match=f"samples={samples}: must be at least 1"):
-        drawn_blocks(2, samples)
 
 
 # ---- rows -------------------------------------------------------------------------------------------------
