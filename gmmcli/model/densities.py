@@ -91,9 +91,7 @@ class Densities:
         group = max(1, GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"]) // numbers)
         shift, std = self.shift[:, None], self.std[:, None]
         chunks = loop(x, shift, std, constants, p.means, factors, self.background, rows_at_once, group)
-        return _joined(
-            _first(answers, min(rows_at_once, x.shape[1] - i * rows_at_once)) for i, answers in enumerate(chunks)
-        )
+        return _first(_joined(chunks), x.shape[1])  # only the last chunk is padded
 
     def _marginal(self, columns: Tensor) -> Densities:
         """The densities of these columns (D',) int64 alone."""

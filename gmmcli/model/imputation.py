@@ -23,7 +23,8 @@ def filled(
     """The rows z (B, D) with their missing cells at the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
 
     shares: p(k | z_o), (K, B), or (K+1, B) with a background. box: (2, D) least and greatest values of a background,
-    under which missing cells are uniform. draws: with them the missing cells of a row are drawn, together, from their conditional distribution instead.
+    under which missing cells are uniform. draws: if given, the missing cells of a row are drawn together from their
+    conditional distribution instead.
     """
     covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
     complete = z.clone()
@@ -67,7 +68,8 @@ def _averaged(means: Tensor, shares: Tensor) -> Tensor:
 def _drawn(means: Tensor, covariances: Tensor, shares: Tensor, box: Tensor | None, draws: Draws) -> Tensor:
     """Cells (B, M) drawn from p(x_m | x_o): a component for the row, then its cells together.
 
-    means: (K, M, B), or (K+1, M, B) with a background. covariances: (K, M, M). shares: (K, B) or (K+1, B). box: (2, M).
+    means: (K, M, B), or (K+1, M, B) with a background. covariances: (K, M, M). shares: (K, B) or (K+1, B).
+    box: (2, M).
     """
     uniforms, normals = draws
     cumulative = shares.cumsum(0)
