@@ -23,10 +23,8 @@ _WEB_OPTIONS = re.compile(rf"\?|{_WITHIN}")  # HTTP has no patterns
 # digits and a slash follow the colon, which are a port.
 _USER = re.compile(rf"({_SCHEME})://([^\s/?#]*|[^\s/?#:@\[]*:(?!:|\d+[/?#])\S*)@")
 _NAMES_A_USER = ("abfs", "abfss", "hdfs", "viewfs", "sftp", "ssh", "smb", "ftp")  # or a container: not secret
-_VALUE = re.compile(r"([?&])([\w.%-]+)=[^\s&'\"]+")
-_PLAIN_OPTION = re.compile(
-    r"(?i:allow_bucket_(?:creation|deletion)|endpoint_override|project_id|region|retry_limit_seconds|scheme)"
-)
+_PLAIN = r"(?i:allow_bucket_(?:creation|deletion)|endpoint_override|project_id|region|retry_limit_seconds|scheme)"
+_VALUE = re.compile(rf"([?&](?!{_PLAIN}=)[\w.%-]+=)[^\s&'\"]+")
 _HIDDEN = "***"
 
 
@@ -76,7 +74,7 @@ def masked(text: str) -> str:
     >>> masked("s3://AKIA:secret@bucket/a.csv?region=eu-west-1&token=secret")
     's3://***@bucket/a.csv?region=eu-west-1&token=***'
     """
-    return _VALUE.sub(_without_value, _USER.sub(_without_user, text)) if "://" in text else text
+    return _VALUE.sub(rf"\1{_HIDDEN}", _USER.sub(_without_user, text)) if "://" in text else text
 
 
 def _parted(name: str) -> tuple[str, str]:
@@ -93,7 +91,3 @@ def _without_user(found: re.Match[str]) -> str:
     if ":" not in user and scheme.lower() in _NAMES_A_USER:
         return found[0]
     return f"{scheme}://{_HIDDEN}@"
-
-
-def _without_value(found: re.Match[str]) -> str:
-    return found[0] if _PLAIN_OPTION.fullmatch(found[2]) else f"{found[1]}{found[2]}={_HIDDEN}"

@@ -83,7 +83,6 @@ class PendingFile:
     def __init__(self, target: str, durable: bool = True) -> None:
         self._location = locate(target, UsageError)
         self._durable = durable
-        self._kept = False
         self.temporary, self.stream = self._location.draft()
 
     def commit(self) -> None:
@@ -96,8 +95,8 @@ class PendingFile:
             self.stream.flush()
             self._location.put(self.temporary, self.stream, self._durable)
         except GmmError as error:
-            self._kept = True
-            problem = f"{error.notice.problem}; it is kept as {one_line(self.temporary)}"
+            kept, self.temporary = self.temporary, ""  # which `abort` leaves alone
+            problem = f"{error.notice.problem}; it is kept as {one_line(kept)}"
             raise GmmError(problem, subject=error.notice.subject, remedy=error.notice.remedies) from error
         finally:
             self.abort()
@@ -106,9 +105,8 @@ class PendingFile:
         """Removes the temporary file, unless it has become the target or is kept."""
         with contextlib.suppress(OSError):
             self.stream.close()
-        if not self._kept:
-            with contextlib.suppress(OSError):
-                os.unlink(self.temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(self.temporary)
 
 
 class DirectFile(io.RawIOBase):
