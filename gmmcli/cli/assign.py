@@ -14,8 +14,8 @@ from gmmcli.cli.completion import column
 from gmmcli.cli.options import OUTPUT, REPORT
 from gmmcli.cli.rows import add_columns, open_passage
 from gmmcli.errors import Option, UsageError
-from gmmcli.storage.addresses import masked
 from gmmcli.storage.files import STDOUT
+from gmmcli.storage.names import masked
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,9 +19,8 @@ from gmmcli.cli.console import as_flag
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import SUFFIXES, format_of_path
 from gmmcli.errors import InputError, Option, RowsError, UsageError
-from gmmcli.storage.addresses import is_address, masked, name_of
 from gmmcli.storage.files import check_writable, is_direct
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import is_address, masked, name_of, one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture

@@ -18,8 +18,7 @@ from gmmcli.cli.options import REPORT
 from gmmcli.declared import Panel
 from gmmcli.errors import Option, UsageError
 from gmmcli.fitting.options import Every, FitOptions
-from gmmcli.storage.addresses import beside
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import beside, printable
 
 if TYPE_CHECKING:
     from gmmcli.choosing.store import FolderStore

@@ -26,10 +26,9 @@ from gmmcli.data.formats import COMPRESSIONS, FileFormat, ReadOptions, format_of
 from gmmcli.errors import Option, UsageError
 from gmmcli.passes.distributed import place
 from gmmcli.passes.execution import ALONE, Group
-from gmmcli.storage.addresses import inside
 from gmmcli.storage.files import STDOUT
 from gmmcli.storage.filesystem import has_entries, locate
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import inside, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

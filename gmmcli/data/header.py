@@ -9,8 +9,8 @@ import pyarrow as pa
 from gmmcli.data.csv_text import read_head
 from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path
 from gmmcli.data.inputs import STDIN, Input, input_of
-from gmmcli.storage.addresses import is_address
 from gmmcli.storage.folders import find_files
+from gmmcli.storage.names import is_address
 
 _BEGINNING = 1 << 20  # bytes
 

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import locate
-from gmmcli.storage.names import one_line
+from gmmcli.storage.names import is_address, name_of, one_line
 
 STDOUT = (None, "-", "/dev/stdout")
 

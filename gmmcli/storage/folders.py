@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from gmmcli.errors import InputError
-from gmmcli.storage.addresses import name_of
 from gmmcli.storage.filesystem import locate
+from gmmcli.storage.names import name_of
 
 if TYPE_CHECKING:
     from gmmcli.storage.filesystem import Location

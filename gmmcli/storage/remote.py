@@ -24,10 +24,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from gmmcli.errors import GmmError, InputError, UsageError
-from gmmcli.storage.addresses import masked, name_of, options_of
+from gmmcli.errors import GmmError, InputError
 from gmmcli.storage.filesystem import Entry, Info, Named, Skip
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import masked, name_of, one_line, options_of, printable
 from gmmcli.storage.remote_errors import reaching
 
 _ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
@@ -208,11 +207,8 @@ def _root(address: str) -> tuple[pafs.FileSystem, str]:
 
 def _by_fsspec(address: str) -> tuple[pafs.FileSystem, str, Any]:
     """fsspec's file system of an address, wrapped as one of pyarrow's, the path in it, and the file system itself."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        problem = "this scheme is known to fsspec only: pip install 'gmmcli[remote]'"
-        raise UsageError(problem, subject=printable(address)) from None
+    from fsspec.core import url_to_fs
+
     inner, path = url_to_fs(address)
     return pafs.PyFileSystem(pafs.FSSpecHandler(inner)), path, inner
 
