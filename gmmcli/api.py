@@ -41,7 +41,7 @@ def fit(
     exclude: names of columns to leave out; those of a tensor or array are x1 to xD. components, family: K, and a name
     in gmmcli.FAMILIES; 5 and "full" unless init is a model or means. weights: (N,) non-negative row weights, or the
     name of a column of the frame. missing: "error" refuses NaN and infinite cells, "drop" leaves those rows out, "em"
-    takes NaN for cells missing at random and fits the others. init: "ward", "kmeans++", "auto" (the two by turns),
+    treats NaN as missing at random and fits the other cells. init: "ward", "kmeans++", "auto" (the two by turns),
     "random", "random-rows", a GaussianMixture to go on from, or a table of starting means (K, D); columns with names
     are matched by name. listener: called after every step with the run and the seconds elapsed. options: the other
     fields of FitOptions, such as method="gradient", restarts, seed, tolerance, iterations, variance_floor, prior,

@@ -30,7 +30,7 @@ class Declared:
     largest value; above, below: limits that the value does not reach. choices: the only values. suggestions: what a
     shell offers, or the function that finds it. applies: values of other options with which this one has an effect.
     unless: values with which it has none. several: whether the command line takes several values, as text. open:
-    whether it has no default there, so that other options may decide; so it is where several are taken. rank:
+    whether the command line has no default, so that other options may decide; with several values it has none. rank:
     position within the panel; options of equal rank come in the order of their fields.
     """
 
@@ -50,7 +50,7 @@ class Declared:
     rank: int = 0
 
     def parse(self, name: str, kind: Any, given: Any) -> Any:
-        """The value in a text. Raises UsageError where it is not of this kind, or out of range."""
+        """The value of a text. Raises UsageError if it is not of this kind, or out of range."""
         value = given
         if isinstance(given, str) and kind in (int, float):
             with suppress(ValueError):  # the check words it
@@ -59,7 +59,7 @@ class Declared:
         return value
 
     def check(self, name: str, kind: Any, value: Any, shown: Any) -> None:
-        """Raises UsageError for a value that is not of this kind, or out of range. shown: the value as given."""
+        """Raises UsageError if the value is not of this kind, or out of range. shown: the value as given."""
         choices = get_args(kind) if get_origin(kind) is Literal else self.choices
         if choices and value not in choices:
             remedy = f"choose one of {', '.join(choices)}"

@@ -23,8 +23,9 @@ def contrasts(model: GaussianMixture) -> Tensor:
 
 @torch.no_grad()
 def nearest(model: GaussianMixture) -> list[int]:
-    """The component that is nearest to each of two or more: δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ is least for it, with δ the
-    difference of the means."""
+    """Index of the nearest other component, for each of two or more: the one of least δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ, where
+    δ is the difference of the means.
+    """
     indices = []
     for k in range(model.components):
         middle = (model.covariances + model.covariances[k]) / 2

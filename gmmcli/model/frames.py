@@ -1,4 +1,4 @@
-"""Tables that a Python user holds, as tensors and back: tensor, numpy array, pandas DataFrame, arrow Table.
+"""Tables of a Python user as tensors, and results as tables: tensor, numpy array, pandas DataFrame, arrow Table.
 
 - `read_table`: the numbers, the names of the columns, and a `Wrap` that returns results in the caller's own kind, a
   DataFrame's on its index. Columns of frames are matched by name.
@@ -25,7 +25,7 @@ Rows = Any  # Tensor | np.ndarray | pandas.DataFrame | pyarrow.Table: the kinds 
 
 @dataclass(frozen=True)
 class Wrap:
-    """The way back from result tensors to the kind of table that the data came in; `index` is a DataFrame's."""
+    """Conversion of result tensors to the kind of table that the caller gave. index: that of a DataFrame."""
 
     kind: str  # "tensor", "numpy" or "pandas"
     index: Any = None
@@ -60,7 +60,7 @@ def read_table(
     """Rows (N, D) as a tensor, the names of its columns where the data has names, and the way back.
 
     columns: the columns to take of a frame, by name, in this order; None takes the numeric ones. exclude: names of
-    columns to leave out. A tensor or array has all its columns, but those that `exclude` names among x1 to xD.
+    columns to leave out. The columns of a tensor or array are x1 to xD; all but the excluded ones are taken.
     Raises InputError when a column is absent or is not numeric, or the data is not a table.
     """
     pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")  # imported by whoever holds their tables
@@ -94,16 +94,15 @@ def row_weights(weights: Any, rows: int) -> Tensor | None:
     """
     if weights is None:
         return None
+    remedy = "give a number for each row"
     try:
         if not isinstance(weights, Tensor):  # torch takes a Series for a list of its labels
             weights = np.array(weights, dtype=np.float64)
         w = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError):
-        raise InputError(
-            f"cannot read row weights from {type(weights).__name__}", remedy="give a number for each row"
-        ) from None
+        raise InputError(f"cannot read row weights from {type(weights).__name__}", remedy=remedy) from None
     if w.shape != (rows,):
-        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows", remedy="give a number for each row")
+        raise InputError(f"weights of shape {tuple(w.shape)} for {rows} rows", remedy=remedy)
     if not bool((w.isfinite() & (w >= 0)).all()):
         raise InputError("must be finite and not negative", subject="weights")
     return w
@@ -143,10 +142,8 @@ def _matrix(data: Any) -> Tensor:
                 raise TypeError(array.dtype)
             x = torch.tensor(array.astype(np.float64))
         except (TypeError, ValueError):
-            raise InputError(
-                f"cannot read a table from {type(data).__name__}",
-                remedy="give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers",
-            ) from None
+            remedy = "give a tensor, a numpy array, a pandas DataFrame or a pyarrow Table of real numbers"
+            raise InputError(f"cannot read a table from {type(data).__name__}", remedy=remedy) from None
     if x.ndim != 2 or x.shape[1] == 0:
         raise InputError(f"shape {tuple(x.shape)} is not rows × columns, (N, D), with a column", subject="data")
     if x.is_complex():

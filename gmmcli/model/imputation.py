@@ -1,4 +1,4 @@
-"""Missing cells (NaN) filled from the cells of the row that are observed, under a mixture.
+"""Missing cells (NaN) filled from the observed cells of the row, under a mixture.
 
 Given its component and its observed cells x_o, a row's missing cells are normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)
 with the covariance Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om; the components are weighed by p(k | x_o). Rows that lack the same columns
@@ -18,9 +18,9 @@ Draws = tuple[Tensor, Tensor]  # of each row, a uniform number (B,) and a normal
 
 
 def filled(
-    family: Family, p: Parameters, z: Tensor, shares: Tensor, box: Tensor | None, draws: Draws | None = None
+    family: Family, p: Parameters, z: Tensor, shares: Tensor, box: Tensor | None, draws: Draws | None
 ) -> Tensor:
-    """The rows z (B, D) with their missing cells at the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
+    """Rows z (B, D) with missing cells set to the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
 
     shares: p(k | z_o), (K, B), or (K+1, B) with a background. box: (2, D) least and greatest values of a background,
     under which missing cells are uniform. draws: if given, the missing cells of a row are drawn together from their
@@ -48,7 +48,7 @@ def filled(
 def _conditional_means(means: Tensor, slope: Tensor, x: Tensor, observed: Tensor, missing: Tensor) -> Tensor:
     """E[x_m | x_o, k], (K, M, B), of means (K, D), slopes (K, M, D') and the observed cells x (D', B).
 
-    observed, missing: the columns of either, int64.
+    observed, missing: indices of the columns, int64.
     """
     centred = x - means[:, observed, None]
     expected = means[:, missing, None].expand(-1, -1, x.shape[1])

@@ -36,7 +36,7 @@ class GaussianMixture(nn.Module):
         columns: names of the D columns, or None.
         shift, std: (D,) each: means and scale are in units of (x − shift) / std; None for plain units.
         background: weight of a component of uniform density over `box`, (2, D) least and greatest values in the
-            units of the data; None for none. The weights sum to 1 with it. As a component it counts as −1.
+            units of the data; None for none. The weights sum to 1 with it. Its component number is −1.
 
     Raises:
         InputError: when the parameters are not those of a mixture.
@@ -184,12 +184,12 @@ class GaussianMixture(nn.Module):
     # marginal: rows with missing cells (NaN) count by their observed cells x_o; the others are integrated out.
 
     def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
-        """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
+        """log p(x) of each row, (N,), in nats. A row with a missing cell has NaN, or log p(x_o) with `marginal`."""
         (log_prob,), wrap = self._reduced(data, densities.log_sum, marginal)
         return wrap.vector(log_prob, "log_likelihood")
 
     def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
-        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
+        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, in one evaluation."""
         (log_prob, entropy), wrap = self._reduced(data, densities.log_sum_and_entropy, marginal)
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
@@ -208,7 +208,7 @@ class GaussianMixture(nn.Module):
     def most_probable(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """The most probable component of each row, (N,) int64, −1 for the background, and its probability, (N,).
 
-        Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
+        Raises InputError for rows with missing cells, unless `marginal` assigns them by their observed cells.
         """
         (probability, component), wrap = self._reduced(data, densities.most_probable, marginal)
         bad = int(probability.isnan().sum())

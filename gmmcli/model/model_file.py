@@ -42,7 +42,7 @@ REMEDY = "give one that gmm fit wrote"
 
 _PLAIN_TENSOR = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 _OTHER_LOOKUPS = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}  # opcodes that torch.save never writes
-_BRIEF = 100  # characters of a name from the file that a message repeats
+_BRIEF = 100  # most characters of a name from the file in a message
 
 
 # ---- writing ----------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def _names(family: str) -> list[str]:
 
 
 def _facts(model: GaussianMixture) -> dict[str, Any]:
-    """Metadata about the model itself, which loading compares with the tensors."""
+    """Metadata about the model itself. Loading compares it with the tensors."""
     units = {"shift": model.shift.double().tolist(), "std": model.std.double().tolist()}
     return {
         "format_version": FORMAT_VERSION,
@@ -136,7 +136,7 @@ def _plain(value: Any) -> Any:
 
 
 class Refusal(InputError):
-    """A file is not one of ours, or of a newer format; its path is not known here."""
+    """A file is not ours, or of a newer format. The error has no subject yet: the path is not known here."""
 
 
 def load_model(path: AnyPath) -> tuple[GaussianMixture, dict[str, Any]]:
@@ -170,12 +170,12 @@ def _parsed(file: IO[bytes]) -> tuple[GaussianMixture, dict[str, Any]]:
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     _refuse_if(type(state) is not dict or any(type(name) is not str for name in state), "it holds no tensors by name")
     given = state.get("family")
-    family = _brief(given) if type(given) is str else "without a name"
+    family = one_line(given, _BRIEF) if type(given) is str else "without a name"
     _refuse_if(family not in FAMILIES, f"gmm {__version__} knows no family {family}")
     names = _names(family)[: None if metadata.get("background") is not None else -2]
     expected = {"format_version", "family", "columns", *names}
     for wrong, others in (("lacks", expected - set(state)), ("should not hold", set(state) - expected)):
-        _refuse_if(others, f"it {wrong} {_brief(', '.join(sorted(others)))}")
+        _refuse_if(others, f"it {wrong} {one_line(', '.join(sorted(others)), _BRIEF)}")
     for name in names:
         _check_tensor(name, state[name])
     sizes = sorted(state[name].untyped_storage().nbytes() for name in names)
@@ -222,7 +222,7 @@ def _check_pickle(data: bytes) -> None:
     """Refuses a pickle that names anything but what plain tensors are rebuilt with."""
     for opcode, argument, _ in pickletools.genops(data):
         foreign = opcode.name == "GLOBAL" and not _PLAIN_TENSOR.fullmatch(str(argument))
-        name = _brief(str(argument or opcode.name).replace(" ", "."))
+        name = one_line(str(argument or opcode.name).replace(" ", "."), _BRIEF)
         _refuse_if(
             foreign or opcode.name in _OTHER_LOOKUPS, f"it holds code or objects ({name}), which are never loaded"
         )
@@ -237,7 +237,7 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 
 def _mixture(state: dict[str, Any], metadata: dict[str, Any]) -> GaussianMixture:
-    """The mixture of checked tensors, when they are one and the metadata agrees."""
+    """The mixture of checked tensors. Refuses tensors that are none, or that the metadata contradicts."""
     family, columns = state["family"], state["columns"]
     named = columns is None or (isinstance(columns, list) and all(type(name) is str for name in columns))
     _refuse_if(not named, "columns is no list of names")
@@ -259,8 +259,3 @@ def _refuse_if(fault: object, why: str) -> None:
     """Raises Refusal if there is a fault."""
     if fault:
         raise Refusal(f"not a gmm model file: {why}", remedy=REMEDY)
-
-
-def _brief(name: str) -> str:
-    """A name that comes from the file, cut when very long."""
-    return one_line(name, _BRIEF)

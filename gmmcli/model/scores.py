@@ -24,8 +24,8 @@ from gmmcli.model.densities import Background, Densities, unreduced
 from gmmcli.passes.kernels.choice import ROUNDING_LIMIT, Reach
 from gmmcli.passes.prepared import PreparedData
 
-CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}  # rows × components, and rows × columns, that are at hand at a time
-LINEAR = 8.0  # nats about the centre within which bins are nearly of the same width
+CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a chunk: rows × components, or rows × columns
+LINEAR = 8.0  # nats: so near the centre bins have nearly equal widths
 BINS = 256  # for each unit of asinh
 
 
@@ -90,7 +90,7 @@ def _product(data: PreparedData, family: Family, p: Parameters) -> Callable[[Ten
 
 @dataclass(frozen=True)
 class Scores:
-    """counts: rows, or their weight, by the number of the bin; centre: nats."""
+    """The histogram. counts: rows, or their weight, by the index of the bin. centre: nats."""
 
     centre: float
     counts: Mapping[int, float]

@@ -22,7 +22,7 @@ STDOUT = (None, "-", "/dev/stdout")
 
 
 def is_direct(target: str | None) -> bool:
-    """Whether a target is written to, not replaced: standard output, a descriptor, a pipe, a device."""
+    """Whether a target is written to directly: standard output, a descriptor, a pipe, a device."""
     if target is None or target in STDOUT:
         return True
     if is_address(target):
@@ -47,7 +47,7 @@ def check_writable(target: str, example: str) -> None:
 
 
 def replace(target: str, content: bytes | memoryview) -> None:
-    """Makes the bytes the content of a target. Errors as of `PendingFile.commit`."""
+    """Makes the bytes the content of a target. Raises what `PendingFile.commit` raises."""
     with writing(target) as stream:
         stream.write(content)
 
@@ -75,8 +75,8 @@ class PendingFile:
     For a file of this machine it lies in the same folder; a link stays a link, to the new content, and an existing
     file's mode is kept. For a remote file it lies in the folder for temporary files, and is uploaded.
 
-    stream: for the content; temporary: the path until then. durable: whether `commit` waits until the disk has it, so
-    that it is there after a power failure.
+    stream: takes the content. temporary: path of the temporary file. durable: whether `commit` waits for the disk, so
+    that the file survives a power failure.
     """
 
     def __init__(self, target: str, durable: bool = True) -> None:
@@ -111,8 +111,8 @@ class PendingFile:
 class DirectFile(io.RawIOBase):
     """A pipe, a device or standard output, which receives the content as it is written.
 
-    stream: for the content. This object is a stream too, for writers that close theirs: only `commit` and `abort` end
-    the target, and later writes are dropped.
+    stream: takes the content. This object is a stream too, for writers that close their stream: only `commit` and
+    `abort` end the target, and later writes are dropped.
     """
 
     def __init__(self, target: str | None) -> None:

@@ -40,12 +40,12 @@ def is_address(name: str) -> bool:
 
 
 def name_of(name: str) -> str:
-    """The name without the options and the enclosing archive of an address; a local path as it is."""
+    """The name without the options and the enclosing archive of an address; a local path unchanged."""
     return _parted(name)[0]
 
 
 def options_of(name: str) -> str:
-    """The part of an address that `name_of` leaves out, with the signs before it."""
+    """The options and the enclosing archive of an address, with the signs before them."""
     return _parted(name)[1]
 
 
