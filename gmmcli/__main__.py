@@ -12,17 +12,15 @@ def run() -> int:
     Nothing could catch a KeyboardInterrupt before the command line is imported, or after its end: then an interrupt
     ends the process at once. An interrupt that is ignored, as in a shell's background, remains so.
     """
-    ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    inside = signal.getsignal(signal.SIGINT)
+    outside = signal.SIG_DFL if inside is signal.default_int_handler else inside
     try:
-        if not ignored:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, outside)
         from gmmcli.cli.app import main
 
-        if not ignored:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, inside)
         code = main()
-        if not ignored:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, outside)
         return code
     except KeyboardInterrupt:
         return INTERRUPTED

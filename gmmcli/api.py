@@ -41,7 +41,7 @@ def fit(
     exclude: names of columns to leave out; those of a tensor or array are x1 to xD. components, family: K, and a name
     in gmmcli.FAMILIES; 5 and "full" unless init is a model or means. weights: (N,) non-negative row weights, or the
     name of a column of the frame. missing: "error" refuses NaN and infinite cells, "drop" leaves those rows out, "em"
-    takes NaN for cells missing at random and fits the others. init: "ward", "kmeans++", "auto" (the two by turns),
+    treats NaN as missing at random and fits the other cells. init: "ward", "kmeans++", "auto" (the two by turns),
     "random", "random-rows", a GaussianMixture to go on from, or a table of starting means (K, D); columns with names
     are matched by name. listener: called after every step with the run and the seconds elapsed. options: the other
     fields of FitOptions, such as method="gradient", restarts, seed, tolerance, iterations, variance_floor, prior,
@@ -58,11 +58,8 @@ def fit(
         raise UsageError("unknown", subject=Option("missing", missing), remedy=f"choose one of {', '.join(MISSING)}")
     if isinstance(weights, str):
         if read_table(data)[1] is None:
-            raise InputError(
-                "only a DataFrame or a Table has columns by name",
-                subject=Option("weights", weights),
-                remedy="give the weights themselves",
-            )
+            problem = "only a DataFrame or a Table has columns by name"
+            raise InputError(problem, subject=Option("weights", weights), remedy="give the weights themselves")
         exclude = [*exclude, *([weights] if columns is None else [])]
         weights = read_table(data, [weights])[0][:, 0]
     x, names, _ = read_table(data, columns, exclude)
@@ -89,10 +86,8 @@ def _usable(
     if missing != "drop":
         counts = {(names[d] if names else f"x{d + 1}"): int(n) for d, n in enumerate(bad.sum(0)) if n}
         kind = "infinite" if missing == "em" else "missing or infinite"
-        raise InputError(
-            f"{kind} cells: " + ", ".join(f"{n} in {name}" for name, n in counts.items()),
-            remedy=Remedy("give", "missing", "drop", "to leave those rows out"),
-        )
+        problem = f"{kind} cells: " + ", ".join(f"{n} in {name}" for name, n in counts.items())
+        raise InputError(problem, remedy=Remedy("give", "missing", "drop", "to leave those rows out"))
     keep = ~bad.any(1)
     return x[keep], None if weights is None else weights[keep]
 
@@ -109,10 +104,8 @@ def _start(init: Rows | str | GaussianMixture) -> Start | None:
 
 def save(path: str, result: FitResult | GaussianMixture) -> None:
     """Writes a model file that `gmm` and `load` read, with a FitResult's metadata. See gmmcli.model.model_file."""
-    if isinstance(result, GaussianMixture):
-        save_model(path, result, {})
-    else:
-        save_model(path, result.model, describe(result))
+    model, metadata = (result, {}) if isinstance(result, GaussianMixture) else (result.model, describe(result))
+    save_model(path, model, metadata)
 
 
 def load(path: str) -> GaussianMixture:

@@ -60,12 +60,11 @@ class Declared:
         return value
 
     def check(self, name: str, kind: Any, value: Any, shown: Any) -> None:
-        """Raises UsageError for a value that is not of this kind, or out of range. shown: the value as given."""
+        """Raises UsageError if the value is not of this kind, or out of range. shown: the value as given."""
         choices = get_args(kind) if get_origin(kind) is Literal else self.choices
         if choices and value not in choices:
-            raise UsageError(
-                "there is no such choice", subject=Option(name, shown), remedy=f"choose one of {', '.join(choices)}"
-            )
+            remedy = f"choose one of {', '.join(choices)}"
+            raise UsageError("there is no such choice", subject=Option(name, shown), remedy=remedy)
         problem = self._problem(value, kind) if kind in (int, float) else ""
         if problem:
             raise UsageError(f"must {problem}", subject=Option(name, shown))
@@ -83,7 +82,7 @@ class Declared:
         """The end of a sentence that begins with "must"; empty where the number is in range."""
         if kind is int and not issubclass(type(value), Integral):
             return "be a whole number"
-        if not _finite(value):
+        if not _is_finite(value):
             return "be a number"
         if self.above is not None and self.below is not None and not self.above < value < self.below:
             return f"be between {self.above:g} and {self.below:g}"
@@ -98,7 +97,7 @@ class Declared:
         return ""
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     """Whether a value is a number, and finite."""
     return isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
 

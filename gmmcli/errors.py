@@ -79,8 +79,8 @@ class Notice:
 class GmmError(Exception):
     """Anything that gmmcli reports on purpose.
 
-    `str(error)` is one line in Python's words, `worded` the same in others'; `exit_code` is the program's. kind: what
-    errors that differ in their numbers only have in common; None takes the line itself.
+    `str(error)` is one line that words options as Python arguments, `worded` words them for another front end.
+    `exit_code`: of the program. kind: a text that errors share if they differ only in numbers; None takes the line.
     """
 
     exit_code = 1

@@ -21,6 +21,7 @@ from gmmcli.fitting.fit import fit_task, run
 from gmmcli.fitting.loop import Limits, Listener, Run, Stage, run_all
 from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult
+from gmmcli.model.densities import Densities, unreduced
 from gmmcli.passes.block import BLOCK_ROWS, Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning
 from gmmcli.passes.layout import PreparedBlock
@@ -83,6 +84,12 @@ def learned_family(request: pytest.FixtureRequest) -> Family:
 def to_parameters(family: Family, m: Moments) -> Parameters:
     """A reference mixture as the family's parameters."""
     return family.from_moments(*(torch.from_numpy(a) for a in (m.weights, m.means, m.covariances)))
+
+
+def log_joint(family: Family, p: Parameters, x: Tensor) -> Tensor:
+    """log π_k + log N(x_n | μ_k, Σ_k) of rows x (B, D), as (B, K)."""
+    zero = x.new_zeros(p.dims)
+    return Densities(family, p, zero, torch.ones_like(zero)).reduced(x.mT, unreduced)[0].mT
 
 
 def to_moments(family: Family, p: Parameters) -> Moments:

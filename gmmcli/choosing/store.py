@@ -18,8 +18,8 @@ from gmmcli.choosing.cells import Cause, Cell
 from gmmcli.errors import GmmError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model.model_file import load_model, save_model
-from gmmcli.storage.addresses import inside
 from gmmcli.storage.filesystem import has_entries, locate
+from gmmcli.storage.names import inside
 
 IRRELEVANT = ("threads",)  # options that change no result
 

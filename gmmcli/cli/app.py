@@ -25,8 +25,7 @@ from gmmcli.cli.options import Debugging, flatten
 from gmmcli.cli.processes import group_of
 from gmmcli.errors import GmmError, UsageError
 from gmmcli.passes.distributed import together
-from gmmcli.storage.addresses import masked
-from gmmcli.storage.names import listing
+from gmmcli.storage.names import listing, masked
 
 INTERRUPTED = 130
 TERMINATED = 143

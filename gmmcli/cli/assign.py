@@ -23,9 +23,8 @@ from gmmcli.cli.rows import Passage, add_columns, open_passage
 from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.model.agreement import rand_index
 from gmmcli.passes.execution import Group
-from gmmcli.storage.addresses import masked
 from gmmcli.storage.files import STDOUT
-from gmmcli.storage.names import listing, one_line, printable
+from gmmcli.storage.names import listing, masked, one_line, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,9 +18,8 @@ from gmmcli.cli.console import as_flag
 from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import SUFFIXES, format_of_path
 from gmmcli.errors import InputError, Option, UsageError
-from gmmcli.storage.addresses import is_address, masked, name_of
 from gmmcli.storage.files import check_writable, is_direct
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import is_address, masked, name_of, one_line, printable
 
 if TYPE_CHECKING:
     from gmmcli.model.mixture import GaussianMixture
@@ -126,12 +125,10 @@ def same_file(one: str, other: str) -> bool:
 
 def check_model(option: str, path: str, example: str) -> None:
     """Raises UsageError if no model can be written there, or if it would overwrite data."""
-    from gmmcli.model.model_file import check_model_target
-
     if path == "-" or format_of_path(path) is not None:
         remedy = f"name a file such as {example}"
         raise UsageError("a model cannot go there", subject=Option(option, printable(path)), remedy=remedy)
-    check_model_target(path)
+    check_writable(path, "model.pt")
 
 
 def check_table(option: str, target: str | None) -> None:

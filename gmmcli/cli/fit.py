@@ -22,8 +22,7 @@ from gmmcli.cli.rows import as_read
 from gmmcli.cli.visualize import Visualizer
 from gmmcli.errors import NotConvergedError
 from gmmcli.passes.distributed import place
-from gmmcli.storage.addresses import masked
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import masked, printable
 
 EXAMPLES = """\
 $ gmm fit sample_data/faithful.csv --components 2 -o faithful.pt

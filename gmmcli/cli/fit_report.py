@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gmmcli.choosing.options import CRITERIA
 from gmmcli.cli import report
 from gmmcli.cli.console import Console, Table, count
+from gmmcli.model.criteria import CRITERIA
 from gmmcli.storage.names import listing, one_line, printable
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from gmmcli.cli.processes import library_imports
 from gmmcli.data.formats import ReadOptions, format_of_path
 from gmmcli.errors import Option, UsageError
 from gmmcli.fitting.options import INITS, FitOptions
-from gmmcli.storage.addresses import beside, is_address, suffix_of
 from gmmcli.storage.files import STDOUT, check_writable
-from gmmcli.storage.names import one_line
+from gmmcli.storage.names import beside, is_address, one_line, suffix_of
 
 if TYPE_CHECKING:
     from gmmcli.choosing.grid import Grid

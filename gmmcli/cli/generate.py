@@ -27,14 +27,17 @@ def generate(
     family: str = MIXTURE.field(
         "full", "-f FAMILY", f"Covariance family: {', '.join(FAMILIES)}.", suggestions=list(FAMILIES)
     ),
-    radius: float = MIXTURE.field(8.0, "NUMBER", "Means are uniform between -radius and radius in each column."),
+    radius: float = MIXTURE.field(
+        8.0, "NUMBER", "Means are uniform between -radius and radius in each column.", above=0
+    ),
     separation: float | None = MIXTURE.field(
         None,
         "C",
         "Means of any two components are at least C times the sum of their largest standard deviations "
         "apart; about 2 is well separated. Default: wherever they fall.",
+        least=0,
     ),
-    variance: float | None = MIXTURE.field(None, "NUMBER", "Variance of --family constant. Default: 1."),
+    variance: float | None = MIXTURE.field(None, "NUMBER", "Variance of --family constant. Default: 1.", above=0),
     seed: options.Seed = 42,
     labels: options.Labels = False,
     truth: str | None = OUTPUT.field(

@@ -26,10 +26,9 @@ from gmmcli.data.formats import COMPRESSIONS, FileFormat, ReadOptions, format_of
 from gmmcli.errors import Option, UsageError
 from gmmcli.passes.distributed import place
 from gmmcli.passes.execution import ALONE, Group
-from gmmcli.storage.addresses import inside
 from gmmcli.storage.files import STDOUT
 from gmmcli.storage.filesystem import has_entries, locate
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import inside, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from gmmcli.data.source_blocks import Missing
     from gmmcli.data.writers import Encoded
     from gmmcli.model.mixture import GaussianMixture
-    from gmmcli.model.synthetic import DrawnBlock
 
 
 @dataclass(frozen=True)
@@ -227,8 +225,8 @@ def write_draws(
     names, labels = column_names(model), [label] if label else []
     check_free(labels, names)
 
-    def drawn(block: DrawnBlock) -> Encoded:
-        _, x, components = draw(model, seed, block)
+    def drawn(index: int) -> Encoded:
+        x, components = draw(model, samples, seed, index)
         columns = [*x.to(getattr(torch, dtype)).unbind(1), *([components] if label else [])]
         return output.sink.encode(table_of([*names, *labels], columns))
 

@@ -17,8 +17,7 @@ from gmmcli.cli.processes import sums_over, threads_here
 from gmmcli.cli.rows import Passage, add_columns, as_read, open_passage
 from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.model import criteria
-from gmmcli.storage.addresses import masked
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import masked, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,8 +14,7 @@ from gmmcli.cli.options import MISSING_CHOICES
 from gmmcli.cli.processes import threads_here
 from gmmcli.cli.rows import as_read
 from gmmcli.errors import Option, UsageError
-from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import one_line, printable, suffix_of
 
 if TYPE_CHECKING:
     from gmmcli.cli.fit_work import Fitted

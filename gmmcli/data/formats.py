@@ -16,7 +16,7 @@ from functools import cached_property
 
 from gmmcli.declared import Panel
 from gmmcli.errors import Option, Remedy, UsageError
-from gmmcli.storage.addresses import name_of
+from gmmcli.storage.names import name_of
 
 _SUFFIXES = {
     "csv": (".csv",),

@@ -29,10 +29,9 @@ from gmmcli.data.formats import (
 from gmmcli.data.reader import AT_A_TIME, each
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.errors import InputError, Remedy, UsageError
-from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import Info
 from gmmcli.storage.folders import Found, Keys, find_files
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import is_address, name_of, printable
 
 if TYPE_CHECKING:
     from gmmcli.storage.filesystem import Location

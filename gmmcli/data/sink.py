@@ -15,9 +15,8 @@ import pyarrow as pa
 from gmmcli.data.formats import DELIMITED, FORMATS, FileFormat, format_of_path, parse_format
 from gmmcli.data.writers import Encoded, csv_header, csv_lines, json_lines, make_writer, stored_schema
 from gmmcli.errors import InputError, Remedy, UsageError
-from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import STDOUT, DirectFile, PendingFile, begin, check_writable, is_direct
-from gmmcli.storage.names import printable
+from gmmcli.storage.names import printable, suffix_of
 
 
 def output_format(target: str | None, name: str | None = None) -> FileFormat:

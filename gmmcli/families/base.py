@@ -17,25 +17,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from gmmcli.errors import InputError
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
-from gmmcli.families.dense import below, cholesky, inverse_tril, regression
-from gmmcli.families.quadratic import PRODUCTS, Distances, Form
+from gmmcli.families.linear import Affine, below, cholesky, inverse_tril, regression
+from gmmcli.families.quadratic import PRODUCTS, Form
 
 LOG_2PI = math.log(2 * math.pi)
 STARVED = 1e-12  # a component with less than this share of the weight keeps its mean and covariance
 SMALLEST_WEIGHT = 1e-300  # below it a weight's logarithm is taken as that of this number, to stay finite
 SMALLEST_LOGIT = -80.0  # exp of less underflows in float32, which costs 35 times the time; e⁻⁸⁰ beside 1 is nothing
-GROUP_NUMBERS = {"cpu": 1 << 17, "cuda": 1 << 24}  # of the components that are worked together
 MEMBER = 1e-6  # relative distance to the family up to which a scale counts as a member
 
 
@@ -95,19 +91,6 @@ class Unconstrained:
     raw: Tensor
 
 
-class JointTerms(NamedTuple):
-    """constants: (K, 1) log π_k − ½ (D log 2π + log |Σ_k|); centres: (K, D) μ_k; factors: (K, …)."""
-
-    constants: Tensor
-    centres: Tensor
-    factors: Tensor
-
-
-# A function of rows held as columns, (D, B), to a number for each component and row, (K, B).
-ByRow = Callable[[Tensor], Tensor]
-LogJoint = Callable[[Tensor, JointTerms, int], Tensor]
-
-
 class Family(ABC):
     """One way to parametrise the K covariances of a mixture. Instances hold no state but their name and flags.
 
@@ -163,10 +146,6 @@ class Family(ABC):
         counts = weights if self.coupled else torch.ones_like(weights)
         scatter = counts[:, None] * self.form.of_products(covariances)
         return self.scale_from_scatter(scatter, counts, covariances.shape[-1], 0.0, None)
-
-    def rank_rows(self, dims: int) -> int:
-        """Rows that a component needs for a covariance of full rank."""
-        return dims + 1
 
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
         """c and features t (Q,) of a conjugate prior: log density −½ c log |Σ| + quad_coefficients · t + constant.
@@ -288,9 +267,9 @@ class Family(ABC):
         return 1 if self.shared else components
 
     @final
-    def quad_size(self, dims: int) -> int:
-        """Q, the number of quadratic features."""
-        return self.form.size(dims)
+    def rank_rows(self, dims: int) -> int:
+        """Rows that a component needs for a covariance of full rank."""
+        return dims + 1 if self.coordinates == "whitened" else 2
 
     @final
     def quad(self, z: Tensor) -> Tensor:
@@ -327,25 +306,6 @@ class Family(ABC):
         slope = self.precision_times(p.scale, p.means)  # (K, D)
         constant = self.log_constants(p, smallest) - 0.5 * (slope * p.means).sum(1)
         return Coefficients(torch.cat([constant[:, None], slope], 1), self.quad_coefficients(p.scale, p.dims))
-
-    @final
-    def joint_terms(self, p: Parameters) -> JointTerms:
-        """Terms of a mixture for `log_joint_of`; a component without weight has log π_k = −∞."""
-        factors = self.distance_factors(p.scale, p.dims)
-        factors = factors.expand(p.components, *factors.shape[1:])
-        return JointTerms(self.log_constants(p, smallest=0.0)[:, None], p.means, factors)
-
-    @final
-    def log_joint_by_row(self, p: Parameters) -> ByRow:
-        """log π_k + log N(x_n | μ_k, Σ_k) as (K, B) in nats, from differences to the means, differentiable."""
-        joint, terms = log_joint_of(self.form.differentiable), self.joint_terms(p)
-        numbers = self.form.distance_numbers(p.dims)
-        return lambda x: joint(x, terms, components_at_once(x.device, numbers * x.shape[1]))
-
-    @final
-    def log_joint(self, p: Parameters, x: Tensor) -> Tensor:
-        """log π_k + log N(x_n | μ_k, Σ_k) of rows x (B, D), as (B, K)."""
-        return self.log_joint_by_row(p)(x.mT).mT
 
     @final
     def scatter(self, quads: Tensor, counts: Tensor, means: Tensor) -> Tensor:
@@ -424,13 +384,12 @@ class Family(ABC):
     def validate(self, p: Parameters) -> None:
         """Raises InputError when shapes, finiteness, weights or covariances are not a mixture's."""
         if p.means.ndim != 2 or p.weights.ndim != 1 or p.weights.shape[0] != p.means.shape[0]:
-            shapes = f"shapes {tuple(p.weights.shape)} and {tuple(p.means.shape)}: expected (K,) and (K, D)"
-            raise InputError(shapes, subject="weights and means")
+            problem = f"shapes {tuple(p.weights.shape)} and {tuple(p.means.shape)}: expected (K,) and (K, D)"
+            raise InputError(problem, subject="weights and means")
         expected = self.scale_shape(p.components, p.dims)
         if tuple(p.scale.shape) != expected:
-            size = f"{p.components} components of {p.dims} columns"
-            needed = f"shape {tuple(p.scale.shape)}: family {self.name} with {size} needs {expected}"
-            raise InputError(needed, subject=self.scale_name)
+            problem = f"shape {tuple(p.scale.shape)}: expected {expected} of family {self.name}"
+            raise InputError(problem, subject=self.scale_name)
         for name, tensor in (("weights", p.weights), ("means", p.means), (self.scale_name, p.scale)):
             if not bool(tensor.isfinite().all()):
                 raise InputError("not all finite", subject=name)
@@ -439,8 +398,7 @@ class Family(ABC):
             raise InputError("not a weight from 0 to 1", subject="background")
         if bool((p.weights < 0).any()) or abs(float(p.weights.sum()) + background - 1) > 1e-6:
             raise InputError("must be non-negative and sum to 1", subject="weights")
-        problem = self.scale_problem(p.scale, p.dims)
-        if problem:
+        if problem := self.scale_problem(p.scale, p.dims):
             raise InputError(problem, subject=self.scale_name)
 
 
@@ -448,25 +406,6 @@ def exp_diagonal(raw: Tensor, dims: int) -> Tensor:
     """Lower-triangular matrices (J, D, D) from so many numbers, those on the diagonal being logarithms."""
     raw = raw.reshape(-1, dims, dims)
     return raw.tril(-1) + raw.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
-
-
-@cache
-def log_joint_of(distances: Distances) -> LogJoint:
-    """The function from rows x (D, B) to log π_k + log N(x_n | μ_k, Σ_k), (K, B), `size` components at a time."""
-
-    def joint(x: Tensor, terms: JointTerms, size: int) -> Tensor:
-        parts: list[Tensor] = []
-        for first in range(0, terms.centres.shape[0], size):
-            k = slice(first, first + size)
-            parts.append(torch.add(terms.constants[k], distances(x, terms.centres[k], terms.factors[k]), alpha=-0.5))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    return joint
-
-
-def components_at_once(device: torch.device, numbers: int) -> int:
-    """Components that are worked together, of so many numbers each: as many as the cache of a CPU holds."""
-    return max(1, GROUP_NUMBERS.get(device.type, GROUP_NUMBERS["cuda"]) // max(1, numbers))
 
 
 def _broadcast(mask: Tensor, scale: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ from gmmcli.families.quadratic import NORM, SQUARES
 class DiagonalFamily(Family):
     """Columns are independent within a component. pooled: whether a component has one variance for all columns.
 
+    There are Q variances, one for D / Q columns each.
+
     The missing cells of a row drop out of its density. So one pass serves all patterns of missing cells: with masked
     features m z and m, m being 1 for an observed cell and 0 for a missing one.
     """
@@ -39,10 +41,6 @@ class DiagonalFamily(Family):
     def _by_column(self, scale: Tensor) -> Tensor:
         """Variances that broadcast over columns, (J, D) or (J, 1)."""
         return scale[:, None] if self.pooled else scale
-
-    def _columns_each(self, dims: int) -> int:
-        """Columns that a variance is of."""
-        return dims if self.pooled else 1
 
     def _of_squares(self, squares: Tensor) -> Tensor:
         """Quadratic features (J, Q) of sums of x_i², (K, D); those of a shared covariance are pooled."""
@@ -83,7 +81,7 @@ class DiagonalFamily(Family):
         return (self.sharing(components),) if self.pooled else (self.sharing(components), dims)
 
     def covariance_count(self, components: int, dims: int) -> int:
-        return self.sharing(components) * self.quad_size(dims)
+        return self.sharing(components) * self.form.size(dims)
 
     def covariances(self, scale: Tensor, dims: int) -> Tensor:
         return self._by_column(scale).expand(-1, dims).diag_embed()
@@ -91,21 +89,18 @@ class DiagonalFamily(Family):
     def scale_from_scatter(
         self, scatter: Tensor, counts: Tensor, dims: int, floor: float, previous: Parameters | None
     ) -> Tensor:
-        variances = (scatter / (counts * self._columns_each(dims))[:, None]).clamp_min(floor)
+        variances = (scatter / (counts * (dims // self.form.size(dims)))[:, None]).clamp_min(floor)
         return variances[:, 0] if self.pooled else variances
 
-    def rank_rows(self, dims: int) -> int:
-        return 2
-
     def inverse_wishart(self, degrees: float, variance: float, dims: int) -> tuple[float, Tensor]:
-        spread = torch.full((self.quad_size(dims),), variance, dtype=torch.float64)
-        return (degrees + 2) / self._columns_each(dims), spread  # log |Σ| = D log v where one variance serves D
+        spread = torch.full((self.form.size(dims),), variance, dtype=torch.float64)
+        return (degrees + 2) / (dims // self.form.size(dims)), spread  # log |Σ| = D log v where one variance serves D
 
     def scale_trils(self, scale: Tensor, dims: int) -> Tensor:
         return self.covariances(scale, dims).sqrt()
 
     def log_det(self, scale: Tensor, dims: int) -> Tensor:
-        return self._columns_each(dims) * self._by_column(scale).log().sum(-1)
+        return (dims // self.form.size(dims)) * self._by_column(scale).log().sum(-1)
 
     def quad_coefficients(self, scale: Tensor, dims: int) -> Tensor:
         return -0.5 / self._by_column(scale)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters, exp_diagonal
-from gmmcli.families.dense import cholesky, raised
+from gmmcli.families.linear import cholesky, raised
 from gmmcli.families.quadratic import PRODUCTS
 
 

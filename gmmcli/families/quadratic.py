@@ -62,11 +62,6 @@ class Form(ABC):
         """Numbers that `fill` writes beside the features of a row."""
         return dims if self.spare else 0
 
-    @final
-    def distance_numbers(self, dims: int) -> int:
-        """Numbers that `distances` holds for each component and row."""
-        return dims if self.wide else 1
-
 
 class Products(Form):
     """Features x_i x_j with i ≤ j, row by row of the upper triangle, Q = D (D + 1) / 2. Factors L⁻¹, (K, D, D)."""

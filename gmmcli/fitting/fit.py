@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gmmcli.errors import InputError, Remedy, RowsError
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.linear import Affine
 from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import ROUNDING, Keeper, Limits, Listener, Run
 from gmmcli.fitting.objective import Objective, Prior

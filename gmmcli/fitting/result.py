@@ -26,8 +26,7 @@ from gmmcli.fitting.stopping import LEFT_BEHIND, StopReason
 from gmmcli.model import criteria
 from gmmcli.model.densities import log_sum
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.prepared_densities import chunk_rows, log_joint_of_rows, log_volumes
-from gmmcli.model.scores import ScoreCounter, Scores
+from gmmcli.model.scores import Scores, added_up, chunk_rows, count_scores, log_joint_of_rows, log_volumes
 from gmmcli.passes.execution import Group
 from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
@@ -79,7 +78,7 @@ class ScoreHistogram:
         self._log_joint, self._volumes = log_joint_of_rows(data, family, p), log_volumes(data)
         self._chunk_rows, self._unit = chunk_rows(data, p), data.summary.weight_unit
         self._centre, self._weight = centre, data.summary.weight
-        self._counter = ScoreCounter(centre, self._weight)
+        self._counts = torch.zeros(0, 2, dtype=torch.float64)
 
     def add(self, block: LateBlock | PreparedBlock) -> None:
         """Takes in a block."""
@@ -89,17 +88,17 @@ class ScoreHistogram:
         chunks = (chunk.z for chunk in rows.split(self._chunk_rows))
         scores = torch.cat([log_sum(self._log_joint(z))[0] - self._volumes(z) for z in chunks]).cpu()
         weights = None if rows.weights is None else rows.weights.double().cpu() * self._unit
-        self._counter.add(*self._counter.count(scores, weights))
+        counts = count_scores(scores, weights, self._centre, self._weight)
+        self._counts = added_up(torch.cat([self._counts, counts]))
 
     def merge(self, other: ScoreHistogram) -> None:
         """Takes in the counts of another fold."""
-        self._counter.add(*other._counter.counted().mT)
+        self._counts = added_up(torch.cat([self._counts, other._counts]))
 
     def result(self, group: Group) -> Scores:
         """The histogram over all processes."""
-        total = ScoreCounter(self._centre, self._weight)
-        total.add(*group.joined(self._counter.counted()).mT)
-        return total.scores()
+        total = added_up(group.joined(self._counts)).tolist()
+        return Scores(self._centre, {int(number): count for number, count in total})
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.loop import Run
 from gmmcli.fitting.stopping import LEFT_BEHIND
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.prepared_densities import log_joint_of_rows
+from gmmcli.model.scores import log_joint_of_rows
 from gmmcli.passes.coordinates import LEAVE_OUT
 from gmmcli.passes.draws import row_uniforms
 from gmmcli.passes.execution import Group

@@ -63,23 +63,16 @@ def rand_index(counts: Mapping[Pair, int]) -> float:
     for (i, j), n in counts.items():
         first[i] += n
         second[j] += n
-    together, in_first, in_second = (_pairs(sizes) for sizes in (counts, first, second))
+    together, in_first, in_second = (sum(comb(n, 2) for n in of.values()) for of in (counts, first, second))
     total = comb(first.total(), 2)
     excess = 2 * (together * total - in_first * in_second)
     largest = (in_first + in_second) * total - 2 * in_first * in_second
     return excess / largest if largest else 1.0
 
 
-def _pairs(sizes: Mapping[Any, int]) -> int:
-    """Pairs of rows that share a part, given the sizes of the parts."""
-    return sum(comb(n, 2) for n in sizes.values())
-
-
 def _labels(values: Any) -> list[Any]:
-    for name in ("tolist", "to_pylist"):  # of tensors, arrays and Series; of arrow's columns
-        if hasattr(values, name):
-            values = getattr(values, name)()
-            break
+    listed = getattr(values, "tolist", None) or getattr(values, "to_pylist", None)  # a column of arrow has the latter
+    values = listed() if listed else values
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise InputError(f"cannot read labels from {type(values).__name__}", remedy="give one label a row")
     return list(values)

@@ -10,13 +10,11 @@ from gmmcli.model.mixture import GaussianMixture
 
 @torch.no_grad()
 def contrasts(model: GaussianMixture) -> Tensor:
-    """Differences of the means in standard deviations within components, (K, D), by column; 0 where K = 1.
+    """Differences of the means of two or more components in standard deviations within them, (K, D), by column.
 
     (μ_k − μ_r) / √(Σ_j π_j v_j), μ_r the mean of the other components.
     """
     weights, means = model.weights / model.weights.sum(), model.means
-    if model.components == 1:
-        return torch.zeros_like(means)
     others = weights.expand(model.components, -1) * (1 - torch.eye(model.components, dtype=torch.float64))
     others = others / others.sum(1, keepdim=True)
     means = means - weights @ means  # about the centre of all, where differences do not cancel
@@ -25,8 +23,9 @@ def contrasts(model: GaussianMixture) -> Tensor:
 
 @torch.no_grad()
 def nearest(model: GaussianMixture) -> list[int]:
-    """The component that is nearest to each of two or more: δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ is least for it, with δ the
-    difference of the means."""
+    """Index of the nearest other component, for each of two or more: the one of least δᵀ ((Σ_i + Σ_j) / 2)⁻¹ δ, where
+    δ is the difference of the means.
+    """
     indices = []
     for k in range(model.components):
         middle = (model.covariances + model.covariances[k]) / 2

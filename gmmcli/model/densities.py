@@ -25,13 +25,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmcli.families.base import Family, JointTerms, Parameters, components_at_once, log_joint_of
+from gmmcli.families.base import Family, Parameters
 from gmmcli.families.quadratic import Distances
 from gmmcli.passes.compiled import compiled
 from gmmcli.passes.missing import patterns
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk
+GROUP_NUMBERS = {"cpu": 1 << 17, "cuda": 1 << 24}  # of the components that are worked together; likewise
 COMPILED_ROWS = 1 << 18  # from which on compiling takes less time than it saves
 
 
@@ -47,9 +48,6 @@ class Background(NamedTuple):
     log_weight: Tensor  # ()
 
 
-Loop = Callable[[Tensor, Tensor, Tensor, JointTerms, Background | None, int, int], list[list[Tensor]]]
-
-
 @dataclass(frozen=True)
 class Densities:
     """Log joint densities of rows x under a mixture, in nats and in the units of x.
@@ -63,15 +61,8 @@ class Densities:
     std: Tensor  # (D,)
     background: Background | None = None
 
-    def reduced(
-        self,
-        x: Tensor,  # (D, N)
-        reduce: Reduce,
-        *,
-        marginal: bool = False,
-        compile: bool = False,
-    ) -> list[Tensor]:
-        """The tensors (..., N) that `reduce` makes of log p(k, x), (K, B), of all rows.
+    def reduced(self, x: Tensor, reduce: Reduce, *, marginal: bool = False, compile: bool = False) -> list[Tensor]:
+        """The tensors (..., N) that `reduce` makes of log p(k, x), (K, B), of all rows x (D, N).
 
         marginal: integrates missing cells (NaN) out; else a row with one has NaN. compile: compiles the loop over
         chunks on a CPU; TorchScript must know `reduce`.
@@ -90,21 +81,20 @@ class Densities:
         return [answer.index_select(-1, back) for answer in _joined(parts)]
 
     def _complete(self, x: Tensor, reduce: Reduce, compile: bool) -> list[Tensor]:
-        p, family = self.p, self.family
+        p, family, rows_at_once = self.p, self.family, chunk_rows(x.device, max(self.p.components, self.p.dims))
         loop = loop_of(family.form.differentiable if torch.is_grad_enabled() else family.form.distances, reduce)
         loop = compiled(loop) if compile and x.device.type == "cpu" else loop
-        rows = chunk_rows(x.device, max(p.components, p.dims))
-        size = components_at_once(x.device, min(rows, x.shape[1]) * family.form.distance_numbers(p.dims))
-        terms = family.joint_terms(p)
-        terms = terms._replace(constants=terms.constants - self.std.log().sum())
-        chunks = loop(x, self.shift[:, None], self.std[:, None], terms, self.background, rows, size)
-        return _joined(_first(answers, min(rows, x.shape[1] - i * rows)) for i, answers in enumerate(chunks))
+        constants = family.log_constants(p, smallest=0.0)[:, None] - self.std.log().sum()
+        factors = family.distance_factors(p.scale, p.dims)
+        factors = factors.expand(p.components, *factors.shape[1:])
+        numbers = max(1, min(rows_at_once, x.shape[1]) * (p.dims if family.form.wide else 1))
+        group = max(1, GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"]) // numbers)
+        shift, std = self.shift[:, None], self.std[:, None]
+        chunks = loop(x, shift, std, constants, p.means, factors, self.background, rows_at_once, group)
+        return _first(_joined(chunks), x.shape[1])  # only the last chunk is padded
 
-    def _marginal(
-        self,
-        columns: Tensor,  # (D',) int64
-    ) -> Densities:
-        """The densities of these columns alone."""
+    def _marginal(self, columns: Tensor) -> Densities:
+        """The densities of these columns (D',) int64 alone."""
         if len(columns) == self.p.dims:
             return self  # to the bit, as without missing cells
         (family, p), b = self.family.marginal(self.p, columns), self.background
@@ -120,27 +110,33 @@ class Densities:
 
 
 @cache
-def loop_of(distances: Distances, reduce: Reduce) -> Loop:
-    """The loop of a family and a reduction over chunks of complete rows."""
-    log_joint = log_joint_of(distances)
+def loop_of(distances: Distances, reduce: Reduce) -> Callable[..., list[list[Tensor]]]:
+    """The loop of a family and a reduction over chunks of complete rows, a group of components at a time."""
 
     def loop(
         cells: Tensor,  # (D, N)
         shift: Tensor,  # (D, 1)
         std: Tensor,  # (D, 1)
-        terms: JointTerms,
+        constants: Tensor,  # (K, 1) log π_k − ½ (D log 2π + log |Σ_k|), in the units of x
+        means: Tensor,  # (K, D)
+        factors: Tensor,  # (K, …)
         background: Background | None,
         rows: int,
-        size: int,
+        group: int,
     ) -> list[list[Tensor]]:
         answers: list[list[Tensor]] = []
         for first in range(0, max(1, cells.shape[1]), rows):
             x = cells[:, first : first + rows].to(shift.dtype).contiguous()
-            joint = log_joint((x - shift) / std, terms, size)
+            z = (x - shift) / std
+            parts: list[Tensor] = []
+            for start in range(0, means.shape[0], group):
+                k = slice(start, start + group)
+                parts.append(torch.add(constants[k], distances(z, means[k], factors[k]), alpha=-0.5))
             if background is not None:
                 outside = ((x < background.low) | (x > background.high)).any(0)
                 level = (background.log_weight - background.log_widths.sum()).expand(x.shape[1])
-                joint = torch.cat([joint, level.masked_fill(outside, -math.inf)[None]])
+                parts.append(level.masked_fill(outside, -math.inf)[None])
+            joint = parts[0] if len(parts) == 1 else torch.cat(parts)
             answers.append(list(reduce(padded(joint))))
         return answers
 
@@ -153,10 +149,8 @@ def chunk_rows(device: torch.device, numbers: int) -> int:
     return min(MOST_ROWS, max(LEAST_ROWS, 1 << rows.bit_length() >> 1))
 
 
-def padded(
-    columns: Tensor,  # (., B)
-) -> Tensor:
-    """The columns, contiguous, with columns of zeros up to a multiple of 64.
+def padded(columns: Tensor) -> Tensor:
+    """The columns (., B), contiguous, with columns of zeros up to a multiple of 64.
 
     So exponentials and logarithms of all columns are those of whole vectors of the processor, never of a remainder.
     """
@@ -217,10 +211,8 @@ def log_sum_and_entropy(joint: Tensor) -> list[Tensor]:
     return [log_sum(joint)[0], _sum(torch.special.entr(share))]
 
 
-def _sum(
-    parts: Tensor,  # (K, B)
-) -> Tensor:
-    """Σ_k (B,), one component after another: the order of torch's own sum depends on threads and memory layout."""
+def _sum(parts: Tensor) -> Tensor:
+    """Σ_k (B,) of parts (K, B), one by one: the order of torch's own sum depends on threads and memory layout."""
     total = parts[0].clone()
     for k in range(1, parts.shape[0]):
         total.add_(parts[k])

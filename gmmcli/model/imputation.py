@@ -1,4 +1,4 @@
-"""Missing cells (NaN) filled from the cells of the row that are observed, under a mixture.
+"""Missing cells (NaN) filled from the observed cells of the row, under a mixture.
 
 Given its component and its observed cells x_o, a row's missing cells are normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)
 with the covariance Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om; the components are weighed by p(k | x_o). Rows that lack the same columns
@@ -11,24 +11,20 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.dense import regression
+from gmmcli.families.linear import regression
 from gmmcli.passes.missing import patterns
 
 Draws = tuple[Tensor, Tensor]  # of each row, a uniform number (B,) and a normal one for each column (B, D)
 
 
 def filled(
-    family: Family,
-    p: Parameters,
-    z: Tensor,  # (B, D)
-    shares: Tensor,  # (K, B), or (K+1, B) with a background
-    box: Tensor | None,  # (2, D)
-    draws: Draws | None = None,
+    family: Family, p: Parameters, z: Tensor, shares: Tensor, box: Tensor | None, draws: Draws | None
 ) -> Tensor:
-    """The rows (B, D) with their missing cells at the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
+    """Rows z (B, D) with missing cells set to the conditional mean Σ_k p(k | z_o) E[z_m | z_o, k].
 
-    shares: p(k | z_o). box: least and greatest values of a background, under which missing cells are uniform.
-    draws: with them the missing cells of a row are drawn, together, from their conditional distribution instead.
+    shares: p(k | z_o), (K, B), or (K+1, B) with a background. box: (2, D) least and greatest values of a background,
+    under which missing cells are uniform. draws: if given, the missing cells of a row are drawn together from their
+    conditional distribution instead.
     """
     covariances = family.covariances(p.scale, p.dims).expand(p.components, -1, -1)
     complete = z.clone()
@@ -52,7 +48,7 @@ def filled(
 def _conditional_means(means: Tensor, slope: Tensor, x: Tensor, observed: Tensor, missing: Tensor) -> Tensor:
     """E[x_m | x_o, k], (K, M, B), of means (K, D), slopes (K, M, D') and the observed cells x (D', B).
 
-    observed, missing: the columns of either, int64.
+    observed, missing: indices of the columns, int64.
     """
     centred = x - means[:, observed, None]
     expected = means[:, missing, None].expand(-1, -1, x.shape[1])
@@ -69,14 +65,12 @@ def _averaged(means: Tensor, shares: Tensor) -> Tensor:
     return total.mT
 
 
-def _drawn(
-    means: Tensor,  # (K, M, B), or (K+1, M, B) with a background
-    covariances: Tensor,  # (K, M, M)
-    shares: Tensor,  # (K, B) or (K+1, B)
-    box: Tensor | None,  # (2, M)
-    draws: Draws,  # (B,) and (B, M)
-) -> Tensor:
-    """Cells (B, M) drawn from p(x_m | x_o): a component for the row, then its cells together."""
+def _drawn(means: Tensor, covariances: Tensor, shares: Tensor, box: Tensor | None, draws: Draws) -> Tensor:
+    """Cells (B, M) drawn from p(x_m | x_o): a component for the row, then its cells together.
+
+    means: (K, M, B), or (K+1, M, B) with a background. covariances: (K, M, M). shares: (K, B) or (K+1, B).
+    box: (2, M).
+    """
     uniforms, normals = draws
     cumulative = shares.cumsum(0)
     component = (cumulative < uniforms * cumulative[-1]).sum(0).clamp_max(len(shares) - 1)

@@ -14,17 +14,7 @@ from torch import Tensor, nn
 from gmmcli.errors import InputError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.model import criteria
-from gmmcli.model.densities import (
-    COMPILED_ROWS,
-    Background,
-    Densities,
-    Reduce,
-    log_sum,
-    log_sum_and_entropy,
-    most_probable,
-    shares,
-)
+from gmmcli.model import criteria, densities
 from gmmcli.model.frames import Rows, Wrap, read_table
 from gmmcli.model.imputation import Draws, filled
 
@@ -46,7 +36,7 @@ class GaussianMixture(nn.Module):
         columns: names of the D columns, or None.
         shift, std: (D,) each: means and scale are in units of (x − shift) / std; None for plain units.
         background: weight of a component of uniform density over `box`, (2, D) least and greatest values in the
-            units of the data; None for none. The weights sum to 1 with it. As a component it counts as −1.
+            units of the data; None for none. The weights sum to 1 with it. Its component number is −1.
 
     Raises:
         InputError: when the parameters are not those of a mixture.
@@ -194,13 +184,13 @@ class GaussianMixture(nn.Module):
     # marginal: rows with missing cells (NaN) count by their observed cells x_o; the others are integrated out.
 
     def log_prob(self, data: Rows, *, marginal: bool = False) -> Any:
-        """log p(x) of each row, (N,), in nats; NaN for a row with a missing cell, but with `marginal` log p(x_o)."""
-        (log_prob,), wrap = self._reduced(data, log_sum, marginal)
+        """log p(x) of each row, (N,), in nats. A row with a missing cell has NaN, or log p(x_o) with `marginal`."""
+        (log_prob,), wrap = self._reduced(data, densities.log_sum, marginal)
         return wrap.vector(log_prob, "log_likelihood")
 
     def log_prob_and_entropy(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
-        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, at the cost of one."""
-        (log_prob, entropy), wrap = self._reduced(data, log_sum_and_entropy, marginal)
+        """`log_prob` and the entropy of `responsibilities` of each row, (N,) each, in nats, in one evaluation."""
+        (log_prob, entropy), wrap = self._reduced(data, densities.log_sum_and_entropy, marginal)
         return wrap.vector(log_prob, "log_likelihood"), wrap.vector(entropy, "entropy")
 
     def responsibilities(self, data: Rows, *, marginal: bool = False) -> Any:
@@ -208,7 +198,7 @@ class GaussianMixture(nn.Module):
 
         A background has one more column, the last.
         """
-        (r,), wrap = self._reduced(data, shares, marginal)
+        (r,), wrap = self._reduced(data, densities.shares, marginal)
         return wrap.matrix(r.mT, [f"probability_{name}" for name in self.component_names])
 
     def assign(self, data: Rows, *, marginal: bool = False) -> Any:
@@ -218,9 +208,9 @@ class GaussianMixture(nn.Module):
     def most_probable(self, data: Rows, *, marginal: bool = False) -> tuple[Any, Any]:
         """The most probable component of each row, (N,) int64, −1 for the background, and its probability, (N,).
 
-        Raises InputError where a cell is missing, unless `marginal` takes a row by the cells that it has.
+        Raises InputError for rows with missing cells, unless `marginal` assigns them by their observed cells.
         """
-        (probability, component), wrap = self._reduced(data, most_probable, marginal)
+        (probability, component), wrap = self._reduced(data, densities.most_probable, marginal)
         bad = int(probability.isnan().sum())
         if bad:
             raise InputError(
@@ -236,7 +226,8 @@ class GaussianMixture(nn.Module):
         Missing cells get the conditional mean E[x_m | x_o] = Σ_k p(k | x_o) (μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)) or, with
         `draw`, cells drawn, together for each row, from p(x_m | x_o).
         """
-        x, wrap = self._read(data)
+        x, wrap = self._table(data)
+        x = x.to(self.weights.dtype)
         rows = x.isnan().any(1)
         draws = None
         if draw:
@@ -248,13 +239,9 @@ class GaussianMixture(nn.Module):
         return wrap.matrix(complete, self.columns or [f"x{d + 1}" for d in range(self.dims)])
 
     @torch.no_grad()
-    def impute_rows(
-        self,
-        x: Tensor,  # (B, D)
-        draws: Draws | None,
-    ) -> Tensor:
-        """`impute` of rows with given draws: uniforms (B,) and normals (B, D), or None for conditional means."""
-        (r,), _ = self._reduced(x, shares, marginal=True)
+    def impute_rows(self, x: Tensor, draws: Draws | None) -> Tensor:
+        """`impute` of rows x (B, D) with draws of uniforms (B,) and normals (B, D); None for conditional means."""
+        (r,), _ = self._reduced(x, densities.shares, marginal=True)
         box = None if self.box is None else (self.box - self.shift) / self.std
         z = filled(self.kind, self.parameters_inner, (x - self.shift) / self.std, r, box, draws)
         return torch.where(x.isnan(), self.shift + self.std * z, x)
@@ -267,25 +254,25 @@ class GaussianMixture(nn.Module):
     @torch.no_grad()
     def score(self, data: Rows) -> float:
         """Mean log-likelihood in nats per row, as scikit-learn's `score`."""
-        return float(self._read_log_prob(data).mean())
+        return float(self._log_prob(data).mean())
 
     # ---- information criteria: the lower the better -------------------------------------------------------
 
     @torch.no_grad()
     def bic(self, data: Rows) -> float:
         """Bayesian information criterion −2 log L + df log N."""
-        log_prob = self._read_log_prob(data)
+        log_prob = self._log_prob(data)
         return criteria.bic(float(log_prob.sum()), self.parameter_count, len(log_prob))
 
     @torch.no_grad()
     def aic(self, data: Rows) -> float:
         """Akaike information criterion −2 log L + 2 df."""
-        return criteria.aic(float(self._read_log_prob(data).sum()), self.parameter_count)
+        return criteria.aic(float(self._log_prob(data).sum()), self.parameter_count)
 
     @torch.no_grad()
     def icl(self, data: Rows) -> float:
         """Integrated completed likelihood, BIC + 2 Σ_n entropy(r_n): BIC that charges for overlap."""
-        log_prob, entropy = self.log_prob_and_entropy(self._read(data)[0])
+        (log_prob, entropy), _ = self._reduced(data, densities.log_sum_and_entropy, marginal=False)
         return criteria.icl(float(log_prob.sum()), self.parameter_count, len(log_prob), float(entropy.sum()))
 
     # ---- samples and other views --------------------------------------------------------------------------
@@ -320,18 +307,10 @@ class GaussianMixture(nn.Module):
         """
         if self.background is not None:
             raise InputError("a mixture with a background is not a mixture of normals alone")
-        covariances = self.kind.covariances(self.inner_scale, self.dims)
-        factor = self.std[:, None] * torch.linalg.cholesky(covariances)
-        return torch.distributions.MixtureSameFamily(
-            torch.distributions.Categorical(probs=self.weights),
-            torch.distributions.MultivariateNormal(self.means, scale_tril=factor.expand(self.components, -1, -1)),
-        )
+        normals = torch.distributions.MultivariateNormal(self.means, self.covariances)
+        return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(self.weights), normals)
 
     # ---- helpers ------------------------------------------------------------------------------------------
-
-    def _read(self, data: Rows) -> tuple[Tensor, Wrap]:
-        x, wrap = self._table(data)
-        return x.to(self.weights.dtype), wrap
 
     def _table(self, data: Rows) -> tuple[Tensor, Wrap]:
         """Rows (N, D) on the model's device, in the precision that they have, and the way back."""
@@ -341,10 +320,10 @@ class GaussianMixture(nn.Module):
             raise InputError(f"{x.shape[1]} columns, but the model has {self.dims}", subject="data")
         return x.to(self.weights.device), wrap
 
-    def _read_log_prob(self, data: Rows) -> Tensor:
-        return self.log_prob(self._read(data)[0])
+    def _log_prob(self, data: Rows) -> Tensor:
+        return self._reduced(data, densities.log_sum, marginal=False)[0][0]
 
-    def _reduced(self, data: Rows, reduce: Reduce, marginal: bool) -> tuple[list[Tensor], Wrap]:
+    def _reduced(self, data: Rows, reduce: densities.Reduce, marginal: bool) -> tuple[list[Tensor], Wrap]:
         """The tensors (..., N) that `reduce` makes of the log joint densities (K, B) of all rows, and the way back.
 
         Results that will leave torch need no gradients.
@@ -353,12 +332,12 @@ class GaussianMixture(nn.Module):
         background = None
         if self.box is not None and self.background is not None:
             low, high = self.box[:, :, None]
-            background = Background(low, high, (high - low).log(), self.background.log())
-        densities = Densities(self.kind, self.parameters_inner, self.shift, self.std, background)
+            background = densities.Background(low, high, (high - low).log(), self.background.log())
+        own = densities.Densities(self.kind, self.parameters_inner, self.shift, self.std, background)
         self._rows_seen += len(x) if torch.is_inference_mode_enabled() else 0
-        compile = torch.is_inference_mode_enabled() and self._rows_seen >= COMPILED_ROWS
+        compile = torch.is_inference_mode_enabled() and self._rows_seen >= densities.COMPILED_ROWS
         with torch.set_grad_enabled(torch.is_grad_enabled() and wrap.differentiable):
-            return densities.reduced(x.mT, reduce, marginal=marginal, compile=compile), wrap
+            return own.reduced(x.mT, reduce, marginal=marginal, compile=compile), wrap
 
 
 def _float64(values: Any) -> Tensor:

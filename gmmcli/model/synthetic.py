@@ -1,7 +1,7 @@
 """Data with a known truth: random mixtures, and rows drawn from a mixture in blocks.
 
 - `random_mixture`: a mixture of given family and size, with a given separation of its components if wanted.
-- `generate`: rows of any mixture with the components they came from, streamed; `drawn_blocks`, `draw`: its parts.
+- `draw`: rows of any mixture with the components that they came from, block by block. `drawn_blocks`: the blocks.
 
 Results depend on the arguments alone, not on the number of threads.
 """
@@ -9,14 +9,12 @@ Results depend on the arguments alone, not on the number of threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gmmcli.errors import Option, Remedy, UsageError
-from gmmcli.families import FAMILIES, get_family
+from gmmcli.families import get_family, given_variance
 from gmmcli.families.base import Family
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.draws import generator
@@ -62,20 +60,15 @@ def random_mixture(
     a Σ. Means are then drawn one at a time, the widest component's first, and drawn again until far enough
     from those before.
 
-    Raises UsageError for values out of range, an unknown family, a variance for a family that has its own, or
-    where no room was found for the separation in a bounded number of draws.
+    components, dims: at least 1. radius, variance: positive. separation: not negative. Raises UsageError for an
+    unknown family, for sizes that need too much memory, for a variance of a family that learns its own, and where
+    no room was found for the separation in a bounded number of draws.
     """
     kind = get_family(family)
     _check_sizes(kind, components, dims)
-    _check_number("radius", radius, positive=True)
-    if variance is not None:
-        _check_number("variance", variance, positive=True)
-        if kind.learned:
-            given = ", ".join(name for name in FAMILIES if not get_family(name).learned)
-            problem = f"it is only for family {given}"
-            raise UsageError(problem, subject=Option("variance", variance), remedy="leave it out")
-    if separation is not None:
-        _check_number("separation", separation, positive=False)
+    if variance is not None and kind.learned:
+        problem = f"it is only for family {', '.join(given_variance())}"
+        raise UsageError(problem, subject=Option("variance", variance), remedy="leave it out")
     with single_intra_op_thread():
         weights = _random_weights(components, seed)
         if kind.learned:
@@ -94,63 +87,37 @@ def random_mixture(
     return GaussianMixture(weights, means, scale, family, columns=[f"x{d + 1}" for d in range(dims)])
 
 
-def generate(model: GaussianMixture, samples: int, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Rows drawn from a mixture on the CPU, as blocks (first row, x (B, D), components (B,) int64).
+def drawn_blocks(dims: int, samples: int) -> range:
+    """Indices of the blocks in which so many rows are drawn."""
+    return range(math.ceil(samples / block_rows(dims)))
 
-    x is float64 in the units of the data. There are exactly `samples` rows, in random order, since each row's
-    component is drawn anew. All blocks have `block_rows(D)` rows, except the last. Each has a generator of its own,
-    for (seed, "generate", block number): memory is bounded, and the first n rows do not depend on `samples`.
-    Raises UsageError at once for fewer samples than 1.
+
+def draw(model: GaussianMixture, samples: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
+    """Rows of a block, x (B, D) float64 in the units of the data, and their components (B,) int64, drawn on the CPU.
+
+    All blocks together have exactly `samples` rows, in random order, since each row's component is drawn anew. All
+    have `block_rows(D)` rows, except the last. Each has a generator of its own, for (seed, "generate", index). So any
+    thread may draw it, and the first n rows do not depend on `samples`.
     """
-    return (draw(model, seed, block) for block in drawn_blocks(model.dims, samples))
-
-
-@dataclass(frozen=True)
-class DrawnBlock:
-    """A block to be drawn: its number, the number of its first row, and how many rows it has."""
-
-    index: int
-    first_row: int
-    rows: int
-
-
-def drawn_blocks(dims: int, samples: int) -> Iterator[DrawnBlock]:
-    """The blocks of `generate`, which any thread may draw. Raises UsageError at once for fewer samples than 1."""
-    if samples < 1:
-        raise UsageError("must be at least 1", subject=Option("samples", samples))
-    size = block_rows(dims)
-    return (DrawnBlock(i, first, min(size, samples - first)) for i, first in enumerate(range(0, samples, size)))
-
-
-def draw(model: GaussianMixture, seed: int, block: DrawnBlock) -> tuple[int, Tensor, Tensor]:
-    """The rows of a block, as `generate` gives them."""
-    # The last block is drawn whole too: its rows must not depend on how many are wanted.
+    rows = block_rows(model.dims)
     with single_intra_op_thread():
-        x, labels = model.sample_labelled(block_rows(model.dims), generator=generator(seed, "generate", block.index))
-    return block.first_row, x[: block.rows], labels[: block.rows]
+        x, labels = model.sample_labelled(rows, generator=generator(seed, "generate", index))
+    count = samples - index * rows  # the last block is drawn whole too: its rows must not depend on their number
+    return x[:count], labels[:count]
 
 
 def block_rows(dims: int) -> int:
-    """Rows of a block of `generate`: 65536, or fewer where D > 32, but at least 1."""
+    """Rows of a drawn block: 65536, or fewer where D > 32, but at least 1."""
     return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // dims))
 
 
 def _check_sizes(kind: Family, components: int, dims: int) -> None:
-    for name, value in (("components", components), ("dims", dims)):
-        if value < 1:
-            raise UsageError("must be at least 1", subject=Option(name, value))
     numbers = max(math.prod(kind.scale_shape(components, dims)), components * dims, dims * dims)
     if numbers > MOST_NUMBERS:
         raise UsageError(
             f"the parameters of {components} components in {dims} columns need {8 * numbers / 2**30:.3g} GiB",
             remedy=(Remedy("lower", "components"), Remedy("lower", "dims")),
         )
-
-
-def _check_number(name: str, value: float, *, positive: bool) -> None:
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        least = "above 0" if positive else "of at least 0"
-        raise UsageError(f"must be a finite number {least}", subject=Option(name, value))
 
 
 def _random_weights(components: int, seed: int) -> Tensor:
@@ -182,13 +149,8 @@ def _log_uniform(bounds: tuple[float, float], shape: tuple[int, ...], g: torch.G
     return (low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=g)).exp()
 
 
-def _random_means(
-    reach: Tensor,  # (K,)
-    dims: int,
-    radius: float,
-    seed: int,
-) -> Tensor | None:
-    """Means (K, D) with ‖μ_i − μ_j‖ ≥ reach_i + reach_j, or None when none were found."""
+def _random_means(reach: Tensor, dims: int, radius: float, seed: int) -> Tensor | None:
+    """Means (K, D) with ‖μ_i − μ_j‖ ≥ reach_i + reach_j, reach (K,); None if none were found."""
     g = generator(seed, "means")
     components = len(reach)
     if not bool((reach > 0).any()):
@@ -207,14 +169,11 @@ def _random_means(
     return None
 
 
-def _place(
-    reach: Tensor,  # (K,)
-    dims: int,
-    radius: float,
-    budget: int,
-    g: torch.Generator,
-) -> tuple[Tensor | None, int]:
-    """Means (K, D) of one attempt at placing them in turn, None when a mean found no room; and the attempt's cost."""
+def _place(reach: Tensor, dims: int, radius: float, budget: int, g: torch.Generator) -> tuple[Tensor | None, int]:
+    """Means (K, D) of one attempt at placing them in turn, None if a mean found no room; and the attempt's cost.
+
+    reach: (K,).
+    """
     means = torch.empty(len(reach), dims, dtype=torch.float64)
     cost = 0
     for k in range(len(reach)):

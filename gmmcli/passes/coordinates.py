@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import Remedy, RowsError
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.linear import Affine
 from gmmcli.passes.survey import Survey
 from gmmcli.storage.names import listing
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from gmmcli.families.affine import Affine
+from gmmcli.families.linear import Affine
 
 SLAB_NUMBERS = 1 << 16  # rows × columns of a slab: half a megabyte, which stays in the cache
 LEAST_ROWS, MOST_ROWS = 1 << 6, 1 << 12  # of a slab; parts of a block that are laid out begin at multiples of it

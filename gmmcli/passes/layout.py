@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmmcli.families.affine import Affine
+from gmmcli.families.linear import Affine
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import Group
 from gmmcli.passes.kernels.chunk import Unit

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import Option, Remedy, UsageError
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family
+from gmmcli.families.linear import Affine
 from gmmcli.passes.block import BLOCK_ROWS, Block
 from gmmcli.passes.draws import Sample, chosen
 from gmmcli.passes.execution import ALONE, Group, Meter
@@ -169,7 +169,7 @@ class TotalQuads(Sums):
     def add(self, block: LateBlock | PreparedBlock) -> None:
         """Takes in a block."""
         rows = block.laid_out()
-        total = torch.zeros(self._family.quad_size(self._dims), dtype=torch.float64)
+        total = torch.zeros(self._family.form.size(self._dims), dtype=torch.float64)
         for part in rows.split(4096):
             quads = self._family.quad(part.z[1 : 1 + self._dims])
             if part.weights is not None:

@@ -23,9 +23,8 @@ from gmmcli.plot.data_and_model import draw_figure
 from gmmcli.plot.picture import picture
 from gmmcli.plot.rows import sample_rows
 from gmmcli.plot.style import house_style
-from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import check_writable, writing
-from gmmcli.storage.names import one_line
+from gmmcli.storage.names import one_line, suffix_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,15 +15,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.storage.addresses import is_address, name_of
 from gmmcli.storage.filesystem import locate
-from gmmcli.storage.names import one_line
+from gmmcli.storage.names import is_address, name_of, one_line
 
 STDOUT = (None, "-", "/dev/stdout")
 
 
 def is_direct(target: str | None) -> bool:
-    """Whether a target is written to, not replaced: standard output, a descriptor, a pipe, a device."""
+    """Whether a target is written to directly: standard output, a descriptor, a pipe, a device."""
     if target is None or target in STDOUT:
         return True
     if is_address(target):
@@ -48,7 +47,7 @@ def check_writable(target: str, example: str) -> None:
 
 
 def replace(target: str, content: bytes | memoryview) -> None:
-    """Makes the bytes the content of a target. Errors as of `PendingFile.commit`."""
+    """Makes the bytes the content of a target. Raises what `PendingFile.commit` raises."""
     with writing(target) as stream:
         stream.write(content)
 
@@ -76,14 +75,13 @@ class PendingFile:
     For a file of this machine it lies in the same folder; a link stays a link, to the new content, and an existing
     file's mode is kept. For a remote file it lies in the folder for temporary files, and is uploaded.
 
-    stream: for the content; temporary: the path until then. durable: whether `commit` waits until the disk has it, so
-    that it is there after a power failure.
+    stream: takes the content. temporary: path of the temporary file. durable: whether `commit` waits for the disk, so
+    that the file survives a power failure.
     """
 
     def __init__(self, target: str, durable: bool = True) -> None:
         self._location = locate(target, UsageError)
         self._durable = durable
-        self._kept = False
         self.temporary, self.stream = self._location.draft()
 
     def commit(self) -> None:
@@ -96,8 +94,8 @@ class PendingFile:
             self.stream.flush()
             self._location.put(self.temporary, self.stream, self._durable)
         except GmmError as error:
-            self._kept = True
-            problem = f"{error.notice.problem}; it is kept as {one_line(self.temporary)}"
+            kept, self.temporary = self.temporary, ""  # which `abort` leaves alone
+            problem = f"{error.notice.problem}; it is kept as {one_line(kept)}"
             raise GmmError(problem, subject=error.notice.subject, remedy=error.notice.remedies) from error
         finally:
             self.abort()
@@ -106,16 +104,15 @@ class PendingFile:
         """Removes the temporary file, unless it has become the target or is kept."""
         with contextlib.suppress(OSError):
             self.stream.close()
-        if not self._kept:
-            with contextlib.suppress(OSError):
-                os.unlink(self.temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(self.temporary)
 
 
 class DirectFile(io.RawIOBase):
     """A pipe, a device or standard output, which receives the content as it is written.
 
-    stream: for the content. This object is a stream too, for writers that close theirs: only `commit` and `abort` end
-    the target, and later writes are dropped.
+    stream: takes the content. This object is a stream too, for writers that close their stream: only `commit` and
+    `abort` end the target, and later writes are dropped.
     """
 
     def __init__(self, target: str | None) -> None:

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, TypeAlias
 
 from gmmcli.errors import GmmError, InputError, UsageError
-from gmmcli.storage.addresses import folder_of, inside, is_address, name_of
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import folder_of, inside, is_address, name_of, one_line, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa

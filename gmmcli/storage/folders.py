@@ -1,10 +1,10 @@
 """Files of folders, of patterns and of folders called `key=value`, on this machine and in stores alike.
 
-- `find_files`: the files that a name stands for, each a `Found`, with the keys that its folders tell.
+- `find_files`: the files that a name stands for, each a `Found`, with the keys in the names of its folders.
 - `keys_of`: keys and values in the names of folders, such as `year=2024`, as Hive and Spark write them.
 
-Patterns mean what they mean to Python's glob, which reads local folders only. Python 3.11's has no parts that could
-be used for stores, so they are matched here, folder by folder; `**` is one request to a store.
+Patterns have the meaning of Python's glob. It reads local folders only, and Python 3.11's has no parts that serve
+stores. So patterns are matched here, folder by folder; `**` is one request to a store.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from gmmcli.errors import InputError
-from gmmcli.storage.addresses import name_of
 from gmmcli.storage.filesystem import locate
+from gmmcli.storage.names import name_of
 
 if TYPE_CHECKING:
     from gmmcli.storage.filesystem import Location
@@ -32,7 +32,7 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Found(NamedTuple):
-    """A file, and the keys that the folders between it and the one that was named tell."""
+    """A file, and the keys in the names of the folders between the named one and it."""
 
     location: Location
     keys: Keys = ()

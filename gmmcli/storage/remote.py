@@ -3,7 +3,7 @@
 pyarrow's own file systems serve the schemes that they know. fsspec serves all others, and says itself which package
 is missing. Names are taken as they are, as the stores' own tools do: `%20` in an address is no space.
 
-`upload` puts a file into a store, where it appears whole or not at all.
+`RemotePath.put` writes a file, which appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
@@ -25,10 +24,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from gmmcli.errors import GmmError, InputError, UsageError
-from gmmcli.storage.addresses import masked, name_of, options_of
+from gmmcli.errors import GmmError, InputError
 from gmmcli.storage.filesystem import Entry, Info, Named, Skip
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import masked, name_of, one_line, options_of, printable
 from gmmcli.storage.remote_errors import reaching
 
 _ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
@@ -97,8 +95,6 @@ class RemotePath(Named):
         kind = self.info().kind
         if kind == "folder":
             raise InputError("this is a folder", subject=self.label, remedy="name a file in it")
-        if kind == "absent":
-            raise InputError("no such file", subject=self.label, remedy="check the name and the folder")
         with self._reaching(), self.open(seekable=False) as stream:
             return io.BytesIO(stream.read())
 
@@ -134,7 +130,13 @@ class RemotePath(Named):
     def put(self, draft: str, stream: BinaryIO, durable: bool) -> None:
         stream.seek(0)
         with reaching(self.label, GmmError, "written"):
-            upload(stream, self.filesystem, self.inner, self.path)
+            if self.inner is not None:
+                with self.inner.transaction, self.inner.open(self.path, "wb") as out:
+                    shutil.copyfileobj(stream, out, _PART)
+            elif self.filesystem.type_name in STORES:
+                _put_object(stream, self.filesystem, self.path)
+            else:
+                _rename_there(stream, self.filesystem, self.path)
 
     @property
     def _web(self) -> Any:
@@ -205,11 +207,8 @@ def _root(address: str) -> tuple[pafs.FileSystem, str]:
 
 def _by_fsspec(address: str) -> tuple[pafs.FileSystem, str, Any]:
     """fsspec's file system of an address, wrapped as one of pyarrow's, the path in it, and the file system itself."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        problem = "this scheme is known to fsspec only: pip install 'gmmcli[remote]'"
-        raise UsageError(problem, subject=printable(address)) from None
+    from fsspec.core import url_to_fs
+
     inner, path = url_to_fs(address)
     return pafs.PyFileSystem(pafs.FSSpecHandler(inner)), path, inner
 
@@ -224,53 +223,36 @@ def _raise_hidden(filesystem: Any, path: str) -> None:
             raise cause from None
 
 
-def upload(file: BinaryIO, filesystem: pafs.FileSystem, inner: Any, path: str) -> None:
-    """Copies the rest of the file to the path. An error or an interrupt leaves there what was there before.
-
-    inner: the file system of fsspec that `filesystem` wraps, or None.
-    """
-    if inner is not None:
-        with inner.transaction, inner.open(path, "wb") as out:
-            shutil.copyfileobj(file, cast(Any, out), _PART)
-    elif filesystem.type_name in STORES:
-        _put_object(file, filesystem, path)
-    else:
-        _rename_there(file, filesystem, path)
-
-
 def _put_object(file: BinaryIO, filesystem: pafs.FileSystem, path: str) -> None:
-    """Writes an object, which its store shows when the stream is closed, and never if it is not.
+    """Writes an object part by part. Its store shows it when the stream is closed, and never if it is not.
 
-    It is written on another thread: an interrupt is raised on the main thread as soon as a call returns, so a stream
-    just opened there would be lost, and thereby closed, before a variable holds it.
+    pyarrow offers no way to abandon a stream: its destructor closes it, so that a part of the object would appear as
+    if it were whole. A stream that must not be closed therefore gets a reference that is never released. Another
+    thread writes: an interrupt is raised on the main thread as soon as a call returns, so a stream just opened there
+    would be lost, and thereby closed, before a variable holds it.
     """
-    stopped = threading.Event()
+    stopped = False
+
+    def write() -> None:
+        out = filesystem.open_output_stream(path, compression=None)
+        try:
+            while not stopped and (part := file.read(_PART)):
+                out.write(part)
+                if filesystem.type_name == "s3":
+                    out.flush()  # waits until it has arrived: else all of a large file would be held in memory
+            if not stopped:
+                out.close()
+        finally:
+            if not out.closed:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(out))
+
     with ThreadPoolExecutor(1) as worker:
-        written = worker.submit(_write_object, file, filesystem, path, stopped)
+        written = worker.submit(write)
         try:
             written.result()
         except BaseException:
-            stopped.set()
+            stopped = True
             raise
-
-
-def _write_object(file: BinaryIO, filesystem: pafs.FileSystem, path: str, stopped: threading.Event) -> None:
-    """Writes an object part by part, and none of it once `stopped` is set.
-
-    pyarrow offers no way to abandon a stream: its destructor closes it, so that a part of the object would appear as
-    if it were whole. A stream that must not be closed therefore gets a reference that is never released.
-    """
-    out = filesystem.open_output_stream(path, compression=None)
-    try:
-        while not stopped.is_set() and (part := file.read(_PART)):
-            out.write(part)
-            if filesystem.type_name == "s3":
-                out.flush()  # waits until it has arrived: else all of a large file would be held in memory
-        if not stopped.is_set():
-            out.close()
-    finally:
-        if not out.closed:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(out))
 
 
 def _rename_there(file: BinaryIO, filesystem: pafs.FileSystem, path: str) -> None:

@@ -26,10 +26,6 @@ _DENIED = re.compile(
     r"|UNAUTHENTICATED|Authentication(?:Failed|Exception)|Authorization\w*Failure|HTTP status 40[013]\b"
 )  # S3 answers 400 to a token that has expired
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|ContainerNotFound|(?i:bucket '[^']*' not found)")
-_NO_ADDRESS = re.compile(r"^Cannot parse URI")
-_NO_SCHEME = re.compile(r"^Protocol not known")
-_NO_HADOOP = re.compile(r"libjvm|libhdfs")
-_NO_DETAIL = re.compile(r"No response body")
 _AROUND = re.compile(
     r"^.* during \w+ operation: (?:.*Details: )?| \(Request ID: [^)]*\)"  # S3
     r"|^google::cloud::Status\((?:.*with a last message of )?| error_info=.*"
@@ -56,21 +52,22 @@ def explained(label: str, error: BaseException, wrong: type[GmmError] = InputErr
     if isinstance(error, ConnectionError | TimeoutError) or _UNREACHABLE.search(text):
         return GmmError(f"cannot be reached: {why}", subject=label, remedy="check the network and the endpoint")
     if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403) or _DENIED.search(text):
-        detail = f" ({why})" if _DENIED.search(text) and not _NO_DETAIL.match(why) else ""
+        detail = f" ({why})" if _DENIED.search(text) and not why.startswith("No response body") else ""
         return wrong(f"access denied{detail}", subject=label, remedy="check the credentials and what they permit")
     if _NO_BUCKET.search(text):
         return wrong("there is no such bucket", subject=label, remedy="check its name")
     if isinstance(error, FileNotFoundError):
         return wrong("no such file", subject=label, remedy="check the name and the folder")
-    if _NO_ADDRESS.search(text):
+    if text.startswith("Cannot parse URI"):
         remedy = "check the bucket's name, and write signs in a key as %2F for /"
         return UsageError("not an address", subject=label, remedy=remedy)
-    if _NO_SCHEME.search(text):
+    if text.startswith("Protocol not known"):
         known = "s3, gs, abfs, hdfs, http, https and those of fsspec are known"
         return UsageError(f"unknown scheme: {known}", subject=label)
     if isinstance(error, ImportError):
-        return UsageError(f"not all is installed that this scheme needs: {why}", subject=label)
-    if _NO_HADOOP.search(text):
+        remedy = "install it, with fsspec by pip install 'gmmcli[remote]'"
+        return UsageError(f"not all is installed that this scheme needs: {why}", subject=label, remedy=remedy)
+    if "libjvm" in text or "libhdfs" in text:
         return UsageError(f"hdfs needs Java and Hadoop's libhdfs: {why}", subject=label)
     return None
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gmmcli import GaussianMixture
-from gmmcli.model.synthetic import generate, random_mixture
+from gmmcli.model.synthetic import draw as draw_block
+from gmmcli.model.synthetic import drawn_blocks, random_mixture
 
 OFF_MEAN = 0.5  # how far a start's means are from the truth, in standard deviations, each column
 LLOYD_STEPS = 5
@@ -97,7 +98,7 @@ class Problem:
 
 def draw(model: GaussianMixture, rows: int, seed: int = 0) -> Tensor:
     """Rows (N, D) float64 of a mixture."""
-    return torch.cat([x for _, x, _ in generate(model, rows, seed)])
+    return torch.cat([draw_block(model, rows, seed, index)[0] for index in drawn_blocks(model.dims, rows)])
 
 
 def make_problem(scenario: Scenario, separation: float, seed: int = 0) -> Problem:

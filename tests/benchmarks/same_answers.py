@@ -26,7 +26,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import torch
 
-from gmmcli.model.model_file import read_metadata
+from gmmcli.model.model_file import load_model
 from tests.s3 import S3
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +217,7 @@ def _model_differences(a: Path, b: Path) -> Iterator[tuple[str, bool]]:
         x, y = left.get(name), right.get(name)
         if isinstance(x, torch.Tensor) and not (isinstance(y, torch.Tensor) and torch.equal(x, y)):
             yield f"{name} differs", False
-    told, also = (_lasting(read_metadata(str(path))) for path in (a, b))
+    told, also = (_lasting(load_model(str(path))[1]) for path in (a, b))
     for name in sorted(told.keys() | also.keys()):
         x, y = json.dumps(told.get(name)), json.dumps(also.get(name))
         if x != y:

@@ -21,8 +21,8 @@ from gmmcli.data.scratch import Scratch
 from gmmcli.data.sink import Sink
 from gmmcli.data.source import Source
 from gmmcli.errors import GmmError, InputError, UsageError
-from gmmcli.storage.addresses import masked
 from gmmcli.storage.files import PendingFile, replace
+from gmmcli.storage.names import masked
 from gmmcli.storage.remote import locate_remote
 from tests.data.conftest import cells
 from tests.s3 import S3

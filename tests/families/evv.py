@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gmmcli.families import Entry
 from gmmcli.families.base import Family, Parameters
-from gmmcli.families.dense import below
+from gmmcli.families.linear import below
 from gmmcli.families.quadratic import PRODUCTS
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Family
-from gmmcli.model import densities, mixture
+from gmmcli.model import densities
 from gmmcli.model.densities import LEAST_ROWS, Reduce, log_sum, log_sum_and_entropy, loop_of, most_probable, shares
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.compiled import compiled
@@ -147,7 +147,7 @@ def test_the_compiled_loop_gives_the_same_bits(family: Family, monkeypatch: pyte
     model = build(family)
     x = rows_of(model, 1500)
     plain = fast(model, x)
-    monkeypatch.setattr(mixture, "COMPILED_ROWS", 0)
+    monkeypatch.setattr(densities, "COMPILED_ROWS", 0)
     for a, b in zip(fast(model, x), plain, strict=True):
         assert torch.equal(a, b)
     for reduce in (shares, most_probable, log_sum, log_sum_and_entropy):

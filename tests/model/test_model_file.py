@@ -27,7 +27,7 @@ from gmmcli.families import get_family
 from gmmcli.families.base import Family
 from gmmcli.model import model_file
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.model.model_file import FORMAT_VERSION, check_model_target, load_model, read_metadata, save_model
+from gmmcli.model.model_file import FORMAT_VERSION, load_model, save_model
 from tests import reference
 from tests.conftest import to_parameters
 
@@ -57,10 +57,10 @@ def write(path: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP
             archive.writestr(name, content)
 
 
-def refusal(path: Path, read: Callable[[Path], Any] = load_model) -> str:
+def refusal(path: Path) -> str:
     """What the one line says after the file's name."""
     with pytest.raises(InputError) as caught:
-        read(path)
+        load_model(path)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert text.isprintable()
@@ -104,7 +104,6 @@ def test_every_family_comes_back_bit_for_bit(family: Family, standardised: bool,
     for name, tensor in expected.items():
         assert actual[name].dtype == torch.float64
         assert actual[name].numpy().tobytes() == tensor.numpy().tobytes()
-    assert metadata == read_metadata(tmp_path / "m.pt")
     assert metadata == {
         "format_version": FORMAT_VERSION,
         "program_version": __version__,
@@ -299,24 +298,21 @@ def test_a_pipe_whose_reader_has_gone_is_told_as_such():
 def test_targets_that_cannot_be_are_usage_errors(tmp_path: Path):
     (tmp_path / "file").touch()
     for target in (tmp_path / "absent" / "m.pt", tmp_path / "file" / "m.pt"):
-        for act in (check_model_target, lambda path: save_model(path, build(), {})):
-            with pytest.raises(UsageError, match=r"there is no folder .*: create it first"):
-                act(target)
+        with pytest.raises(UsageError, match=r"there is no folder .*: create it first"):
+            save_model(target, build(), {})
     for target in (str(tmp_path), f"{tmp_path}/new/", ""):
         with pytest.raises(UsageError, match="this is a folder"):
-            check_model_target(target)
+            save_model(target, build(), {})
     with pytest.raises(UsageError) as caught:
-        check_model_target(tmp_path / "two\nlines" / "m.pt")
+        save_model(tmp_path / "two\nlines" / "m.pt", build(), {})
     assert "\n" not in str(caught.value)
-    for target in (tmp_path / "m.pt", "/dev/null"):
-        check_model_target(target)
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 
 def test_a_folder_without_permission_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(model_file.os, "access", lambda *_: False)  # root, who runs some tests, has them all
     with pytest.raises(UsageError, match="no permission"):
-        check_model_target(tmp_path / "m.pt")
+        save_model(tmp_path / "m.pt", build(), {})
 
 
 # ---- refusals ---------------------------------------------------------------------------------------------
@@ -372,7 +368,6 @@ def test_files_that_are_something_else(tmp_path: Path):
     assert "a zip archive of something else" in refusal(path)
     torch.save(nn.Linear(2, 2).state_dict(), path)
     assert refusal(path) == "not a gmm model file: it has no metadata.json: give one that gmm fit wrote"
-    assert refusal(path, read_metadata) == refusal(path)
 
 
 def test_every_cut_and_every_flipped_member_is_refused(saved: Path):
@@ -441,7 +436,6 @@ def test_a_newer_format_says_to_upgrade(saved: Path):
 def test_metadata_that_is_no_json_object_is_refused(text: bytes, saved: Path):
     write(saved, members(saved) | {"archive/metadata.json": text})
     assert "not a gmm model file" in refusal(saved)
-    assert "not a gmm model file" in refusal(saved, read_metadata)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +483,7 @@ def changed(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (changed("family", 3), "knows no family"),
         (changed("family", "a\n" * 1000), "knows no family a\\n"),
         (changed("family", "diagonal"), "it lacks variances"),
-        (changed("family", "tied"), "scale_tril: shape (2, 3, 3): family tied with 2 components of 3"),
+        (changed("family", "tied"), "scale_tril: shape (2, 3, 3): expected (1, 3, 3) of family tied"),
         (changed("format_version", 2), "disagree on format_version"),
         (changed("weights", [0.5, 0.5]), "weights is no tensor"),
         (changed("weights", lambda w: w.float()), "weights is of torch.float32, not torch.float64"),
@@ -560,7 +554,6 @@ def test_members_of_impossible_sizes_are_refused(saved: Path):
         assert whole[sizes - 20 : sizes - 16] == b"PK\x01\x02"
         saved.write_bytes(whole[:sizes] + (2**31).to_bytes(4, "little") * 2 + whole[sizes + 8 :])
         assert "its members are larger than the file" in refusal(saved)
-        assert "its members are larger than the file" in refusal(saved, read_metadata)
 
 
 @pytest.mark.filterwarnings("error")

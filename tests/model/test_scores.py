@@ -9,16 +9,18 @@ import torch
 
 import gmmcli
 from gmmcli.errors import InputError
-from gmmcli.model.scores import ScoreCounter, Scores
+from gmmcli.model.scores import Scores, added_up, count_scores
+
+
+def histogram(centre: float, *counts: torch.Tensor) -> Scores:
+    return Scores(centre, {int(number): count for number, count in added_up(torch.cat(counts)).tolist()})
 
 
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 300.0])
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.99])
 def test_quantiles_are_near_those_of_the_rows(share: float, spread: float):
     scores = -5000 - spread * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).double().square()
-    counter = ScoreCounter(-5000.0, 20_000)
-    counter.add(*counter.count(scores, None))
-    found = counter.scores().quantile(share)
+    found = histogram(-5000.0, count_scores(scores, None, -5000.0, 20_000)).quantile(share)
     near = scores.sort().values[[int(max(0, share - 0.002) * 20_000), int(min(0.9999, share + 0.002) * 20_000)]]
     slack = max(1 / 16, 0.01 * abs(found + 5000))
     assert float(near[0]) - slack <= found <= float(near[1]) + slack
@@ -27,14 +29,14 @@ def test_quantiles_are_near_those_of_the_rows(share: float, spread: float):
 def test_blocks_add_up_and_weights_count():
     scores = torch.randn(500, generator=torch.Generator().manual_seed(0)).double()
     weights = torch.arange(500).double() % 3
-    whole, parts, repeated = (ScoreCounter(0.0, float(weights.sum())) for _ in range(3))
-    whole.add(*whole.count(scores, weights))
-    for first in range(0, 500, 77):
-        parts.add(*parts.count(scores[first : first + 77], weights[first : first + 77]))
-    repeated.add(*repeated.count(scores.repeat_interleave(weights.long()), None))
-    assert whole.scores().to_json() == parts.scores().to_json()
-    assert {n: c for n, c in whole.scores().counts.items() if c} == repeated.scores().counts
-    assert Scores.from_json(json.loads(json.dumps(whole.scores().to_json()))) == whole.scores()
+    weight = float(weights.sum())
+    whole = histogram(0.0, count_scores(scores, weights, 0.0, weight))
+    pieces = zip(scores.split(77), weights.split(77), strict=True)
+    parts = histogram(0.0, *(count_scores(*piece, 0.0, weight) for piece in pieces))
+    repeated = histogram(0.0, count_scores(scores.repeat_interleave(weights.long()), None, 0.0, weight))
+    assert whole.to_json() == parts.to_json()
+    assert {n: c for n, c in whole.counts.items() if c} == repeated.counts
+    assert Scores.from_json(json.loads(json.dumps(whole.to_json()))) == whole
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli.families.affine import Affine
+from gmmcli.families.linear import Affine
 from gmmcli.passes.laying import LEAST_ROWS, MOST_ROWS, lay_out, laying, put, slab_rows
 
 ROWS = 700

@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from gmmcli.errors import NumericalError
 from gmmcli.families import get_family
-from gmmcli.families.affine import Affine
 from gmmcli.families.base import Family, Parameters
+from gmmcli.families.linear import Affine
 from gmmcli.fitting.em import EM
 from gmmcli.fitting.engine import Evaluator
 from gmmcli.fitting.loop import Limits
@@ -399,7 +399,7 @@ def test_the_noise_of_a_pass_covers_what_rounding_does_to_log_likelihoods(family
     wide = [replace(block, z=block.z.double()) for block in narrow.blocks]
     data = [replace(narrow, blocks=wide, dtype=torch.float64), narrow]
     reach = choice.Reach(narrow.bound, family.quad_bound(narrow.bound), narrow.radius)
-    terms, summed = math.sqrt(1 + 3 + family.quad_size(3) + 3), math.sqrt(3 + 4 + 14)
+    terms, summed = math.sqrt(1 + 3 + family.form.size(3) + 3), math.sqrt(3 + 4 + 14)
     p, off, noise = inner_mixture(family, 3, 3), [], []
     for _ in range(12):
         double, single = (run_pass(each, family, [p])[0] for each in data)

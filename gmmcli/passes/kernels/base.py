@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gmmcli.families.base import Coefficients, Family, Parameters
-from gmmcli.families.dense import inverse_tril
+from gmmcli.families.linear import inverse_tril
 from gmmcli.passes.kernels.chunk import ChunkSums, Loop, Product, Softmax, Unit
 from gmmcli.passes.laying import Laying
 

@@ -67,7 +67,7 @@ def centred_error(family: Family, p: Parameters, radius: float) -> float:
 
 def features_are_cheaper(family: Family, components: int, dims: int) -> bool:
     """Whether the feature route takes less time than the triangular one, for one mixture alone."""
-    width = 1 + dims + family.quad_size(dims)
+    width = 1 + dims + family.form.size(dims)
     features = width * BUILD + 4 * components * width * FLOP
     share = (1 + min(1.0, BLOCK / dims)) / 2  # of the square that the blocks of its triangle cover
     return features <= components * dims * TOUCH + 4 * components * dims * dims * share * FLOP

@@ -1,7 +1,6 @@
 import pytest
 
-from gmmcli.storage.addresses import beside, inside, is_address, masked, name_of, suffix_of
-from gmmcli.storage.names import one_line, printable
+from gmmcli.storage.names import beside, inside, is_address, masked, name_of, one_line, printable, suffix_of
 
 
 @pytest.mark.parametrize(
