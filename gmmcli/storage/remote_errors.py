@@ -65,7 +65,7 @@ def explained(label: str, error: BaseException, wrong: type[GmmError] = InputErr
         known = "s3, gs, abfs, hdfs, http, https and those of fsspec are known"
         return UsageError(f"unknown scheme: {known}", subject=label)
     if isinstance(error, ImportError):
-        remedy = "install it, with fsspec by pip install 'gmmcli[remote]'"
+        remedy = "install it; pip install 'gmmcli[remote]' brings fsspec"
         return UsageError(f"not all is installed that this scheme needs: {why}", subject=label, remedy=remedy)
     if "libjvm" in text or "libhdfs" in text:
         return UsageError(f"hdfs needs Java and Hadoop's libhdfs: {why}", subject=label)
