@@ -102,7 +102,7 @@ class ParquetReader(ColumnarReader):
         ]
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Rows of row groups, none of which is kept."""
+        """Rows of row groups; no group is kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
         with reading(self.label, "parquet"), self._source.open() as stream:
             ahead = 0 if self.remote else _COLUMN_BYTES
@@ -135,7 +135,7 @@ class ArrowReader(ColumnarReader):
         return self._blocks_as_pieces(self._rows, columns)
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Rows of batches, none of which is kept."""
+        """Rows of batches; no batch is kept."""
         first, last = 0, self._rows
         if pieces is not None:
             first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))

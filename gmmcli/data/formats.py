@@ -128,7 +128,7 @@ class ReadOptions:
 
     @cached_property
     def missing_texts(self) -> tuple[str, ...]:
-        """Cells, as written, that are missing; an empty one is."""
+        """Texts of cells that count as missing, the empty text included."""
         return ("", *(text for text in self.null_values.split(",") if text))
 
     def delimiter_of(self, format_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Inputs: files, folders, patterns, addresses and standard input, each of which can be opened any number of times.
+"""Inputs: files, folders, patterns, addresses and standard input. Each can be opened any number of times.
 
 - `Input`: one file or stream of a known format. It opens decompressed, from its start. Nothing else opens data.
 - `expand`: the inputs of a list of arguments. `header`: the columns of one argument, read quickly.

@@ -91,7 +91,7 @@ class ScratchFile(io.RawIOBase):
             raise self._refusal(error) from None
 
     def writable(self) -> bool:
-        """Always True; pyarrow asks for it."""
+        """Always True; `pa.PythonFile` requires it."""
         return True
 
     def write(self, data: Any, /) -> int:
