@@ -96,12 +96,13 @@ class ParquetReader(ColumnarReader):
         schema = self._metadata.schema
         # the path of a column's cells is its name, except in nested columns, which hold no numbers
         chosen = [d for d in range(self._metadata.num_columns) if schema.column(d).path in columns]
-        sizes = [sum(group.column(d).total_compressed_size for d in chosen) for group in self._groups]
-        rows = [group.num_rows for group in self._groups]
-        return [Piece(n, -(-n // self.block_rows), size) for n, size in zip(rows, sizes, strict=True)]
+        return [
+            self._piece(group.num_rows, sum(group.column(d).total_compressed_size for d in chosen))
+            for group in self._groups
+        ]
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Rows of row groups, none of which is kept."""
+        """Rows of row groups; no group is kept."""
         groups = range(len(self._groups)) if pieces is None else pieces
         with reading(self.label, "parquet"), self._source.open() as stream:
             ahead = 0 if self.remote else _COLUMN_BYTES
@@ -134,7 +135,7 @@ class ArrowReader(ColumnarReader):
         return self._blocks_as_pieces(self._rows, columns)
 
     def _read(self, columns: list[str], pieces: range | None = None) -> Iterator[pa.Table]:
-        """Rows of batches, none of which is kept."""
+        """Rows of batches; no batch is kept."""
         first, last = 0, self._rows
         if pieces is not None:
             first, last = (min(piece * self.block_rows, last) for piece in (pieces.start, pieces.stop))
@@ -145,10 +146,8 @@ class ArrowReader(ColumnarReader):
             yield from recut(batches, self._schema_of(columns), self.block_rows)
 
     def _open(self, stream: pa.NativeFile, fields: list[int] | None) -> _IpcReader:
-        options = pa.ipc.IpcReadOptions(included_fields=fields)
-        if self._format == "arrow":
-            return pa.ipc.open_file(stream, options=options)
-        return pa.ipc.open_stream(stream, options=options)
+        open_reader = pa.ipc.open_file if self._format == "arrow" else pa.ipc.open_stream
+        return open_reader(stream, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
     def _slices(self, reader: _IpcReader, first: int, last: int) -> Iterator[pa.RecordBatch]:
         """Rows from `first` to before `last`, as slices of the batches that hold them."""

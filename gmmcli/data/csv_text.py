@@ -152,10 +152,8 @@ class CsvText:
                     raise self._explained(text) from None
                 if size == self._longest:
                     problem = f"row {rows + 1} has more than {size >> 20} MiB"
-                    remedies = (
-                        Remedy("see", "quote", purpose="if a quote in it never closes"),
-                        Remedy("raise", "memory"),
-                    )
+                    see_quote = Remedy("see", "quote", purpose="if a quote in it never closes")
+                    remedies = see_quote, Remedy("raise", "memory")
                     raise InputError(problem, subject=self._source.label, remedy=remedies) from None
                 size = min(size * 16, self._longest)  # a record longer than a block
             except UnicodeError:

@@ -128,7 +128,7 @@ class ReadOptions:
 
     @cached_property
     def missing_texts(self) -> tuple[str, ...]:
-        """Cells, as written, that are missing; an empty one is."""
+        """Texts of cells that count as missing, the empty text included."""
         return ("", *(text for text in self.null_values.split(",") if text))
 
     def delimiter_of(self, format_name: str) -> str:
@@ -150,9 +150,7 @@ def _is_character(text: str) -> bool:
 def _is_text_encoding(name: str) -> bool:
     """Whether Python decodes bytes to text by this name; rot13, hex and others are codecs for other data."""
     try:
-        b"a".decode(name)
-    except UnicodeDecodeError:  # half a character, in UTF-16
-        return True
+        "".encode(name)
     except (LookupError, ValueError):  # a name with a null character is a ValueError
         return False
     return True

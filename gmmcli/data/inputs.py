@@ -1,4 +1,4 @@
-"""Inputs: files, folders, patterns, addresses and standard input, each of which can be opened any number of times.
+"""Inputs: files, folders, patterns, addresses and standard input. Each can be opened any number of times.
 
 - `Input`: one file or stream of a known format. It opens decompressed, from its start. Nothing else opens data.
 - `expand`: the inputs of a list of arguments. `header`: the columns of one argument, read quickly.
@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from gmmcli.data.formats import (
-    DELIMITED,
-    TEXT,
-    ReadOptions,
-    format_of_path,
-    parse_format,
-    sniff,
-    sniff_compression,
-)
+from gmmcli.data.formats import DELIMITED, TEXT, ReadOptions, format_of_path, parse_format, sniff, sniff_compression
 from gmmcli.data.reader import AT_A_TIME, each
 from gmmcli.data.scratch import Scratch, ScratchFile, hold
 from gmmcli.errors import InputError, Remedy, UsageError
@@ -145,8 +137,8 @@ def header(argument: str, options: ReadOptions | None = None) -> tuple[str, ...]
     options = options or ReadOptions()
     first = find_files(argument, format_of_path)[0]
     by_suffix = format_of_path(first.location.path)
-    is_binary = by_suffix is not None and by_suffix.compression and by_suffix.name not in TEXT
-    if first.location.info().kind != "file" or is_binary:
+    is_packed = by_suffix is not None and by_suffix.compression and by_suffix.name not in TEXT
+    if first.location.info().kind != "file" or is_packed:
         return ()
     names = _own_columns(_input_of(first, options, Scratch()), options)
     return (*names, *(name for name, _ in first.keys if name not in names))

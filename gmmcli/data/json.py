@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -88,10 +89,8 @@ class JsonReader(ColumnarReader):
             return schema, filled(schema, tables)
         if wide:
             exact = pa.schema([field.with_type(pa.uint64()) if field.name in wide else field for field in schema])
-            try:
+            with suppress(InputError):  # some are fractions or beyond uint64, so the column has floats
                 return exact, filled(exact, self._tables(exact))
-            except InputError:  # some are fractions or beyond uint64, so the column has floats
-                pass
         return schema, filled(schema, self._tables(schema))
 
     def _surveyed(self) -> tuple[pa.Schema, set[str], list[pa.Table] | None]:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -95,10 +96,14 @@ class Reader(ABC):
         A piece consists of whole blocks: `numbers` makes a table of every `block_rows` of its rows and of the rest.
         """
 
+    def _piece(self, rows: int, size: int) -> Piece:
+        """Piece of so many rows and bytes."""
+        return Piece(rows, -(-rows // self.block_rows), size)
+
     def _blocks_as_pieces(self, rows: int, columns: Sequence[str]) -> list[Piece]:
         """Blocks as pieces, for a file that can be read from any block on; cells are float64."""
         counts = [min(self.block_rows, rows - first) for first in range(0, rows, self.block_rows)]
-        return [Piece(count, 1, CELL_BYTES * len(columns) * count) for count in counts]
+        return [self._piece(count, CELL_BYTES * len(columns) * count) for count in counts]
 
     @abstractmethod
     def numbers(self, columns: Sequence[str], pieces: range | None = None) -> Iterator[pa.Table]:
@@ -152,10 +157,7 @@ def recut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> It
 
 def each(function: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
     """Results of the function for every item, in order. most: number of calls at a time."""
-    if min(most, len(items)) <= 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(most) as pool:
-        return list(pool.map(function, items))
+    return list(in_turn([partial(map, function, [item]) for item in items], min(most, len(items))))
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:

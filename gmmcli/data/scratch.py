@@ -91,7 +91,7 @@ class ScratchFile(io.RawIOBase):
             raise self._refusal(error) from None
 
     def writable(self) -> bool:
-        """Always True; pyarrow asks for it."""
+        """Always True; `pa.PythonFile` requires it."""
         return True
 
     def write(self, data: Any, /) -> int:
@@ -150,33 +150,30 @@ class _View(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._scratch.size - self._position if size is None or size < 0 else size
         parts = []
-        while wanted > 0 and (
-            part := os.pread(self._scratch._file.fileno(), wanted, self._position)
-        ):  # at most 2 GiB
+        number = self._scratch._file.fileno()
+        while wanted > 0 and (part := os.pread(number, wanted, self._position)):  # at most 2 GiB
             parts.append(part)
             self._position += len(part)
             wanted -= len(part)
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        return b"".join(parts)  # a single part is not copied
 
 
 def hold(stream: BinaryIO | pa.NativeFile, scratch: Scratch) -> pa.Buffer | ScratchFile:
     """Content of a stream, in memory if it takes a small part of the free budget, else in a temporary file."""
-    most = scratch.free // _HELD_SHARE
+    most, size = scratch.free // _HELD_SHARE, 0
     parts: list[bytes] = []
-    file: ScratchFile | None = None
-    size = 0
     while part := stream.read(_READ_BYTES):
-        if file is None and size + len(part) <= most and scratch.take(len(part)):
-            parts.append(part)
-            size += len(part)
-            continue
-        if file is None:
+        parts.append(part)
+        if size + len(part) > most or not scratch.take(len(part)):
             scratch.give_back(size)
             file = scratch.file()
             file.write(b"".join(parts))
             parts.clear()
-        file.write(part)
-    return pa.py_buffer(b"".join(parts)) if file is None else file
+            while part := stream.read(_READ_BYTES):
+                file.write(part)
+            return file
+        size += len(part)
+    return pa.py_buffer(b"".join(parts))
 
 
 class TableStore:

@@ -38,9 +38,8 @@ def output_format(target: str | None, name: str | None = None) -> FileFormat:
 class Sink:
     """Tables written one after the other, in the schema of the first. To be used in a `with` statement.
 
-    target: a path, or None or `-` for standard output. format: its name; None is the format by the suffix. schema: of
-    an output to which no table is written; by default it has no columns. delimiter, decimal: of delimited text; by
-    default a comma, or in TSV a tabulator, and a point.
+    target: a path, or None or `-` for standard output. format: its name; None is the format by the suffix. delimiter,
+    decimal: of delimited text; by default a comma, or in TSV a tabulator, and a point.
 
     A file appears when the block ends without an error: see PendingFile. Pipes, devices and standard output are
     written directly, and may have received a part when an error occurs. typed: whether the format stores types, so
@@ -51,19 +50,14 @@ class Sink:
     """
 
     def __init__(
-        self,
-        target: str | None,
-        format: str | None = None,
-        *,
-        schema: pa.Schema | None = None,
-        delimiter: str | None = None,
-        decimal: str = ".",
+        self, target: str | None, format: str | None = None, delimiter: str | None = None, decimal: str = "."
     ) -> None:
         if target is not None:
             check_writable(target, "out.csv")
-        self._target, self._schema, self._decimal = target, schema, decimal
+        self._target, self._decimal = target, decimal
         self._format = output_format(target, format)
         self._delimiter = delimiter or ("\t" if self._format.name == "tsv" else ",")
+        self._schema = pa.schema([])
         self._output: PendingFile | DirectFile | None = None
         self._stream: pa.NativeFile | None = None
         self._writer: Any = None  # see make_writer
@@ -80,7 +74,7 @@ class Sink:
         try:
             with self._naming_output():
                 if self._stream is None:
-                    self._open(self._schema if self._schema is not None else pa.schema([]))
+                    self._open(self._schema)
                 self._close()
                 if self._output is not None:
                     self._output.commit()

@@ -59,8 +59,8 @@ def test_a_table_comes_back(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", ALL)
 def test_no_rows_still_have_their_columns(tmp_path, suffix):
     path = str(tmp_path / f"t{suffix}")
-    with Sink(path, schema=pa.schema([("a", pa.int64()), ("b", pa.string())])):
-        pass
+    with Sink(path) as sink:
+        sink.write(pa.schema([("a", pa.int64()), ("b", pa.string())]).empty_table())
     with pytest.raises(InputError, match=r"no rows|empty"):
         Source([path])
     if suffix == ".csv":
