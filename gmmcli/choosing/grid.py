@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -126,6 +126,7 @@ def grid_task(
     return Grid(grid, cells, chosen, store)
 
 
+@dataclass
 class _RandomFits:
     """The fits of the cells from random starts, which need nothing of one another.
 
@@ -134,28 +135,24 @@ class _RandomFits:
     Watcher.begins. ahead: the fits that were made ahead of their turn.
     """
 
-    def __init__(
-        self,
-        rows: SurveyedRows,
-        order: Sequence[FitOptions],
-        watcher: Watcher,
-        done: Callable[[FitOptions], bool],
-        purpose: str = "",
-    ) -> None:
-        self._rows, self._order, self._watcher, self._done, self._purpose = rows, order, watcher, done, purpose
-        self.ahead: dict[FitOptions, FitResult | GmmError] = {}
+    rows: SurveyedRows
+    order: Sequence[FitOptions]
+    watcher: Watcher
+    done: Callable[[FitOptions], bool]
+    purpose: str = ""
+    ahead: dict[FitOptions, FitResult | GmmError] = field(default_factory=dict)
 
     def fit(self, options: FitOptions) -> Task[FitResult]:
         """The fit of these options. Raises InputError or NumericalError if it failed."""
         if options not in self.ahead:
             some = yield from self._next(options)
             if len(some) == 1:
-                self._watcher.begins(options.family, options.components, self._purpose)
-                return (yield from fit_rows(self._rows, options, listener=self._watcher.listener))
+                self.watcher.begins(options.family, options.components, self.purpose)
+                return (yield from fit_rows(self.rows, options, listener=self.watcher.listener))
             yield from self._lay_out([get_family(its.family) for its in some])
             cells = [(its.family, its.components) for its in some]
-            listener_of = self._watcher.several_begin(cells, self._purpose)
-            tasks = [fit_rows(self._rows, its, listener=listener_of(its.family, its.components)) for its in some]
+            listener_of = self.watcher.several_begin(cells, self.purpose)
+            tasks = [fit_rows(self.rows, its, listener=listener_of(its.family, its.components)) for its in some]
             found = yield from side_by_side(tasks)
             self.ahead = dict(zip(some, found, strict=True))
         result = self.ahead.pop(options)
@@ -168,7 +165,7 @@ class _RandomFits:
         able: list[Family] = []
         for family in families:
             try:
-                yield from self._rows.laid_out(*able, family)
+                yield from self.rows.laid_out(*able, family)
                 able.append(family)
             except InputError:
                 continue
@@ -176,12 +173,12 @@ class _RandomFits:
     def _next(self, first: FitOptions) -> Task[list[FitOptions]]:
         """This fit, and the next that are made together with it."""
         family = get_family(first.family)
-        yield from self._rows.laid_out(family)
-        _, data = self._rows.of(family)
+        yield from self.rows.laid_out(family)
+        _, data = self.rows.of(family)
         if data.layout is None:
             return [first]
-        after = self._order[self._order.index(first) + 1 :]
-        return [first, *(its for its in after if not self._done(its))][:AT_A_TIME]
+        after = self.order[self.order.index(first) + 1 :]
+        return [first, *(its for its in after if not self.done(its))][:AT_A_TIME]
 
 
 def _all_failed(cells: Sequence[Cell]) -> GmmError:

@@ -13,7 +13,7 @@ from gmmcli.cli import options
 from gmmcli.cli.completion import column, column_list
 from gmmcli.cli.console import Console, as_flag, write_json
 from gmmcli.cli.fit_report import columns_report, fit_report, plan_report
-from gmmcli.cli.fit_work import Targets, read_settings, run_fit, select_columns
+from gmmcli.cli.fit_work import Targets, Work, read_settings, select_columns
 from gmmcli.cli.long_fits import Running
 from gmmcli.cli.options import DATA, OUTPUT, REPORT
 from gmmcli.cli.processes import among_processes, group_of, library_imports, refuse_stdin, sums_over
@@ -131,7 +131,7 @@ def fit(
 
     json_lines = running.log_format == "json" and group.rank == 0
     followed = follow(console, log_every, visualizer, settings.fits, meter, as_json=json_lines)
-    fitted = run_fit(blocks, settings, execution, begin, console, followed)
+    fitted = Work(blocks, settings, execution).run(begin, console, followed)
     rows_read, rows_left_out = sums_over(group, blocks.rows_read, blocks.rows_dropped)
     if group.rank > 0:  # the first process alone writes
         return

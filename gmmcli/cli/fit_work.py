@@ -2,7 +2,7 @@
 
 - `Settings`, `read_settings`: options and start of a fit or of a grid. `Targets`: the output files.
 - `select_columns`: the columns to fit.
-- `run_fit`: the fit, or the best of a grid. `Fitted`: its result.
+- `Work`: makes the fit, or the best of a grid. `Fitted`: its result.
 """
 
 from __future__ import annotations
@@ -185,84 +185,75 @@ class Fitted:
         return None if self.grid.store is None else self.grid.store.remove()
 
 
-def run_fit(
-    blocks: SourceBlocks,
-    settings: Settings,
-    execution: Execution,
-    begin: float,
-    console: Console,
-    followed: AbstractContextManager[Watcher],
-) -> Fitted:
-    """The fit, or the best of several. begin: time.monotonic() at the start; console: for a note on an interrupt."""
-    running = settings.running
-    if settings.grid is None:
-        checkpoint = None
-        if running.checkpoint is not None:
-            from gmmcli.fitting.checkpoint import Checkpoint
+@dataclass(frozen=True)
+class Work:
+    """The fits to be made to blocks of data."""
 
-            checkpoint = Checkpoint(
-                running.checkpoint,
-                parse_every(running.checkpoint_every),
-                key=checkpoint_key(settings.options, blocks, settings.missing),
-                resume=running.resume,
-                writes=execution.group.rank == 0,
-                begin=begin,
-            )
-        with ends_named(blocks.sources.label, console, partial(saved_by_fit, checkpoint)), followed as watcher:
-            return _fit_one(blocks, settings, execution, checkpoint, watcher)
-    store = None
-    if running.resume:
-        from gmmcli.choosing.store import FolderStore
+    blocks: SourceBlocks
+    settings: Settings
+    execution: Execution
 
-        key = [blocks.columns, blocks.weights, settings.missing, settings.grid.criterion, settings.grid.folds]
-        store = FolderStore(beside(settings.targets.output, ".cells"), key)
-    with ends_named(blocks.sources.label, console, partial(saved_by_grid, store, settings.fits)), followed as watcher:
-        return _fit_several(blocks, settings, settings.grid, execution, store, watcher)
+    def run(self, begin: float, console: Console, followed: AbstractContextManager[Watcher]) -> Fitted:
+        """The fit, or the best of several. begin: time.monotonic() at the start. console: notes an interrupt."""
+        label, settings, running = self.blocks.sources.label, self.settings, self.settings.running
+        if settings.grid is None:
+            checkpoint = None
+            if running.checkpoint is not None:
+                from gmmcli.fitting.checkpoint import Checkpoint
 
+                checkpoint = Checkpoint(
+                    running.checkpoint,
+                    parse_every(running.checkpoint_every),
+                    key=checkpoint_key(settings.options, self.blocks, settings.missing),
+                    resume=running.resume,
+                    writes=self.execution.group.rank == 0,
+                    begin=begin,
+                )
+            with ends_named(label, console, partial(saved_by_fit, checkpoint)), followed as watcher:
+                return self._one(checkpoint, watcher)
+        store = None
+        if running.resume:
+            from gmmcli.choosing.store import FolderStore
 
-def _fit_one(
-    blocks: SourceBlocks, settings: Settings, execution: Execution, checkpoint: Checkpoint | None, watcher: Watcher
-) -> Fitted:
-    """A single fit, from the given start if there is one."""
-    from gmmcli.fitting.fit import fit_task, run
-    from gmmcli.fitting.result import describe
+            grid, blocks = settings.grid, self.blocks
+            key = [blocks.columns, blocks.weights, settings.missing, grid.criterion, grid.folds]
+            store = FolderStore(beside(settings.targets.output, ".cells"), key)
+        with ends_named(label, console, partial(saved_by_grid, store, settings.fits)), followed as watcher:
+            return self._several(settings.grid, store, watcher)
 
-    task = fit_task(
-        blocks,
-        settings.options,
-        columns=blocks.columns,
-        start=None if settings.start is None else settings.start.at(blocks.columns),
-        listener=watcher.listener,
-        keeper=checkpoint,
-        execution=execution,
-    )
-    result = run(task, settings.options)
-    return Fitted(result.model, describe(result), result.order)
+    def _one(self, checkpoint: Checkpoint | None, watcher: Watcher) -> Fitted:
+        """A single fit, from the given start if there is one."""
+        from gmmcli.fitting.fit import fit_task, run
+        from gmmcli.fitting.result import describe
 
+        start, columns = self.settings.start, self.blocks.columns
+        task = fit_task(
+            self.blocks,
+            self.settings.options,
+            columns=columns,
+            start=None if start is None else start.at(columns),
+            listener=watcher.listener,
+            keeper=checkpoint,
+            execution=self.execution,
+        )
+        result = run(task, self.settings.options)
+        return Fitted(result.model, describe(result), result.order)
 
-def _fit_several(
-    blocks: SourceBlocks,
-    settings: Settings,
-    grid: GridOptions,
-    execution: Execution,
-    store: FolderStore | None,
-    watcher: Watcher,
-) -> Fitted:
-    """The best of a grid of fits."""
-    from gmmcli.choosing.bootstrap import Bootstrap
-    from gmmcli.choosing.grid import grid_task
-    from gmmcli.fitting.fit import run
+    def _several(self, grid: GridOptions, store: FolderStore | None, watcher: Watcher) -> Fitted:
+        """The best of a grid of fits, and its bootstrap if it is wanted."""
+        from gmmcli.choosing.bootstrap import Bootstrap
+        from gmmcli.choosing.grid import grid_task
+        from gmmcli.fitting.fit import run
 
-    task = grid_task(
-        blocks, settings.options, grid, columns=blocks.columns, watcher=watcher, store=store, execution=execution
-    )
-    chosen = run(task, settings.options)
-    tested = None
-    if settings.replicates is not None:
-        options = grid.options(settings.options, chosen.best.family, chosen.best.components)
-        test = Bootstrap(blocks, chosen.model, options, settings.replicates, watcher, execution)
-        ratio_test, errors = run(test.ratio_test(), options), run(test.standard_errors(), options)
-        tested = {"replicates": settings.replicates, "ratio_test": asdict(ratio_test)}
-        tested["standard_errors"] = asdict(errors)
-    metadata = {**chosen.best.metadata, "selection": grid_metadata(chosen), "bootstrap": tested}
-    return Fitted(chosen.model, metadata, chosen.best.order, chosen)
+        blocks, options, execution = self.blocks, self.settings.options, self.execution
+        task = grid_task(
+            blocks, options, grid, columns=blocks.columns, watcher=watcher, store=store, execution=execution
+        )
+        chosen, replicates, tested = run(task, options), self.settings.replicates, None
+        if replicates is not None:
+            options = grid.options(options, chosen.best.family, chosen.best.components)
+            bootstrap = Bootstrap(blocks, chosen.model, options, replicates, watcher, execution)
+            ratio_test, errors = run(bootstrap.ratio_test(), options), run(bootstrap.standard_errors(), options)
+            tested = {"replicates": replicates, "ratio_test": asdict(ratio_test), "standard_errors": asdict(errors)}
+        metadata = {**chosen.best.metadata, "selection": grid_metadata(chosen), "bootstrap": tested}
+        return Fitted(chosen.model, metadata, chosen.best.order, chosen)
