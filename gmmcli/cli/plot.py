@@ -109,37 +109,29 @@ def plot(
     given |= {"--weights": weights is not None}
     _check_options(given, selection is not None)
     with library_imports():
+        from gmmcli import plot as pictures
         from gmmcli.data.columns import pick_columns
         from gmmcli.data.source import Source
-        from gmmcli.plot import (
-            check_picture,
-            choose_coordinates,
-            data_figure,
-            figure_of,
-            plot_history,
-            plot_selection,
-            write_figure,
-        )
 
-    check_picture(output)
+    pictures.check_picture(output)
     console, size = Console(common.quiet), (width, height)
     read = [path for path in (model, selection) if path is not None]
     not_over({"output": output}, "the table of fits" if selection is not None else "the model", read)
     if selection is not None:
         fits = read_selection(selection, reading, criterion)
         warn_of_letters(console, (row["family"] for row in fits))
-        figure = figure_of(plot_selection(fits, criterion, size=size))
+        figure = pictures.figure_of(pictures.plot_selection(fits, criterion, size=size))
     elif history:
         metadata = open_model(str(model))[1]
         if not metadata.get("history"):
             raise InputError("it has no history of a fit", subject=printable(str(model)), remedy=REFIT)
         with damage_named(str(model), REFIT):
             check_history(metadata)
-            figure = figure_of(plot_history(brief(metadata), size=size))
+            figure = pictures.figure_of(pictures.plot_history(brief(metadata), size=size))
     else:
         mixture, metadata = open_model(str(model))
         picked = None if columns is None else pick_columns(columns, column_names(mixture))
-        coordinates = choose_coordinates(mixture, picked, projection)
+        coordinates = pictures.choose_coordinates(mixture, picked, projection)
         if coordinates.note:
             console.note(f"{coordinates.note}: {listing(coordinates.labels)}; --columns picks others")
         warn_of_letters(console, coordinates.labels)
@@ -157,8 +149,8 @@ def plot(
             console.note(rows.caption())
             if used is not None and weights is None:
                 console.note(f"row weights: {printable(used)}, as in the fit; --weights '' draws every row alike")
-        figure = data_figure(rows, mixture, coordinates=coordinates, size=size)
-    write_figure(output, figure, dpi)
+        figure = pictures.data_figure(rows, mixture, coordinates=coordinates, size=size)
+    pictures.write_figure(output, figure, dpi)
     console.note(f"{printable(output)}: written")
 
 

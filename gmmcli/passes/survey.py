@@ -197,43 +197,29 @@ class Ranges:
         x, there = block.x, block.observed
         if not len(x):
             return
-        if not len(self.low):
-            self._start(x.shape[1])
+        own = Ranges(self._distinct, x.shape[1])
+        own.rows, own.weighted, own.complete = len(x), weighted, there is None
+        own.heaviest = 1.0 if block.weights is None else float(block.weights.max())
         if there is None:
-            ends = x.amin(0), x.amax(0)
-            some = _distinct(x, self._distinct)
-            some = torch.cat([some, torch.ones_like(some)], 1)
+            own.low, own.high = x.amin(0), x.amax(0)
+            cells = _distinct(x, self._distinct)
+            own.different = torch.cat([cells, torch.ones_like(cells)], 1)
         else:
-            ends = torch.where(there, x, math.inf).amin(0), torch.where(there, x, -math.inf).amax(0)
-            some = _distinct(torch.cat([torch.where(there, x, 0), there.to(x)], 1), self._distinct)
-        heaviest = 1.0 if block.weights is None else float(block.weights.max())
-        self._extend(*ends, len(x), heaviest, some, weighted, there is None)
+            own.low, own.high = torch.where(there, x, math.inf).amin(0), torch.where(there, x, -math.inf).amax(0)
+            own.different = _distinct(torch.cat([torch.where(there, x, 0), there.to(x)], 1), self._distinct)
+        self.merge(own)
 
     def merge(self, other: Ranges) -> None:
         """Takes in the rows of another fold."""
         if not len(self.low):
             self._start(len(other.low))
         if len(other.low):
-            self._extend(
-                other.low, other.high, other.rows, other.heaviest, other.different, other.weighted, other.complete
-            )
-
-    def _extend(
-        self,
-        low: Tensor,  # (D,)
-        high: Tensor,  # (D,)
-        rows: int,
-        heaviest: float,
-        different: Tensor,  # (·, 2 D)
-        weighted: bool,
-        complete: bool,
-    ) -> None:
-        self.low, self.high = self.low.minimum(low), self.high.maximum(high)
-        self.rows += rows
-        self.heaviest = max(self.heaviest, heaviest)
-        self.different = torch.cat([self.different, different]).unique(dim=0)[: self._distinct]
-        self.weighted |= weighted
-        self.complete &= complete
+            self.low, self.high = self.low.minimum(other.low), self.high.maximum(other.high)
+            self.rows += other.rows
+            self.heaviest = max(self.heaviest, other.heaviest)
+            self.different = torch.cat([self.different, other.different]).unique(dim=0)[: self._distinct]
+            self.weighted |= other.weighted
+            self.complete &= other.complete
 
     def result(self, group: Group) -> Ranges:
         """The ranges of all processes."""
