@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmmcli.passes.compiled import compiled
+from gmmcli.passes.workers import compiled
 from tests.cli.conftest import ENVIRONMENT
 from tests.hostile_blas import MOVED, hostile_blas
 from tests.reference import EPS

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.quadratic import Distances
-from gmmcli.passes.compiled import compiled
 from gmmcli.passes.missing import patterns
+from gmmcli.passes.workers import compiled
 
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk

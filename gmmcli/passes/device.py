@@ -38,7 +38,8 @@ def pass_dtype(precision: str, device: torch.device) -> torch.dtype:
     Raises UsageError for float64 on MPS, and for tf32 on a device other than CUDA.
     """
     if precision == "auto":
-        return torch.float32 if _slow_in_float64(device) else torch.float64
+        slow = device.type == "cuda" and torch.cuda.get_device_capability(device) not in FAST_FLOAT64
+        return torch.float32 if slow or device.type == "mps" else torch.float64
     if precision == "float64" and device.type == "mps":
         raise UsageError(
             "Metal has no float64",
@@ -52,12 +53,6 @@ def pass_dtype(precision: str, device: torch.device) -> torch.dtype:
             remedy=Remedy("use", "precision", "float32"),
         )
     return torch.float64 if precision == "float64" else torch.float32
-
-
-def _slow_in_float64(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) not in FAST_FLOAT64
-    return device.type == "mps"
 
 
 def unit_roundoff(dtype: torch.dtype, device: torch.device) -> float:

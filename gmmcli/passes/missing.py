@@ -31,6 +31,7 @@ from gmmcli.passes.sums import FixedPoint, SufficientStatistics
 _WORD = 32  # columns whose bits are one number beside the rank of those before
 
 Columns = tuple[int, ...]  # the observed columns of a pattern
+Sizes = dict[Columns, tuple[int, float]]  # number and weight of the rows of each pattern
 
 
 @dataclass(frozen=True)
@@ -65,38 +66,32 @@ class Patterns:
         return {tuple(pattern.columns.tolist()): index for index, pattern in enumerate(self.patterns)}
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The rows of a block by pattern, if they are held, and the number and weight of the rows of each pattern."""
-
-    blocks: list[tuple[Columns, PreparedBlock]]
-    sizes: dict[Columns, tuple[int, float]]
-
-
 def by_pattern(data: PreparedData, blocks: list[PreparedBlock] | None = None) -> Task[Patterns]:
     """The patterns of all rows of the data, or of some blocks of it."""
     keep = blocks is not None or data.layout is None
 
-    def parts_of(block: PreparedBlock) -> _Parts:
+    def parts_of(block: PreparedBlock) -> tuple[Sizes, list[tuple[Columns, PreparedBlock]]]:
+        """Number and weight of a block's rows by pattern, and the rows themselves if they are held."""
         parts = [*_parts(block, data.dims)]
-        sizes = {columns: (len(part), _weight(part)) for columns, part in parts}
-        return _Parts(parts if keep else [], sizes)
+        weights = (len(part) if part.weights is None else part.weights.double().sum() for _, part in parts)
+        sizes = {columns: (len(part), float(w)) for (columns, part), w in zip(parts, weights, strict=True)}
+        return sizes, parts if keep else []
 
     if blocks is None:
-        found = yield from read(data.reading(lambda: Collected(parts_of)))
+        by_block = yield from read(data.reading(lambda: Collected(parts_of)))
     else:
         data = replace(data, meter=None)
-        found = [parts_of(block) for block in blocks]
-    known = sorted(_of_all_processes({columns for parts in found for columns in parts.sizes}, data))
-    rows, weights = _totals([parts.sizes for parts in found], known, data)
-    made = [_pattern(data, *of) for of in zip(known, rows, weights, strict=True)]
+        by_block = [parts_of(block) for block in blocks]
+    sizes = [sizes for sizes, _ in by_block]
+    known = sorted(_of_all_processes(set().union(*sizes), data))
+    totals = zip(known, *_totals(sizes, known, data), strict=True)
     indices = {columns: index for index, columns in enumerate(known)}
     held = [
         PatternBlock(part.z, part.weights, part.rows, indices[columns])
-        for parts in found
-        for columns, part in parts.blocks
+        for _, parts in by_block
+        for columns, part in parts
     ]
-    return Patterns(data, made, held if keep else None)
+    return Patterns(data, [_pattern(data, *total) for total in totals], held if keep else None)
 
 
 def _parts(block: PreparedBlock, dims: int) -> Iterator[tuple[Columns, PreparedBlock]]:
@@ -107,10 +102,6 @@ def _parts(block: PreparedBlock, dims: int) -> Iterator[tuple[Columns, PreparedB
         yield tuple(columns.tolist()), PreparedBlock(z, taken.weights, taken.rows)
 
 
-def _weight(block: PreparedBlock) -> float:
-    return float(len(block)) if block.weights is None else float(block.weights.double().sum())
-
-
 def _of_all_processes(known: set[Columns], data: PreparedData) -> set[Columns]:
     masks = torch.zeros(len(known), data.dims, dtype=torch.int64)
     for mask, columns in zip(masks, sorted(known), strict=True):
@@ -118,13 +109,11 @@ def _of_all_processes(known: set[Columns], data: PreparedData) -> set[Columns]:
     return {tuple(mask.nonzero()[:, 0].tolist()) for mask in data.group.joined(masks)}
 
 
-def _totals(
-    counts: Sequence[Mapping[Columns, tuple[int, float]]], known: Sequence[Columns], data: PreparedData
-) -> tuple[list[int], list[float]]:
+def _totals(sizes: Sequence[Sizes], known: Sequence[Columns], data: PreparedData) -> tuple[list[int], list[float]]:
     """Number and weight of the rows of every pattern, over the blocks of all processes."""
     rows = torch.zeros(len(known), dtype=torch.int64)
     weights = FixedPoint.zeros(torch.full((len(known),), data.weight, dtype=torch.float64))
-    for block in counts:
+    for block in sizes:
         numbers = torch.tensor([block.get(columns, (0, 0.0)) for columns in known], dtype=torch.float64)
         rows += numbers[:, 0].long()
         weights.add_(numbers[:, 1].contiguous())
@@ -162,7 +151,8 @@ def pass_by_pattern(
             if isinstance(answer, NumericalError):
                 failed.setdefault(i, answer)
             else:
-                parts[i].append(_completed(family, p, pattern.columns, answer))
+                sums, quads = family.complete(p, pattern.columns, answer.counts, answer.sums, answer.quads)
+                parts[i].append(replace(answer, sums=sums, quads=quads))
     return [failed[i] if i in failed else _sum(part) for i, part in enumerate(parts)]
 
 
@@ -202,13 +192,6 @@ class PatternFold:
     def result(self, group: Group) -> list[list[Answer]]:
         """The answers for every mixture, by pattern."""
         return [fold.result(group) for fold in self._folds]
-
-
-def _completed(
-    family: Family, p: Parameters, columns: Tensor, statistics: SufficientStatistics
-) -> SufficientStatistics:
-    sums, quads = family.complete(p, columns, statistics.counts, statistics.sums, statistics.quads)
-    return replace(statistics, sums=sums, quads=quads)
 
 
 def _sum(parts: Sequence[SufficientStatistics]) -> SufficientStatistics:

@@ -23,7 +23,6 @@ from torch import Tensor
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families.base import SMALLEST_WEIGHT, Coefficients, Family, Parameters
 from gmmcli.families.diagonal import DiagonalFamily
-from gmmcli.passes.compiled import compiled
 from gmmcli.passes.device import unit_roundoff
 from gmmcli.passes.execution import Group
 from gmmcli.passes.kernels.base import Kernel, KernelWorker, Moments
@@ -35,6 +34,7 @@ from gmmcli.passes.layout import LateBlock, PreparedBlock
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Reading, Task, read
 from gmmcli.passes.sums import FixedPoint, SufficientStatistics, require_finite
+from gmmcli.passes.workers import compiled
 
 COMPILED_PRODUCTS = 1 << 22  # rows × sums from which on compiling takes less time than some dozen passes
 UNIT_PRODUCTS = 1 << 26  # rows × sums of a unit: enough that turning the sums to integers does not show

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from gmmcli.errors import NumericalError
-from gmmcli.passes.compiled import compiled
 from gmmcli.passes.execution import Group
+from gmmcli.passes.workers import compiled
 
 HIGH_BITS = 62  # the high limb holds the sum's magnitude, at most 2^HIGH_BITS units
 SMALLEST_BOUND = 1e-280  # its factor is a normal number, and so is that of the largest bound

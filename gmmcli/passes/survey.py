@@ -83,11 +83,6 @@ class Survey:
         return (x - self.mean) / torch.where(std > 0, std, torch.ones_like(std))
 
 
-def usable_rows(block: Block) -> Block:
-    """The block's rows of positive weight that have a cell. The other rows are as if they were not there."""
-    return _taken(block, _usable(block))
-
-
 def _taken(block: Block, keep: Tensor | None) -> Block:
     if keep is None:
         return block
@@ -193,7 +188,7 @@ class Ranges:
 
     def add(self, block: Block) -> None:
         """Takes in a block."""
-        weighted, block = block.weights is not None, usable_rows(block)
+        weighted, block = block.weights is not None, _taken(block, _usable(block))
         x, there = block.x, block.observed
         if not len(x):
             return

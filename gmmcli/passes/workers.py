@@ -1,13 +1,20 @@
-"""Workers over blocks: each block is worked by one worker with one intra-op thread, and workers run side by side.
+"""Workers over blocks, side by side, each with one intra-op thread; and functions that run without the interpreter.
 
-torch releases the interpreter lock inside its kernels, so that Python threads run them in parallel. With one intra-op
-thread a worker, the bits of a block do not depend on the number of threads.
+- `map_blocks`, `fold_blocks`: a function of every block, a fold over all of them. torch releases the interpreter lock
+  inside its kernels, so that Python threads run them in parallel. With one intra-op thread a worker, the bits of a
+  block do not depend on the number of threads.
+- `compiled`: a function of tensors as TorchScript. Between two torch operations a Python thread takes the interpreter
+  lock; with two workers it mostly finds it taken, sleeps, and wakes too late: measured on chunks that fit the cache,
+  two threads were no faster than one. Compiled they are 1.9 times as fast, and one alone gains a sixth. The
+  operations are the same, and so are the bits. The function keeps to the part of Python that TorchScript knows, and
+  does the same when it is not compiled.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,3 +106,27 @@ def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> li
 
 
 _END = object()
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_one_at_a_time = threading.Lock()  # neither filters of warnings nor the cache bear two threads
+
+
+def compiled(function: F) -> F:
+    """The function as TorchScript; itself where that cannot be had: no source, PYTORCH_JIT=0, a newer Python.
+
+    Each is compiled once, which takes some hundredths of a second, the first call included.
+    """
+    with _one_at_a_time:
+        return _compile(function)
+
+
+@cache
+def _compile(function: F) -> F:
+    try:
+        with warnings.catch_warnings():  # deprecated for models; nothing else runs a loop without the lock
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.script(function)  # type: ignore[return-value]
+    except Exception:  # of many kinds, which are not documented; the function serves as it is
+        return function

@@ -16,7 +16,7 @@ from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Family, Parameters, Unconstrained
 from gmmcli.families.linear import Affine
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.passes.compiled import compiled
+from gmmcli.passes.workers import compiled
 from tests import reference
 from tests.conftest import assert_near, log_joint, to_moments, to_parameters
 

@@ -17,7 +17,7 @@ from gmmcli.families.base import Family
 from gmmcli.model import densities
 from gmmcli.model.densities import LEAST_ROWS, Reduce, log_sum, log_sum_and_entropy, loop_of, most_probable, shares
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.passes.compiled import compiled
+from gmmcli.passes.workers import compiled
 from tests import reference
 from tests.conftest import to_parameters
 

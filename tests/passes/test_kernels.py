@@ -13,13 +13,13 @@ from torch import Tensor
 
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.passes.compiled import compiled
 from gmmcli.passes.kernels import choice
 from gmmcli.passes.kernels.base import CHUNK_BYTES, Kernel, KernelWorker
 from gmmcli.passes.kernels.centred import CentredKernel
 from gmmcli.passes.kernels.chunk import Loop, Unit, loop_of
 from gmmcli.passes.kernels.features import FeatureKernel
 from gmmcli.passes.kernels.triangular import BLOCK, TriangularKernel
+from gmmcli.passes.workers import compiled
 from tests import reference
 from tests.conftest import prepare_rows, run_pass, to_moments, to_parameters
 

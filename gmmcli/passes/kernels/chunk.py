@@ -2,7 +2,7 @@
 
 - `loop_of`: the loop for a kernel. `soften`, `add_product`: steps within a chunk.
 
-All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.passes.compiled). The views that
+All of it is plain functions of tensors, so that the loop can be compiled (gmmcli.passes.workers). The views that
 they read and write are made once for all chunks of so many rows: at few columns, making them for each chunk takes as
 long as the arithmetic.
 
