@@ -10,7 +10,7 @@ are made of elementwise operations (gmmcli.families.quadratic.Distances), and su
 component after another. Rows that lack the same columns are evaluated together, under the
 marginal mixture of the columns that they have.
 
-The loop over chunks and the reduction are functions that TorchScript can compile together (passes/compiled.py): both
+The loop over chunks and the reduction are functions that TorchScript can compile together (passes/workers.py): both
 stay within the part of Python that it knows.
 """
 

@@ -27,6 +27,9 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 W = TypeVar("W", bound=Callable[[Any], None])
+F = TypeVar("F", bound=Callable[..., object])
+_END = object()
+_one_at_a_time = threading.Lock()  # neither filters of warnings nor the cache bear two threads
 
 
 def default_threads() -> int:
@@ -103,14 +106,6 @@ def fold_blocks(new: Callable[[], W], blocks: Iterable[Any], threads: int) -> li
         stop.set()
         raise
     return [*workers, *(helper.result() for helper in helpers)]
-
-
-_END = object()
-
-
-F = TypeVar("F", bound=Callable[..., object])
-
-_one_at_a_time = threading.Lock()  # neither filters of warnings nor the cache bear two threads
 
 
 def compiled(function: F) -> F:
