@@ -35,8 +35,8 @@ from gmmcli.passes.coordinates import LEAVE_OUT
 from gmmcli.passes.device import float32_products
 from gmmcli.passes.execution import HERE, Execution
 from gmmcli.passes.reading import Task, drive, read
+from gmmcli.passes.survey import refuse_columns
 from gmmcli.passes.workers import map_blocks
-from gmmcli.storage.names import listing
 
 R = TypeVar("R")
 NOISE_SHARE = 0.05  # share of the rows in a background at the start
@@ -99,12 +99,9 @@ def fit_rows(
             remedy=Remedy("lower", "components", purpose=f"to {summary.distinct} or less"),
         )
     yield from rows.laid_out(family)
-    if options.noise and summary.constant:
-        raise RowsError(
-            "all values are equal, so that a background has no volume",
-            subject=f"column {listing([rows.names[d] for d in summary.constant])}",
-            remedy=LEAVE_OUT,
-        )
+    if options.noise:
+        problem = "all values are equal, so that a background has no volume"
+        refuse_columns(problem, rows.names, summary.constant, LEAVE_OUT)
 
     def hear(run: Run) -> None:
         if listener is not None:

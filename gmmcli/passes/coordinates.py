@@ -16,8 +16,7 @@ from torch import Tensor
 from gmmcli.errors import Remedy, RowsError
 from gmmcli.families.base import Family, Parameters
 from gmmcli.families.linear import Affine
-from gmmcli.passes.survey import Survey
-from gmmcli.storage.names import listing
+from gmmcli.passes.survey import Survey, refuse_columns
 
 RANK_LIMIT = math.sqrt(torch.finfo(torch.float64).eps)  # of a pivot of the correlation matrix
 LEAVE_OUT = Remedy("leave it out with", "exclude")
@@ -55,7 +54,10 @@ def fit_coordinates(summary: Survey, family: Family, names: Sequence[str], *, st
 def standardisation(summary: Survey, names: Sequence[str]) -> Affine:
     """Z-scores with divisor N. Raises RowsError where a column is constant."""
     _refuse_empty(summary, names)
-    _refuse_constant(summary, names)
+    constant = summary.constant
+    tiny = [d for d in (summary.variances <= 0).nonzero()[:, 0].tolist() if d not in constant]
+    refuse_columns("the values vary by less than a number can square", names, tiny, "multiply them first")
+    refuse_columns("all values are equal, so that no variance can be fitted", names, constant, LEAVE_OUT)
     return Affine(summary.mean, summary.variances.sqrt())
 
 
@@ -88,27 +90,5 @@ def conditioning(summary: Survey, family: Family, names: Sequence[str]) -> Affin
 
 
 def _refuse_empty(summary: Survey, names: Sequence[str]) -> None:
-    if summary.cells is not None and bool((summary.cells <= 0).any()):
-        empty: list[int] = (summary.cells <= 0).nonzero()[:, 0].tolist()
-        raise RowsError("no row has a value", subject=_columns(names, empty), remedy=LEAVE_OUT)
-
-
-def _refuse_constant(summary: Survey, names: Sequence[str]) -> None:
-    constant = summary.constant
-    tiny: list[int] = [d for d in (summary.variances <= 0).nonzero()[:, 0].tolist() if d not in constant]
-    if tiny:
-        raise RowsError(
-            "the values vary by less than a number can square",
-            subject=_columns(names, tiny),
-            remedy="multiply them first",
-        )
-    if constant:
-        raise RowsError(
-            "all values are equal, so that no variance can be fitted",
-            subject=_columns(names, constant),
-            remedy=LEAVE_OUT,
-        )
-
-
-def _columns(names: Sequence[str], indices: Sequence[int]) -> str:
-    return f"column {listing([names[d] for d in indices])}"
+    empty = [] if summary.cells is None else (summary.cells <= 0).nonzero()[:, 0].tolist()
+    refuse_columns("no row has a value", names, empty, LEAVE_OUT)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gmmcli.errors import RowsError
+from gmmcli.errors import Remedy, RowsError
 from gmmcli.passes.block import Block
 from gmmcli.passes.execution import ALONE, Group, Meter
 from gmmcli.passes.reading import Reading, Task, read
 from gmmcli.passes.sums import Sums
+from gmmcli.storage.names import listing
 
 ORDINARY = 60  # bits: weights are used as they are if the heaviest row's is within 2^±ORDINARY
 GOLDEN = (math.sqrt(5) - 1) / 2  # the fractions of its multiples are spread evenly over the unit interval
@@ -123,13 +124,8 @@ def survey(
     # 0 for a column without a cell. Adding 0.0 turns −0 into 0: which of the two is the minimum depends on the order.
     low, high = (torch.where(end.isfinite(), end, 0) + 0.0 for end in (ranges.low, ranges.high))
     wide: list[int] = (~(high - low).isfinite()).nonzero()[:, 0].tolist()
-    if wide:
-        listed = ", ".join(names[d] if names else f"x{d + 1}" for d in wide)
-        raise RowsError(
-            "the values span more than a number can hold",
-            subject=f"column {listed}",
-            remedy="divide them by a number first",
-        )
+    problem, remedy = "the values span more than a number can hold", "divide them by a number first"
+    refuse_columns(problem, names or [f"x{d + 1}" for d in range(len(low))], wide, remedy)
     exponent = math.frexp(ranges.heaviest)[1] - 1
     unit = 1.0 if abs(exponent) <= ORDINARY else 2.0**exponent
     scaling = Scaling(unit, low + (high - low) / 2, torch.where(high > low, (high - low) / 2, 1.0), covariances)
@@ -286,3 +282,9 @@ def _distinct(x: Tensor, limit: int) -> Tensor:
     while len(found := x[:size].unique(dim=0)) < limit and size < len(x):
         size *= 4
     return found[:limit]
+
+
+def refuse_columns(problem: str, names: Sequence[str], indices: Sequence[int], remedy: str | Remedy) -> None:
+    """Raises RowsError if a column has the problem. names: of all columns; indices: of the columns that have it."""
+    if indices:
+        raise RowsError(problem, subject=f"column {listing([names[d] for d in indices])}", remedy=remedy)
