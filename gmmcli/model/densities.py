@@ -33,6 +33,7 @@ from gmmcli.passes.workers import compiled
 CHUNK_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}  # of a chunk's largest table; a CPU's cache holds so many
 LEAST_ROWS, MOST_ROWS = 1 << 9, 1 << 13  # of a chunk
 GROUP_NUMBERS = {"cpu": 1 << 17, "cuda": 1 << 24}  # of the components that are worked together; likewise
+MOST_INCOMPLETE = 1 << 16  # rows with missing cells whose densities are held together
 COMPILED_ROWS = 1 << 18  # from which on compiling takes less time than it saves
 
 
@@ -70,15 +71,22 @@ class Densities:
         lacking = x.isnan() if marginal else None
         if lacking is None or not bool(lacking.any()):
             return self._complete(x, reduce, compile)
-        parts, rows_of_parts = [], []
-        for rows, columns, _ in patterns(lacking.mT):
+        blocks = [x[:, first : first + MOST_INCOMPLETE] for first in range(0, x.shape[1], MOST_INCOMPLETE)]
+        return _joined(self._incomplete(block, reduce, compile) for block in blocks)
+
+    def _incomplete(self, x: Tensor, reduce: Reduce, compile: bool) -> list[Tensor]:
+        """`reduced` for rows with missing cells, by pattern. Densities are reduced for all patterns at once."""
+        rows_of_parts, parts = [], []
+        for rows, columns, _ in patterns(x.isnan().mT):
             rows_of_parts.append(rows)
             if len(columns):
-                parts.append(self._marginal(columns)._complete(x[columns[:, None], rows], reduce, compile))
+                parts += self._marginal(columns)._complete(x[columns[:, None], rows], unreduced, compile)
             else:
-                parts.append(_first(reduce(padded(self._log_weights.expand(-1, len(rows)))), len(rows)))
-        back = torch.cat(rows_of_parts).argsort()
-        return [answer.index_select(-1, back) for answer in _joined(parts)]
+                parts.append(self._log_weights.expand(-1, len(rows)))
+        joint = torch.cat(parts, 1).index_select(1, torch.cat(rows_of_parts).argsort())
+        at_once = chunk_rows(x.device, len(joint))
+        chunks = [joint[:, first : first + at_once] for first in range(0, joint.shape[1], at_once)]
+        return _first(_joined(reduce(padded(chunk)) for chunk in chunks), x.shape[1])
 
     def _complete(self, x: Tensor, reduce: Reduce, compile: bool) -> list[Tensor]:
         p, family, rows_at_once = self.p, self.family, chunk_rows(x.device, max(self.p.components, self.p.dims))
@@ -90,7 +98,8 @@ class Densities:
         numbers = max(1, min(rows_at_once, x.shape[1]) * (p.dims if family.form.wide else 1))
         group = max(1, GROUP_NUMBERS.get(x.device.type, GROUP_NUMBERS["cuda"]) // numbers)
         shift, std = self.shift[:, None], self.std[:, None]
-        chunks = loop(x, shift, std, constants, p.means, factors, self.background, rows_at_once, group)
+        pads = reduce is not unreduced
+        chunks = loop(x, shift, std, constants, p.means, factors, self.background, rows_at_once, group, pads)
         return _first(_joined(chunks), x.shape[1])  # only the last chunk is padded
 
     def _marginal(self, columns: Tensor) -> Densities:
@@ -123,6 +132,7 @@ def loop_of(distances: Distances, reduce: Reduce) -> Callable[..., list[list[Ten
         background: Background | None,
         rows: int,
         group: int,
+        pads: bool,
     ) -> list[list[Tensor]]:
         answers: list[list[Tensor]] = []
         for first in range(0, max(1, cells.shape[1]), rows):
@@ -137,7 +147,7 @@ def loop_of(distances: Distances, reduce: Reduce) -> Callable[..., list[list[Ten
                 level = (background.log_weight - background.log_widths.sum()).expand(x.shape[1])
                 parts.append(level.masked_fill(outside, -math.inf)[None])
             joint = parts[0] if len(parts) == 1 else torch.cat(parts)
-            answers.append(list(reduce(padded(joint))))
+            answers.append(list(reduce(padded(joint) if pads else joint)))
         return answers
 
     return loop
