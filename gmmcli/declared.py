@@ -30,8 +30,8 @@ class Declared:
     largest value; above, below: limits that the value does not reach. choices: the only values. suggestions: what a
     shell offers, or the function that finds it. applies: values of other options with which this one has an effect.
     unless: values with which it has none. several: whether the command line takes several values, as text. open:
-    whether it has no default there, so that other options may decide; so it is where several are taken. rank:
-    position within the panel; options of equal rank come in the order of their fields.
+    whether the command line gives no default, so that other options may decide; it never does if it takes several.
+    rank: position within the panel; options of equal rank come in the order of their fields.
     """
 
     panel: str
@@ -50,10 +50,10 @@ class Declared:
     rank: int = 0
 
     def parse(self, name: str, kind: Any, given: Any) -> Any:
-        """The value in a text. Raises UsageError where it is not of this kind, or out of range."""
+        """The value of a text. Raises UsageError where it is not of this kind, or out of range."""
         value = given
         if isinstance(given, str) and kind in (int, float):
-            with suppress(ValueError):  # the check words it
+            with suppress(ValueError):  # the check reports it
                 value = kind(given)
         self.check(name, kind, value, given)
         return value
@@ -98,7 +98,7 @@ class Declared:
 
 
 def _finite(value: Any) -> bool:
-    """Whether it is a number, and finite."""
+    """Whether a value is a number, and finite."""
     return isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value))
 
 

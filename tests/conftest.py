@@ -160,7 +160,8 @@ def run_engine(
 ) -> list[Run]:
     """A run of the loop from every start."""
     runs = [Run(restart, engine.start(p)) for restart, p in enumerate(starts)]
-    drive(run_all(Stage(engine, evaluate, limits, listener), runs), threads)
+    hear = (lambda run: None) if listener is None else (lambda run: listener(run, 0.0))
+    drive(run_all(Stage(engine, evaluate, limits, hear), runs), threads)
     return runs
 
 

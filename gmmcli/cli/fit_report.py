@@ -11,8 +11,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import filesize
-
 from gmmcli.choosing.options import CRITERIA
 from gmmcli.cli import report
 from gmmcli.cli.console import Console, Table, count
@@ -33,6 +31,7 @@ DECIMALS = {"holdout": 5}
 BEST, UNSOUND, FAILED, OPEN = "*", "!", "–", "~"
 # What a difference of BIC says: Kass & Raftery, "Bayes factors", J. Am. Stat. Assoc. 90 (1995), section 3.2.
 STRENGTH = {10: ": very strong evidence", 6: ": strong evidence", 2: ": some evidence", 0: ": hardly a difference"}
+UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def columns_report(console: Console, selection: Selection, weights: str | None) -> None:
@@ -199,32 +198,31 @@ def _which(cell: Cell) -> str:
 
 def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, execution: Execution) -> None:
     """The plan of --dry-run: rows, memory, passes and starts."""
-    from gmmcli.fitting.rows import memory_plan
+    from gmmcli.fitting.rows import Plan
     from gmmcli.passes.device import pass_dtype, resolve_device
     from gmmcli.passes.workers import default_threads
 
     options, grid = settings.options, settings.grid
     device = resolve_device(options.device)
     dtype = pass_dtype(options.precision, device)
-    plan = memory_plan(
+    plan = Plan(
         rows=blocks.rows,
         own_rows=blocks.share_rows,
         columns=len(blocks.columns),
         weighted=blocks.weights is not None,
         incomplete=settings.missing == "em",
         dtype=dtype,
-        memory=execution.memory(),
+        budget=execution.memory(),
     )
     size = execution.group.size
     share = "" if size == 1 else f", of which this process reads {blocks.share_rows}"
     console.note(f"{count(blocks.rows, 'row')} of {count(len(blocks.columns), 'column')}{share}")
     files = "one file" if len(blocks.files) == 1 else f"{len(blocks.files)} files"
-    console.note(f"a reading is of {filesize.decimal(blocks.bytes_per_reading)}: from {files}")
+    console.note(f"a reading is of {in_bytes(blocks.bytes_per_reading)}: from {files}")
     held = "they are kept in memory" if plan.in_memory else "they are read anew for every pass"
     if plan.in_memory and plan.bytes > plan.budget:
         held += ", since they are no more than the sample that every fit keeps"
-    taken, may_take = (filesize.decimal(int(size)) for size in (plan.bytes, plan.budget))
-    console.note(f"rows laid out take {taken}, of {may_take} that they may: {held}")
+    console.note(f"rows laid out take {in_bytes(plan.bytes)}, of {in_bytes(plan.budget)} that they may: {held}")
     threads = options.threads or default_threads()
     where = f"by {count(threads, 'worker')} on the CPU" if device.type == "cpu" else f"on {device}"
     processes = "" if size == 1 else f" of each of {size} processes"
@@ -236,3 +234,11 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
             f"{one.family}, {count(one.components, 'component')}: {count(one.restart_count, 'start')}{on}, the best "
             f"of them up to {one.passes} passes each over all rows"
         )
+
+
+def in_bytes(number: float) -> str:
+    """Bytes for people, `1.6 GB`. rich's filesize writes 1,000.0 MB for a few bytes less than 1 GB."""
+    for unit, name in UNITS:
+        if number >= 0.9995 * unit:  # three digits round it to one
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f} B"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,9 +30,11 @@ from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.choosing.grid import Grid
+    from gmmcli.choosing.store import FolderStore
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Selection, Source
     from gmmcli.data.source_blocks import SourceBlocks
+    from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.fitting.given_start import Start
     from gmmcli.model.mixture import GaussianMixture
     from gmmcli.passes.execution import Execution
@@ -192,30 +194,60 @@ def run_fit(
     followed: AbstractContextManager[Watcher],
 ) -> Fitted:
     """The fit, or the best of several. begin: by time.monotonic(); console: for the line of an interrupt."""
+    options, grid, running = settings.options, settings.grid, settings.running
+    fit: Callable[[Watcher], Fitted]
+    if grid is None:
+        checkpoint = running.checkpoint_of(
+            checkpoint_key(options, blocks, settings.missing), begin, execution.group.rank == 0
+        )
+        fit = partial(_fit_one, blocks, settings, execution, checkpoint)
+        saved = partial(saved_by_fit, checkpoint)
+    else:
+        key = [blocks.columns, blocks.weights, settings.missing, grid.criterion, grid.folds]
+        store = running.store(settings.targets.output, key)
+        fit = partial(_fit_several, blocks, settings, grid, execution, store)
+        saved = partial(saved_by_grid, store, settings.fits)
+    with naming(blocks.label), interruptible(console, saved), followed as watcher:
+        return fit(watcher)
+
+
+def _fit_one(
+    blocks: SourceBlocks, settings: Settings, execution: Execution, checkpoint: Checkpoint | None, watcher: Watcher
+) -> Fitted:
+    """A single fit, from the start where there is one."""
     from gmmcli.fitting.fit import fit_task, run
     from gmmcli.fitting.result import describe
 
-    options, grid, running, columns = settings.options, settings.grid, settings.running, blocks.columns
-    checkpoint, store, start = None, None, settings.start
-    if grid is None:
-        key = checkpoint_key(options, blocks, settings.missing)
-        checkpoint = running.checkpoint_of(key, begin, execution.group.rank == 0)
-        saved = partial(saved_by_fit, checkpoint)
-    else:
-        store_key = [columns, blocks.weights, settings.missing, grid.criterion, grid.folds]
-        store = running.store(settings.targets.output, store_key)
-        saved = partial(saved_by_grid, store, settings.fits)
-    with naming(blocks.label), interruptible(console, saved), followed as watcher:
-        if grid is None:
-            given = None if start is None else start.at(columns)
-            parts = {"listener": watcher.listener, "keeper": checkpoint, "execution": execution}
-            result = run(fit_task(blocks, options, columns=columns, start=given, **parts), options)
-            return Fitted(result.model, describe(result), result.order)
-        from gmmcli.choosing.bootstrap import bootstrap
-        from gmmcli.choosing.grid import grid_task
+    task = fit_task(
+        blocks,
+        settings.options,
+        columns=blocks.columns,
+        start=None if settings.start is None else settings.start.at(blocks.columns),
+        listener=watcher.listener,
+        keeper=checkpoint,
+        execution=execution,
+    )
+    result = run(task, settings.options)
+    return Fitted(result.model, describe(result), result.order)
 
-        parts = {"watcher": watcher, "store": store, "execution": execution}
-        chosen = run(grid_task(blocks, options, grid, columns=columns, **parts), options)
-        tested = bootstrap(blocks, chosen, options, settings.replicates, watcher, execution)
+
+def _fit_several(
+    blocks: SourceBlocks,
+    settings: Settings,
+    grid: GridOptions,
+    execution: Execution,
+    store: FolderStore | None,
+    watcher: Watcher,
+) -> Fitted:
+    """The best of a grid of fits."""
+    from gmmcli.choosing.bootstrap import bootstrap
+    from gmmcli.choosing.grid import grid_task
+    from gmmcli.fitting.fit import run
+
+    task = grid_task(
+        blocks, settings.options, grid, columns=blocks.columns, watcher=watcher, store=store, execution=execution
+    )
+    chosen = run(task, settings.options)
+    tested = bootstrap(blocks, chosen, settings.options, settings.replicates, watcher, execution)
     metadata = {**chosen.best.metadata, "selection": grid_metadata(chosen), "bootstrap": tested}
     return Fitted(chosen.model, metadata, chosen.best.order, chosen)

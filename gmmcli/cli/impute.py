@@ -77,11 +77,13 @@ def impute(
         check_free(added, source.names)
     with output.whole() as sink:
         for rows in source.tables(columns, typed=sink.typed, missing="keep"):
-            x = torch.full((len(rows.x), len(names)), torch.nan, dtype=torch.float64)
-            x[:, indices] = rows.x
-            lacks = x.isnan()
+            x = rows.x
+            if given is not None:
+                x = torch.full((len(rows.x), len(names)), torch.nan, dtype=torch.float64)
+                x[:, indices] = rows.x
             full = _complete(mixture, x, rows.first_row, seed if draw else None)[:, changed]
             if given is None:
+                lacks = x.isnan()
                 filled += int(lacks.sum())
                 sink.write(with_cells(rows.table, to_fill, full, lacks[:, changed], reading.decimal))
             else:

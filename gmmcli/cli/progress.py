@@ -21,6 +21,7 @@ from rich.text import Text
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.cli.console import Console, as_flag, count
 from gmmcli.fitting.stopping import LEFT_BEHIND
+from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from gmmcli.choosing.cells import Cell
@@ -217,7 +218,7 @@ def _table(runs: Mapping[tuple[str, int], Run], wide: bool) -> Table:
         side = "left" if name in ("restart", "state") else "right"
         table.add_column(name, justify=side, vertical="bottom", no_wrap=name != "state")
     for (fit, _), run in runs.items():
-        cells = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in _cells(fit, run)]
+        cells = [Text(one_line(cell), no_wrap=True, overflow="ellipsis") for cell in _cells(fit, run)]
         table.add_row(*(cells[index] for index in shown))
     return table
 

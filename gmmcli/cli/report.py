@@ -238,12 +238,13 @@ def means_and_stds(means: Sequence[float], stds: Sequence[float]) -> list[str]:
 
 def component_table(model: GaussianMixture, weight: float | None = None) -> Table:
     """Weights, shares of the rows where their total weight is known, and means; a background has no mean."""
-    known = [] if weight is None else ["rows"]
-    rows = [
-        [name, f"{size:.4f}", *(f"{size * weight:.1f}" for weight in ([] if weight is None else [weight])), *means]
-        for name, size, means in _components(model, _cells(model.means))
-    ]
-    return Table(["component", "weight", *known, *_names(model)], rows, title="weights and means")
+    header, rows = ["component", "weight", *_names(model)], []
+    for name, size, means in _components(model, _cells(model.means)):
+        counted = [] if weight is None else [f"{size * weight:.1f}"]
+        rows.append([name, f"{size:.4f}", *counted, *means])
+    if weight is not None:
+        header.insert(2, "rows")
+    return Table(header, rows, title="weights and means")
 
 
 def deviation_table(model: GaussianMixture) -> Table:

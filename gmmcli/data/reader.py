@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from gmmcli.data.inputs import Input
 
 T = TypeVar("T")
+R = TypeVar("R")
 Pair = tuple[pa.Table, pa.Table]
 CELL_BYTES = 8  # of a float64
 AT_A_TIME = 8
 HELD_BYTES = 1 << 28
 _HELD_SHARE = 8  # one part in so many of the memory for data may be held by readers while they read
-_END = object()
 _END: Any = object()
 
 
@@ -147,10 +147,6 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
         while (item := coming.result()) is not _END:
             coming = pool.submit(next, made, _END)
             yield item
-
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def together(readers: Sequence[Reader], scratch: Scratch) -> int:

@@ -1,6 +1,8 @@
-"""Acceleration of EM: engines that extrapolate its steps, and so need fewer passes to the same optimum.
+"""Acceleration of EM: an engine that extrapolates its steps, and so needs fewer passes to the same optimum.
 
-An engine proposes a step from the secants of its last passes, evaluates it, and keeps it if the log-likelihood has
+`quasi_newton`, `anderson` and `squarem` propose steps; `ENGINES` names the engines that try them, and plain EM.
+
+The engine proposes a step from the secants of its last passes, evaluates it, and keeps it if the log-likelihood has
 not fallen. Otherwise it takes the EM step, which is known already: a rejection costs one pass. Points are free
 vectors, lengths are in the metric of EM (secants.py). Two rules keep the path near EM's, so that it ends at the
 optimum where EM would. While an EM step promises more than SETTLED, EM goes alone. And no step is longer than
@@ -11,10 +13,9 @@ computed: fits that converge at once take no longer than by EM.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import final
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ from torch import Tensor
 from gmmcli.errors import NumericalError
 from gmmcli.families.base import Parameters
 from gmmcli.fitting.em import EM
-from gmmcli.fitting.engine import Engine, Request, State
-from gmmcli.fitting.objective import Chart, Objective
+from gmmcli.fitting.engine import Engine, Request, State, Step
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.secants import Secants, inner
 from gmmcli.fitting.stopping import EM_RATE, NOISE, STALLED, hidden_gain, promised_remaining
 from gmmcli.passes.sums import SufficientStatistics
@@ -38,23 +39,18 @@ RECENT = 5  # number of points for which slow directions are remembered
 
 @dataclass(frozen=True)
 class Local:
-    """vector: the parameters free, (F,); residual: the EM step as a dual, that is (G(θ) − θ, gradient), (2, F)."""
+    """vector: the parameters as a free vector (F,). residual: the EM step as a dual (2, F), (G(θ) − θ, gradient)."""
 
     vector: Tensor
     residual: Tensor
-
-    @property
-    def promise(self) -> float:
-        """Promised gain of an EM step, to second order, nats per row."""
-        return inner(self.residual, self.residual) / 2
 
 
 @dataclass(frozen=True)
 class Point:
     """Parameters that were evaluated, with the results of the pass.
 
-    level: log-likelihood, nats per row. noise: its rounding. image: the parameters after an EM step. local: numbers
-    that matter near an optimum only; None far from one.
+    level: log-likelihood, nats per row. noise: its rounding error. image: the parameters after an EM step. local: the
+    EM step as a free vector; None far from an optimum, where it is not needed.
     """
 
     parameters: Parameters
@@ -65,16 +61,17 @@ class Point:
 
     @property
     def promise(self) -> float:
-        """Promised gain of an EM step, nats per row; infinite far from an optimum."""
-        return math.inf if self.local is None else self.local.promise
+        """Promised gain of an EM step, to second order, nats per row; infinite far from an optimum."""
+        return math.inf if self.local is None else inner(self.local.residual, self.local.residual) / 2
 
 
 @dataclass(frozen=True)
 class AcceleratedState(State):
-    """at: the point from which the next step starts, the best up to rounding; None before the first pass.
+    """State of an accelerated EM.
 
-    secants: of the last steps; reach: length of the last; by_em: whether it was EM's own; recent: the last
-    log-likelihoods; slowness: of the secants at the last points.
+    at: the point from which the next step starts, the best up to rounding; None before the first pass. secants: of
+    the last steps. reach: length of the last step. by_em: whether EM made the last step. recent: the last
+    log-likelihoods. slowness: of the secants at the last points.
     """
 
     at: Point | None = None
@@ -85,42 +82,31 @@ class AcceleratedState(State):
     slowness: tuple[float, ...] = ()
 
 
+# The step to try, as a dual (2, F), from EM's step as a dual, one or more secants, and whether EM made the last step.
+# None if the EM step is to be taken.
+Proposal = Callable[[Tensor, Secants, bool], Tensor | None]
+
+
 @dataclass(frozen=True)
 class Accelerated(Engine):
-    """Base of the accelerations, which differ in the step that they propose.
-
-    growth: of a step's length over the one before, at most.
-    """
+    """EM with the steps of a proposal. growth: largest ratio of a step's length to the length of the one before."""
 
     objective: Objective
-    growth: float = 1.0
+    propose: Proposal
+    growth: float
 
-    @abstractmethod
-    def propose(
-        self,
-        residual: Tensor,  # (2, F)
-        secants: Secants,
-        by_em: bool,
-    ) -> Tensor | None:
-        """The step to try as a dual (2, F), or None if the EM step is to be taken.
-
-        residual: EM's step, as a dual; secants: one at least; by_em: whether the last step was EM's own.
-        """
-
-    @final
     def start(self, parameters: Parameters) -> AcceleratedState:
-        """Begins at these parameters, with the floor held."""
+        """The state at these parameters, with the floor held."""
         return AcceleratedState(self.objective.hold(parameters))
 
-    @final
-    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+    def step(self, state: State) -> Step:
         """One step: a pass, and a second one if the proposed step is rejected."""
         assert isinstance(state, AcceleratedState)
         at = state.at
         if at is None:
             first = self._point(state.parameters, (yield Request(state.parameters)), -math.inf)
             return self._arrived(state, first, None)
-        step = None if at.local is None else self._limited(state, at.local)
+        step = self._limited(state, at)
         if at.local is not None and step is not None:
             try:
                 there = self._moved(at.parameters, at.local, step)
@@ -128,44 +114,44 @@ class Accelerated(Engine):
                 if point.level >= at.level - max(at.noise, point.noise):
                     return self._arrived(replace(state, by_em=False), point, step)
             except (NumericalError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
-                pass  # it went out of bounds, which is as good as a fall
+                pass  # the step left the domain, and is rejected
         point = self._point(at.image, (yield Request(at.image)), at.level)
         return self._arrived(replace(state, by_em=True), point, None if at.local is None else at.local.residual)
 
-    def _limited(self, state: AcceleratedState, at: Local) -> Tensor | None:
+    def _limited(self, state: AcceleratedState, at: Point) -> Tensor | None:
         """The proposed step, cut to its greatest length; None if EM goes alone."""
-        if not (state.secants is not None and len(state.secants) and 0 < at.promise <= SETTLED):
+        if at.local is None or state.secants is None or not len(state.secants) or not 0 < at.promise <= SETTLED:
             return None
-        step = self.propose(at.residual, state.secants, state.by_em)
+        residual = at.local.residual
+        step = self.propose(residual, state.secants, state.by_em)
         if step is None or not bool(step.isfinite().all()):
             return None
-        length, uphill = _length(step), inner(step, at.residual) > 0
+        length, uphill = _length(step), inner(step, residual) > 0
         if not (uphill and length > 0):
             return None
-        return step * min(1.0, self.growth * max(_length(at.residual), state.reach) / length)
+        return step * min(1.0, self.growth * max(_length(residual), state.reach) / length)
 
     def _moved(self, like: Parameters, at: Local, step: Tensor) -> Parameters:
         """The parameters after a step. Raises NumericalError or LinAlgError where no pass can be made there."""
-        there = Chart(self.objective).parameters(at.vector + step[0], like)
+        there = self.objective.parameters(at.vector + step[0], like)
         eta = self.objective.family.coefficients(there)
         if not bool(eta.linear.isfinite().all() and eta.quad.isfinite().all()):
             raise NumericalError("the step overflows")
         return there
 
     def _point(self, p: Parameters, statistics: SufficientStatistics, before: float) -> Point:
-        """The point that a step from the log-likelihood `before` led to."""
+        """An evaluated point. before: the log-likelihood from which the step to it started."""
         level, image = self.objective.value(statistics, p), self.objective.maximise(statistics, p)
         if level - before > FAR:
             return Point(p, level, statistics.noise, image, None)
-        chart = Chart(self.objective)
-        vector = chart.vector(p)
-        residual = torch.stack([chart.vector(image) - vector, chart.gradient(vector, p, statistics)])
+        vector, objective = self.objective.free_vector(p), self.objective
+        residual = torch.stack([objective.free_vector(image) - vector, objective.gradient(vector, p, statistics)])
         return Point(p, level, statistics.noise, image, Local(vector, residual))
 
     def _arrived(self, state: AcceleratedState, point: Point, step: Tensor | None) -> AcceleratedState:
         """The state at a new point, to which a step (2, F) led from the one before.
 
-        The model to keep is the last that is not lower, up to rounding, than those before it.
+        The model to keep is the newest whose log-likelihood is not below the earlier ones, up to rounding.
         """
         secants = self._learnt(state, point, step)
         kept = point.level >= max(state.recent, default=-math.inf) - point.noise
@@ -206,60 +192,41 @@ def _length(dual: Tensor) -> float:
     return max(0.0, inner(dual, dual)) ** 0.5
 
 
-@dataclass(frozen=True)
-class QuasiNewton(Accelerated):
-    """Limited-memory BFGS with EM as its first guess of the curvature."""
-
-    growth: float = 3.0
-
-    def propose(self, residual: Tensor, secants: Secants, by_em: bool) -> Tensor | None:
-        """The quasi-Newton step."""
-        return secants.ascent(residual)
+def quasi_newton(residual: Tensor, secants: Secants, by_em: bool) -> Tensor:
+    """The step of limited-memory BFGS with EM as its first guess of the curvature."""
+    return secants.ascent(residual)
 
 
-@dataclass(frozen=True)
-class Anderson(Accelerated):
-    """Anderson acceleration: the step from the combination of past points with the smallest residual.
+def anderson(residual: Tensor, secants: Secants, by_em: bool) -> Tensor:
+    """The step of Anderson acceleration: EM's, from the combination of past points with the smallest residual.
 
     The gradient there is orthogonal to the steps between the points (type I). On mixtures this needs fewer passes
     than the combination of least norm (type II). Walker & Ni, "Anderson acceleration for fixed-point iterations",
     SIAM J. Numer. Anal. 49 (2011); for EM, Henderson & Varadhan, J. Comput. Graph. Stat. 28 (2019).
     """
-
-    growth: float = 100.0
-
-    def propose(self, residual: Tensor, secants: Secants, by_em: bool) -> Tensor | None:
-        """The EM step from the best combination of the last points."""
-        length = (secants.lags[:, 0] * secants.lags[:, 1]).sum(1).sqrt()[:, None, None]
-        steps, lags = secants.steps / length, secants.lags / length
-        system = steps[:, 0] @ lags[:, 1].mT
-        shares = torch.linalg.lstsq(system, steps[:, 0] @ residual[1, :, None], driver="gelsd").solution
-        return residual + ((steps - lags) * shares[:, :, None]).sum(0)
+    length = (secants.lags[:, 0] * secants.lags[:, 1]).sum(1).sqrt()[:, None, None]
+    steps, lags = secants.steps / length, secants.lags / length
+    system = steps[:, 0] @ lags[:, 1].mT
+    shares = torch.linalg.lstsq(system, steps[:, 0] @ residual[1, :, None], driver="gelsd").solution
+    return residual + ((steps - lags) * shares[:, :, None]).sum(0)
 
 
-@dataclass(frozen=True)
-class Squarem(Accelerated):
-    """SQUAREM: after each step of EM's own, one that squares it.
+def squarem(residual: Tensor, secants: Secants, by_em: bool) -> Tensor | None:
+    """The step of SQUAREM after a step of EM: on from θ₁ = θ₀ + r to θ₀ + 2 a r + a² v, a = |r|/|v|.
 
-    Varadhan & Roland, "Simple and globally convergent methods for accelerating the convergence of any EM
-    algorithm", Scand. J. Stat. 35 (2008), scheme S3: from θ₀ with r = z₀ and v = z₁ − z₀ to θ₀ + 2 a r + a² v,
-    a = |r|/|v|.
+    r = z₀ and v = z₁ − z₀ are EM's step at θ₀ and its change. Varadhan & Roland, "Simple and globally convergent
+    methods for accelerating the convergence of any EM algorithm", Scand. J. Stat. 35 (2008), scheme S3.
     """
-
-    growth: float = 100.0
-
-    def propose(self, residual: Tensor, secants: Secants, by_em: bool) -> Tensor | None:
-        """The squared step, from θ₁ = θ₀ + r on, where the last step was EM's."""
-        if not by_em:
-            return None
-        r, lag = secants.steps[-1], secants.lags[-1]  # v = −lag
-        a = max(1.0, _length(r) / _length(lag))
-        return (2 * a - 1) * r - a * a * lag
+    if not by_em:
+        return None
+    r, lag = secants.steps[-1], secants.lags[-1]  # v = −lag
+    a = max(1.0, _length(r) / _length(lag))
+    return (2 * a - 1) * r - a * a * lag
 
 
 ENGINES: dict[str, Callable[[Objective], Engine]] = {
-    "bfgs": QuasiNewton,
-    "anderson": Anderson,
-    "squarem": Squarem,
+    "bfgs": partial(Accelerated, propose=quasi_newton, growth=3.0),
+    "anderson": partial(Accelerated, propose=anderson, growth=100.0),
+    "squarem": partial(Accelerated, propose=squarem, growth=100.0),
     "none": EM,
 }

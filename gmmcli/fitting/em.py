@@ -1,31 +1,29 @@
 """Expectation-maximisation: responsibilities in log space, then the closed-form maximiser.
 
 Dempster, Laird & Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39 (1977). The
-log-likelihood never falls, up to rounding. A floor that binds keeps that, since it is part of the maximisation.
+log-likelihood never falls, up to rounding. A floor does not change that, since it is part of the maximisation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 
 from gmmcli.families.base import Parameters
-from gmmcli.fitting.engine import Engine, Request, State
+from gmmcli.fitting.engine import Engine, Request, State, Step
 from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.stopping import STALLED, remaining_gain
-from gmmcli.passes.sums import SufficientStatistics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EMState(State):
-    """State of EM. upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: of the
-    last.
+    """State of EM.
 
-    quiet: steps in a row that together gained no more than rounding over `level`.
+    upcoming: the parameters of the next pass. recent: the last four log-likelihoods. noise: rounding error of the
+    newest. quiet: number of steps in a row whose log-likelihood equals `level`, up to rounding.
     """
 
-    upcoming: Parameters | None = None
+    upcoming: Parameters
     recent: tuple[float, ...] = ()
     noise: float = 0.0
     quiet: int = 0
@@ -39,15 +37,14 @@ class EM(Engine):
     objective: Objective
 
     def start(self, parameters: Parameters) -> EMState:
-        """Begins at these parameters, with the floor held."""
+        """The state at these parameters, with the floor held."""
         parameters = self.objective.hold(parameters)
         return EMState(parameters, upcoming=parameters)
 
-    def step(self, state: State) -> Generator[Request, SufficientStatistics, State]:
+    def step(self, state: State) -> Step:
         """Evaluates the upcoming parameters in one pass, and finds the next ones."""
         assert isinstance(state, EMState)
         here = state.upcoming
-        assert here is not None
         statistics = yield Request(here)
         recent = (*state.recent[-3:], self.objective.value(statistics, here))
         upcoming = self.objective.maximise(statistics, here)

@@ -1,15 +1,15 @@
-"""The contract of an engine, which moves a mixture's parameters, and the `Evaluator` that answers its requests.
+"""The contract of an engine, which moves a mixture's parameters, and the evaluator that answers its requests.
 
 A step of an engine is a generator. It yields a Request for every evaluation that it needs, one pass each, and is sent
 the statistics. So several fits can be stepped side by side and share each reading of the data, while an engine is
-written as if it were alone. Requests for the same rows share a reading.
+written as if it were alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from gmmcli.passes.sums import SufficientStatistics
 
 @dataclass(frozen=True)
 class Batch:
-    """One of the equal parts into which an epoch's random order of the rows is cut."""
+    """A mini-batch: one of the equal parts of an epoch's random order of the rows."""
 
     epoch: int
     index: int
@@ -46,9 +46,8 @@ class State:
     """State of an engine after a step. Engines extend it with what they need to go on.
 
     parameters: of the model to keep if the fit ended here. log_likelihood: of these parameters, nats per row, in the
-    coordinates of the fit, with log prior / N if there is a prior. remaining: estimated gain still to come, nats per
-    row. exhausted: whether further steps would be lost in the rounding of the pass. stop: set by the engine when it
-    cannot go on.
+    coordinates of the fit, with log prior / N if there is a prior. remaining: estimated remaining gain, nats per row.
+    exhausted: whether rounding hides the gain of further steps. stop: set by the engine when it cannot go on.
     """
 
     parameters: Parameters
@@ -56,10 +55,6 @@ class State:
     remaining: float = float("inf")
     exhausted: bool = False
     stop: StopReason | None = None
-
-    def ended(self, reason: StopReason) -> State:
-        """The state with this stop reason."""
-        return replace(self, stop=reason)
 
 
 Step = Generator[Request, SufficientStatistics, State]
@@ -81,8 +76,8 @@ class Engine(ABC):
 class Evaluator:
     """The data of a fit, and the passes over it.
 
-    batches: number of batches of an epoch. seed: of the order of their rows. share: these rows over all rows, which a
-    pass over them counts as.
+    batches: number of batches of an epoch. seed: of the order of their rows. share: number of these rows over
+    the number of all rows; a pass over them counts as this part of a pass.
     """
 
     data: PreparedData
@@ -95,7 +90,7 @@ class Evaluator:
     _patterns: Patterns | None = None  # of all rows
 
     def __call__(self, requests: Sequence[Request], *, entropy: bool = False) -> Task[list[Answer]]:
-        """The statistics of each request, in order, or the error of a request that has none."""
+        """The statistics of each request, in order; an error for a request that failed."""
         answers: dict[int, Answer] = {}
         for batch in dict.fromkeys(request.batch for request in requests):
             own = [i for i, request in enumerate(requests) if request.batch == batch]
@@ -108,12 +103,11 @@ class Evaluator:
         by_cell = self.family.by_cell and mixtures[0].background is None  # the box of a row depends on its cells
         if not self.data.incomplete or by_cell:
             return (yield from one_pass(self.data, self.family, mixtures, blocks=blocks, entropy=entropy))
-        if blocks is not None:
+        patterns = self._patterns if batch is None else None
+        if patterns is None:
             patterns = yield from by_pattern(self.data, blocks)
-        else:
-            if self._patterns is None:
-                self._patterns = yield from by_pattern(self.data)
-            patterns = self._patterns
+        if batch is None:
+            self._patterns = patterns
         return (yield from pass_by_pattern(patterns, self.family, mixtures, entropy=entropy))
 
     def cost(self, request: Request) -> float:
@@ -121,7 +115,7 @@ class Evaluator:
         return self.share if request.batch is None else self.share / self.batches
 
     def sample(self, share: float) -> Task[Evaluator]:
-        """Evaluator of about this share of the rows, without batches. A larger sample contains all smaller ones."""
+        """The evaluator of about this share of the rows, without batches. Larger samples contain smaller ones."""
         data = yield from self.data.sample(self.seed, share)
         actual = data.summary.rows / self.data.summary.rows
         return Evaluator(data, self.family, self.seed, share=actual)

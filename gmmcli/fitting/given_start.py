@@ -19,7 +19,7 @@ OPTION = Option("init")
 class Start:
     """A model, or means (K, D) in data units: one of the two.
 
-    names: columns of the means; None where they have no names and are taken by position. option: for messages.
+    names: columns of the means; None to match them by position. option: for messages.
     """
 
     model: GaussianMixture | None = None
@@ -28,10 +28,10 @@ class Start:
     option: Option = OPTION
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The given fields of FitOptions, and those that follow from the start and were left open.
+        """The given fields of FitOptions, and the fields that the start implies.
 
-        K follows from means as from a model; family, standardisation and a given variance from a model whose
-        family is kept.
+        Means and a model imply K. A model also implies the background and, unless another family is given, family,
+        standardisation and a given variance.
         """
         implied: dict[str, Any] = {}
         if self.means is not None:
@@ -45,37 +45,30 @@ class Start:
         return implied | dict(given) | {"init": "given"}
 
     def at(self, columns: Sequence[str] | None) -> GaussianMixture | Tensor:
-        """The start in these columns of the data, in their order; by position where either has no names.
+        """The start in these columns of the data, in their order; by position if either has no names.
 
         Raises InputError when a column is absent, or a mean is not finite.
         """
         if self.means is not None and not bool(self.means.isfinite().all()):
             raise InputError("the starting means are not all finite", subject=self.option)
-        order = self._order(columns)
-        if self.means is not None:
-            means = self.means.double()
-            return means if order is None else means[:, order]
-        assert self.model is not None
-        if order is None or order == list(range(self.model.dims)):
-            return self.model
-        return _reordered(self.model, order, columns)
-
-    def _order(self, columns: Sequence[str] | None) -> list[int] | None:
-        """The start's column for each column of the data, by index; None for the same ones."""
+        start = self.model if self.means is None else self.means.double()
         names = self.names if self.model is None else self.model.columns
+        assert start is not None
         if names is None or columns is None:
-            return None
-        absent = [name for name in columns if name not in names]
-        if absent or (self.model is not None and len(names) != len(columns)):
+            return start
+        if not set(columns) <= set(names) or (self.model is not None and len(names) != len(columns)):
             raise InputError(
                 f"has the columns {listing(names)}, the fit uses {listing(columns)}",
                 subject=self.option,
                 remedy=Remedy("give the columns to use with", "columns"),
             )
-        return [names.index(name) for name in columns]
+        order = [names.index(name) for name in columns]
+        if isinstance(start, Tensor):
+            return start[:, order]
+        return start if order == list(range(start.dims)) else _reordered(start, order, columns)
 
 
-def _reordered(model: GaussianMixture, order: list[int], columns: Sequence[str] | None) -> GaussianMixture:
+def _reordered(model: GaussianMixture, order: list[int], columns: Sequence[str]) -> GaussianMixture:
     """The mixture in plain data units, its columns in this order."""
     weights, means, covariances = (t.detach() for t in (model.weights, model.means, model.covariances))
     covariances = covariances[:, order][:, :, order]

@@ -1,11 +1,15 @@
-"""The loop: steps the fits from several starts side by side, one pass for all at a time, until each has stopped."""
+"""Runs from several starts, the progress of a search over them, and the loop that steps them.
+
+- `Run`: a fit from one start, with its history. `Progress`, `Heat`: runs between two readings. `Keeper`: saves them.
+- `run_all`: steps the runs side by side, one pass for all at a time, until each has stopped.
+"""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -28,7 +32,7 @@ class PassRecord:
     Where there is a prior, the log-likelihood includes log prior / N, up to a constant.
     """
 
-    passes: int  # so far, this step's included; those over samples count as the share of the rows that they are
+    passes: int  # so far, with this step; a pass over a sample counts as its share of the rows
     log_likelihood: float
     gain: float  # over the step before
     remaining: float  # estimated
@@ -47,10 +51,10 @@ class Reset:
 class Run:
     """One fit from one start.
 
-    state: the newest; history: of its steps on all rows; passes: over all rows, or as many rows; stop: why it ended;
-    failure: why it was given up, if it was; resets: of components that had collapsed; answers: what the step that it
-    is in has been told so far; due: passes after which it is left, its step done, to go on later; view: the mixture
-    of parameters, in data units, for whoever wants to see it.
+    state: the newest state. history: its steps on all rows. passes: over all rows, or over as many rows. stop: the
+    reason of its end. failure: the error that ended it. patience: steps in a row that gained next to nothing. resets:
+    of collapsed components. answers: the answers that the step under way has been sent. due: passes after which the
+    run pauses, between two steps. view: the function from parameters to a mixture in data units.
     """
 
     restart: int
@@ -65,15 +69,19 @@ class Run:
     due: float = math.inf
     view: Callable[[Parameters], GaussianMixture] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the view, which a resumed fit sets anew."""
+        return {**self.__dict__, "view": None}
+
     @property
     def mixture(self) -> GaussianMixture:
-        """The mixture that it has now, in data units, components in the order of the start."""
+        """The present mixture in data units, components in the order of the start."""
         assert self.view is not None
         return self.view(self.state.parameters)
 
     @property
     def whole_passes(self) -> int:
-        """Passes, a part of one counted as one."""
+        """Passes, rounded up."""
         return math.ceil(self.passes - ROUNDING)
 
     @property
@@ -82,13 +90,63 @@ class Run:
         return self.failure is not None or self.stop is not None
 
 
+@dataclass
+class Heat:
+    """Runs on the same rows, and their progress.
+
+    begun: whether the short runs have begun. order: the runs in the order in which they are followed to the end;
+    empty before that. first: index in `order` of the first run that is followed now.
+    """
+
+    runs: list[Run]
+    begun: bool = False
+    order: list[Run] = field(default_factory=list)
+    first: int = 0
+
+
+@dataclass
+class Progress:
+    """Progress of a search between two readings. A search goes on from it as if it had never stopped.
+
+    runs: one of every start. heat: the runs that are not left behind. size: rows of the next sample; all rows come
+    next if the data is too small for it.
+    """
+
+    runs: list[Run]
+    heat: Heat
+    size: int
+
+    def copy(self) -> Progress:
+        """A copy that never changes: only the lists of a run are changed in place."""
+        copies = {
+            run: replace(run, history=[*run.history], resets=[*run.resets], answers=[*run.answers])
+            for run in self.runs
+        }
+        runs, order = ([copies[run] for run in some] for some in (self.heat.runs, self.heat.order))
+        return Progress([*copies.values()], replace(self.heat, runs=runs, order=order), self.size)
+
+
+class Keeper:
+    """Storage for the progress of a search; this one saves nothing."""
+
+    def saved(self, data: str) -> Progress | None:
+        """The progress that an earlier attempt saved. data: fingerprint of the rows."""
+        return None
+
+    def passed(self, progress: Progress) -> None:
+        """Called after every pass, when the search could go on from this progress."""
+
+    def stopped(self) -> None:
+        """Called when the search is given up, for any reason."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of a run.
 
-    iterations: full passes a run may take. tolerance: a run has converged when its estimated remaining gain is less,
-    nats per row; with 0 it never has, and takes all its passes. late: whether the time of the fit is over; called
-    before every pass.
+    iterations: most full passes of a run. tolerance: nats per row; a run has converged when its estimated remaining
+    gain is less. With tolerance 0 no run converges, and each takes all its passes. late: whether the time of the fit
+    is over; called before every pass.
     """
 
     iterations: int
@@ -103,22 +161,15 @@ Listener = Callable[[Run, float], None]  # called after every step and at the en
 class Stage:
     """The rows of a stage of the search, and the rules by which runs are stepped on them.
 
-    begin: time.monotonic() at the start of the fit, from which the listener's seconds are counted. after_pass: called
-    when every run has taken in the answers of a pass. Runs that are saved then can go on later as if they had never
-    stopped.
+    hear: called after every step and at the end of a run. after_pass: called when every run has taken in the answers
+    of a pass. Runs that are saved then can go on later as if they had never stopped.
     """
 
     engine: Engine
     evaluate: Evaluator
     limits: Limits
-    listener: Listener | None = None
-    begin: float = 0.0
+    hear: Callable[[Run], None] = lambda run: None
     after_pass: Callable[[], None] = lambda: None
-
-    def hear(self, run: Run) -> None:
-        """Calls the listener."""
-        if self.listener is not None:
-            self.listener(run, time.monotonic() - self.begin)
 
 
 def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = lambda run: False) -> Task[None]:
@@ -127,41 +178,36 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
     beaten: whether a run cannot win any more and is left behind; called after every step.
     """
     engine, evaluate, limits = stage.engine, stage.evaluate, stage.limits
-    by_restart = {run.restart: run for run in runs}
-    steps: dict[int, Step] = {}
-    requests: dict[int, Request] = {}
-    in_epoch: set[int] = set()  # runs in the midst of an epoch of batches, whose answers are too many to keep
+    steps: dict[Run, Step] = {}
+    requests: dict[Run, Request] = {}
+    in_epoch: set[Run] = set()  # runs within an epoch of batches: its answers are too many to save
     offset = evaluate.data.log_volume  # log-likelihoods are shown in the units of the data
 
     def advance(run: Run, answer: Answer | None) -> None:
-        """Sends a run its answer, and notes its next request, or none when it has stopped."""
-        requests.pop(run.restart, None)
+        """Sends a run its answer, and notes its next request; none if the run has ended or pauses."""
+        requests.pop(run, None)
         try:
             while not run.ended:
                 try:
-                    if run.restart in steps:
-                        requests[run.restart] = _tell(steps[run.restart], answer)
-                    elif run.passes < run.due - ROUNDING:  # between steps: no pass is left half used
-                        steps[run.restart] = engine.step(run.state)
-                        requests[run.restart] = next(steps[run.restart])
+                    if run in steps:
+                        requests[run] = _tell(steps[run], answer)
+                    elif run.passes < run.due - ROUNDING:  # a run pauses between steps: no pass is lost
+                        steps[run] = engine.step(run.state)
+                        requests[run] = next(steps[run])
                     return
                 except StopIteration as end:
-                    del steps[run.restart]
+                    del steps[run]
                     run.answers.clear()
-                    in_epoch.discard(run.restart)
+                    in_epoch.discard(run)
                     _record(run, end.value, limits, offset)
                     if beaten(run):
                         run.stop = LEFT_BEHIND
                     stage.hear(run)
-        except NumericalError as error:
-            fail(run, error)
-        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-            fail(run, NumericalError(f"a covariance could not be decomposed ({error})"))
-
-    def fail(run: Run, error: NumericalError) -> None:
-        run.failure = error
-        steps.pop(run.restart).close()
-        stage.hear(run)
+        except (NumericalError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+            known = isinstance(error, NumericalError)
+            run.failure = error if known else NumericalError(f"a covariance could not be decomposed ({error})")
+            steps.pop(run).close()
+            stage.hear(run)
 
     for run in runs:
         earlier, run.answers = run.answers, []
@@ -170,26 +216,26 @@ def run_all(stage: Stage, runs: Sequence[Run], beaten: Callable[[Run], bool] = l
             run.answers.append(answer)
             advance(run, answer)
     while requests:
-        if limits.late() and all(by_restart[i].history for i in requests):  # one step at least gives a log-likelihood
-            for i in requests:
-                by_restart[i].stop = TIME_LIMIT
-                steps[i].close()
+        if limits.late() and all(run.history for run in requests):  # one step at least gives a log-likelihood
+            for run in requests:
+                run.stop = TIME_LIMIT
+                steps[run].close()
             return
-        asked = list(requests)
-        answers = yield from evaluate([requests[i] for i in asked])
-        for i, answer in zip(asked, answers, strict=True):
-            by_restart[i].passes += evaluate.cost(requests[i])
-            if requests[i].batch is None:
-                by_restart[i].answers.append(answer)
+        asked = [*requests.items()]
+        answers = yield from evaluate([request for _, request in asked])
+        for (run, request), answer in zip(asked, answers, strict=True):
+            run.passes += evaluate.cost(request)
+            if request.batch is None:
+                run.answers.append(answer)
             else:
-                in_epoch.add(i)
-            advance(by_restart[i], answer)
+                in_epoch.add(run)
+            advance(run, answer)
         if not in_epoch:
             stage.after_pass()
 
 
 def _tell(step: Step, answer: Answer | None) -> Request:
-    """The next request of a step that is sent its answer, or is thrown the error that it is."""
+    """The next request of a step, after it is sent an answer or thrown an error."""
     assert answer is not None
     return step.throw(answer) if isinstance(answer, NumericalError) else step.send(answer)
 

@@ -18,7 +18,7 @@ INITS = ("auto", "ward", "kmeans++", "random", "random-rows")
 RESTARTS = 10
 ITERATIONS = 1000
 VARIANCE_FLOOR = 1e-6
-SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # of every restart, before the best few go on
+SHORT_PASSES = {"em": 25, "adam": 100, "lbfgs": 25}  # passes of every restart before the best few go on
 MIXTURE_LR = 0.1
 COMPONENT_LR = 0.05
 CHECKPOINT_SECONDS = 60.0
@@ -180,13 +180,8 @@ class FitOptions:
 
     @property
     def restart_count(self) -> int:
-        """Number of starts; one where all would be the same."""
+        """Number of starts; one if all would be equal."""
         return 1 if self.init == "given" or self.components == 1 else self.restarts or RESTARTS
-
-    @property
-    def floor(self) -> float:
-        """Smallest variance or eigenvalue, relative to that of the data."""
-        return self.variance_floor or VARIANCE_FLOOR
 
     @property
     def passes(self) -> int:
@@ -194,25 +189,10 @@ class FitOptions:
         return self.iterations or ITERATIONS
 
     @property
-    def short_passes(self) -> int:
-        """Full passes of every restart before only the best few go on."""
-        return SHORT_PASSES["em" if self.method == "em" else self.optimizer or "adam"]
-
-    @property
     def accelerated_by(self) -> str | None:
         """The acceleration of EM, the default where none is given; None for plain EM and for other methods."""
         chosen = self.acceleration or ACCELERATIONS[0]
         return None if self.method != "em" or chosen == "none" else chosen
-
-    @property
-    def mixture_rate(self) -> float:
-        """Adam's learning rate of the logits."""
-        return self.mixture_lr or MIXTURE_LR
-
-    @property
-    def component_rate(self) -> float:
-        """Adam's learning rate of means and covariances."""
-        return self.component_lr or COMPONENT_LR
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Curvature of the log-likelihood from past steps, in the geometry of EM.
+"""`Secants`: the curvature of the log-likelihood from past steps, in the geometry of EM.
 
 With g the gradient of the mean log-likelihood, z = G(θ) − θ the step of the EM map G and M the information of the
 complete data, z ≈ M⁻¹ g: EM is steepest ascent in the metric M. Over a step s, y = −Δg ≈ H s with H the negative
-Hessian, and −Δz ≈ M⁻¹ y. So every vector that is needed comes with its image under M, and none asks for M itself.
-Such a pair is one tensor (2, F), the vector and its dual: a residual (z, g), a step (s, M s), a lag (−Δz, −Δg).
-The eigenvalues λ of M⁻¹ H are the shares of information that the data has: 1 where components are told apart, and
-1 − λ is EM's rate (Dempster, Laird & Rubin 1977).
+Hessian, and −Δz ≈ M⁻¹ y. So every vector comes with its image under M, and M itself is never computed. Such a pair is
+one tensor (2, F), the vector and its dual: a residual (z, g), a step (s, M s), a lag (−Δz, −Δg). The eigenvalues λ of
+M⁻¹ H are the shares of information that the data has: 1 where components lie apart. EM's rate is 1 − λ (Dempster,
+Laird & Rubin 1977).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 NOISE = 1e-8  # eigenvalues below this share of the largest are rounding
-FLATTEST = 1e-6  # curvature along a step, relative to M, below which the step says nothing of where the top is
+FLATTEST = 1e-6  # least curvature along a step, relative to M; a flatter step does not locate the maximum
 
 
 def inner(a: Tensor, b: Tensor) -> float:
@@ -33,7 +33,7 @@ class Secants:
 
     @classmethod
     def none(cls, size: int) -> Secants:
-        """No step yet, F = size."""
+        """Secants without a step. size: F."""
         empty = torch.empty(0, 2, size, dtype=torch.float64)
         return cls(empty, empty)
 
@@ -42,7 +42,7 @@ class Secants:
         return len(self.steps)
 
     def extended(self, step: Tensor, lag: Tensor, depth: int) -> Secants:
-        """With one more, whose lag has a positive length, and no more than `depth` of them."""
+        """The secants and one more, the newest `depth` of them. lag: of positive length."""
         return Secants(*(torch.cat([old, new[None]])[-depth:] for old, new in ((self.steps, step), (self.lags, lag))))
 
     def ascent(self, residual: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Secants:
         return residual
 
     def slowness(self) -> float:
-        """The largest 1/λ that the steps have met, at least 1; infinite when they have met negative curvature.
+        """The largest 1/λ along the steps, at least 1; infinite if the curvature is negative along one.
 
         By Rayleigh and Ritz: the extremes of (aᵀ H⁻¹ a) / (aᵀ M⁻¹ a) over the span of the lags' duals a.
         """

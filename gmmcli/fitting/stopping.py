@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from gmmcli.errors import Remedy
 
-EM_RATE = 0.99  # rate of EM near an optimum that is assumed if no better estimate is known
+EM_RATE = 0.99  # assumed rate of EM near an optimum, if no better estimate is known
 STALLED = 20  # a fit ends after so many steps in a row that gain no more than rounding
 NOISE = 8  # a step that is shorter than NOISE times the log-likelihood's noise is rounding
 
 
 @dataclass(frozen=True)
 class StopReason:
-    """The reason why a fit ended. name: for machines. prose, remedies: for people. converged: whether it is done."""
+    """A reason why a fit ended. name: for machines. prose, remedies: for people. converged: whether it is reached."""
 
     name: str
     prose: str
@@ -51,21 +51,15 @@ PRECISION_LIMIT = StopReason(
     (Remedy("raise", "tolerance"), Remedy("go on from this model in", "precision", "float64", "if it was float32")),
 )
 LEFT_BEHIND = StopReason("left behind", "other restarts were ahead of it")
-STOP_REASONS = {
-    reason.name: reason
-    for reason in (
-        CONVERGED, ITERATION_LIMIT, TIME_LIMIT, SCHEDULE_END, NO_PROGRESS, PRECISION_LIMIT, LEFT_BEHIND
-    )
-}  # fmt: skip
 
 
 def remaining_gain(log_likelihoods: Sequence[float]) -> float:
-    """Estimated gain of EM's log-likelihoods beyond the last, by Aitken's extrapolation, of the rate as well.
+    """Estimated gain beyond the last of EM's log-likelihoods, in their unit, by Aitken's extrapolation.
 
-    With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). EM's rate itself rises as the
-    faster parts of its error die out; where four terms are known, its last change δ is taken to go on at the
-    rate ρ too, so that it ends at ρ + δ ρ/(1 − ρ). Infinite while the increments still grow or are about to, or
-    fewer than three terms are known. In the terms' unit.
+    With increments d, d′ and rate ρ = d′/d the terms to come add d′ ρ/(1 − ρ). EM's rate rises as the faster parts of
+    its error die out. If four terms are known, the rate is extrapolated as well: with δ its last change, it ends at
+    ρ + δ ρ/(1 − ρ). The estimate is infinite if the increments grow or are about to, or if fewer than three terms are
+    known.
 
     Source: Böhning et al., "The distribution of the likelihood ratio for mixtures of densities from the
     one-parameter exponential family", Ann. Inst. Statist. Math. 46 (1994).
@@ -85,18 +79,20 @@ def remaining_gain(log_likelihoods: Sequence[float]) -> float:
 def hidden_gain(noise: float) -> float:
     """Largest gain of an EM step, nats per row, that rounding can hide or fake: ½ (NOISE · noise)².
 
-    noise: that of the log-likelihood. The length of a step errs by about as much.
+    noise: rounding error of the log-likelihood. The length of a step has about the same error.
     """
     return (NOISE * noise) ** 2 / 2
 
 
 def promised_remaining(promised: float, slowness: Sequence[float]) -> float:
-    """Estimated gain still to come, nats per row, from the gain that an EM step promises.
+    """Estimated remaining gain, nats per row, from the gain that an EM step promises.
 
-    promised: to second order, ½ zᵀ g for the EM step z and the gradient g; slowness: at the last few points, this one
-    included, 1/(1 − ρ), ρ the slowest of EM's rates that is known there, or infinity where the log-likelihood is
-    seen to curve upwards. Near an optimum ½ gᵀ H⁻¹ g remains, for H the information of the data and M that of the
-    complete data, M z = g, and M⁻¹ H has no eigenvalue below 1 − ρ.
+    promised: to second order, ½ zᵀ g for the EM step z and the gradient g. slowness: 1/(1 − ρ) at the last
+    points, with the present one; ρ is the slowest known rate of EM. It is infinite where the log-likelihood curves
+    upwards.
+
+    Near an optimum ½ gᵀ H⁻¹ g remains, with H the information of the data. M z = g, with M the information of the
+    complete data, and M⁻¹ H has no eigenvalue below 1 − ρ.
     """
     if math.isinf(slowness[-1]):
         return float("inf")

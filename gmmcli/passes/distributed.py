@@ -21,11 +21,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import GmmError, UsageError
+from gmmcli.passes.execution import ALONE, Group
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from gmmcli.passes.execution import Group
 
 TIMEOUT = 600.0  # seconds that a process waits for the others; they are behind it by less than a pass
 LAST_WORDS = 3.0  # seconds until the report of another process must have arrived
@@ -84,8 +83,6 @@ def together(word: Callable[[BaseException], str] = str) -> Iterator[Group]:
     SystemExit. Raises ProcessLostError if another process ended without a report, or has not answered for GMM_TIMEOUT
     seconds, by default TIMEOUT.
     """
-    from gmmcli.passes.execution import ALONE
-
     here = place()
     if here.alone:
         yield ALONE
@@ -167,8 +164,6 @@ def _ranks(here: Place) -> Group:
     """The group over torch.distributed."""
     import torch
     import torch.distributed as dist
-
-    from gmmcli.passes.execution import Group
 
     class Ranks(Group):
         rank, size = here.rank, here.size

@@ -28,6 +28,8 @@ from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import Collected, Reading, Task, read
 from gmmcli.passes.sums import FixedPoint, SufficientStatistics
 
+_WORD = 32  # columns whose bits are one number beside the rank of those before
+
 Columns = tuple[int, ...]  # the observed columns of a pattern
 
 
@@ -224,9 +226,6 @@ def _sum(parts: Sequence[SufficientStatistics]) -> SufficientStatistics:
         noise=sum(part.noise * part.weight for part in parts) / weight,
         background=sum(backgrounds) if backgrounds else None,
     )
-
-
-_WORD = 32  # columns whose bits are one number beside the rank of those before
 
 
 def patterns(

@@ -8,9 +8,9 @@
 - `RowSampler`, `sample_rows`: the rows that a picture shows, from blocks of any number or from a table.
 
 Its modules. `coordinates`: columns or projections. `rows`: the rows drawn. `picture`: these with the mixture, as
-numbers. `panels`, `pairs`: drawing of one panel, of a grid. `data_and_model`: the whole picture with its legend.
-`chart`, `selection`: a table of fits as numbers, and drawn. `history`: the course of a fit. `files`: formats, GIFs.
-`axes`: ticks, names, captions, layout. `labels`: text beside points. `style`: colours, letters, legends.
+numbers. `panels`: drawing of a panel, of a grid, of numbers beside ellipses. `data_and_model`: the whole picture with
+its legend. `selection`: a table of fits. `history`: the course of a fit. `files`: formats, GIFs. `axes`: ticks,
+names, captions, layout. `style`: colours, letters, legends.
 """
 
 from gmmcli.plot.coordinates import choose_coordinates

@@ -94,9 +94,9 @@ class Problem:
         affine = conditioning(summary, family, [f"x{i + 1}" for i in range(d)])
         data = drive(prepare(blocks, summary, affine, dtype=torch.float64, device=torch.device("cpu")), 1)
         scale = None if family.learned else truth.covariances[0, 0, :1].detach() / affine.factor.square()
-        choose = initialise.random_rows if self.seed % 4 == 3 else initialise.kmeans_plus_plus
+        choose = initialise.STARTS["random-rows" if self.seed % 4 == 3 else "kmeans++"]
         sample = drive(initialise.draw_sample(data, self.seed), 1)
-        return family, data, choose(sample, family, self.fitted or k, self.seed, scale, FLOOR)
+        return family, data, choose(initialise.Starter(sample, family, self.fitted or k, scale, FLOOR), self.seed)
 
 
 def _group(starts: int, first: Problem) -> list[Problem]:

@@ -150,7 +150,7 @@ def interrupt(*_: object) -> None:
 def test_an_interrupt_tells_what_is_kept(
     options: tuple[str, ...], told: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gmmcli.fitting.fit._closing_pass", interrupt)
+    monkeypatch.setattr("gmmcli.fitting.fit.closing_pass", interrupt)
     outcome = gmm("fit", FAITHFUL, "-k", "2", *QUICK, *options, "-o", "m.pt")
     assert (outcome.code, outcome.stderr) == (130, f"gmm: interrupted: {told}\n")
     assert Path("c").exists() == ("--checkpoint-every" in options)

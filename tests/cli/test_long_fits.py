@@ -95,7 +95,7 @@ def test_the_plan_is_told_without_fitting(here: Path) -> None:
     outcome = ok("fit", FAITHFUL, "-k", "2,3", "--dry-run", "-o", "m.pt", "--memory", "1GB")
     assert outcome.out == ""
     assert "272 rows of 2 columns" in outcome.stderr
-    assert "MB that they may: they are kept in memory" in outcome.stderr
+    assert "GB that they may: they are kept in memory" in outcome.stderr
     assert "full, 3 components: 10 starts" in outcome.stderr
     assert new_files(here) == set()
 

@@ -71,6 +71,12 @@ def test_the_picture_tells_every_state(width: int) -> None:
         assert numbers.split() == expected
 
 
+def test_control_characters_of_a_failure_do_not_reach_the_terminal() -> None:
+    _, _, row, _ = drawn([run(0, failure=NumericalError("column a\x1b[2Jb is\nodd"))])
+    assert "failed: column a" in row
+    assert row.isprintable()
+
+
 def first(restart: int) -> Run:
     """A run after one pass, which has no gain yet."""
     return Run(restart, STATE, [PassRecord(1, -4.5, math.inf, math.inf)], passes=1)

@@ -19,7 +19,7 @@ from gmmcli.families.base import Family, Parameters
 from gmmcli.fitting.acceleration import ENGINES, SETTLED, Accelerated, AcceleratedState
 from gmmcli.fitting.engine import Answer, Evaluator, Request, State
 from gmmcli.fitting.loop import Limits, Run, Stage, run_all
-from gmmcli.fitting.objective import Chart, Objective
+from gmmcli.fitting.objective import Objective
 from gmmcli.fitting.options import ACCELERATIONS
 from gmmcli.fitting.result import describe
 from gmmcli.fitting.secants import Secants, inner
@@ -203,9 +203,9 @@ def test_ends_where_the_gradient_is_none(name: str, family: Family):
     )[0]
     assert run.stop is CONVERGED
     p = run.state.parameters
-    chart, statistics = Chart(Objective(family, NO_FLOOR)), ask(Evaluator(data, family), [Request(p)])[0]
+    objective, statistics = Objective(family, NO_FLOOR), ask(Evaluator(data, family), [Request(p)])[0]
     # The remaining gain is ½ gᵀ H⁻¹ g < 1e-13 with H ≤ M, whose eigenvalues are about 1.
-    assert float(chart.gradient(chart.vector(p), p, statistics).abs().max()) < 1e-6
+    assert float(objective.gradient(objective.free_vector(p), p, statistics).abs().max()) < 1e-6
 
 
 @each_engine
@@ -257,12 +257,12 @@ def test_a_component_that_dies_does_no_harm(family: Family):
 # ---- what the steps are made of ---------------------------------------------------------------------------
 
 
-def test_chart_is_there_and_back(family: Family):
+def test_free_vectors_are_there_and_back(family: Family):
     p = random_start(family, 4, 3, 0)
-    chart = Chart(Objective(family, 0.0))
-    vector = chart.vector(p)
-    back = chart.parameters(vector, p)
-    torch.testing.assert_close(chart.vector(back), vector)
+    objective = Objective(family, 0.0)
+    vector = objective.free_vector(p)
+    back = objective.parameters(vector, p)
+    torch.testing.assert_close(objective.free_vector(back), vector)
     torch.testing.assert_close(back.weights, p.weights)
     assert len(vector) == 4 + 12 + (p.scale.numel() if family.learned else 0)
     if not family.learned:
@@ -272,15 +272,15 @@ def test_chart_is_there_and_back(family: Family):
 def test_gradient_is_that_of_the_mean_log_likelihood(family: Family):
     data = prepare_rows(overlapping(), family)
     z, p = inner_rows(data), random_start(family, 4, 3, 0)
-    chart = Chart(Objective(family, 0.0))
-    vector = chart.vector(p)
+    objective = Objective(family, 0.0)
+    vector = objective.free_vector(p)
     statistics = ask(Evaluator(data, family), [Request(p)])[0]
-    gradient = chart.gradient(vector, p, statistics)
+    gradient = objective.gradient(vector, p, statistics)
     way = torch.randn(len(vector), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     h = 1e-5  # error h² times a third derivative of about 1, and rounding of 1e-15 / h
 
     def value(t: float) -> float:
-        return float(family.log_joint(chart.parameters(vector + t * way, p), z).logsumexp(1).mean())
+        return float(family.log_joint(objective.parameters(vector + t * way, p), z).logsumexp(1).mean())
 
     assert (value(h) - value(-h)) / (2 * h) == pytest.approx(float(gradient @ way), rel=1e-6, abs=1e-8)
 

@@ -9,8 +9,7 @@ import gmmcli
 from gmmcli.errors import NumericalError, Remedy
 from gmmcli.families import get_family
 from gmmcli.families.base import Family, Parameters
-from gmmcli.fitting.collapse import WorstRows, reset, without
-from gmmcli.fitting.soundness import find_flaw
+from gmmcli.fitting.soundness import WorstRows, find_flaw, reset, without
 from gmmcli.passes.prepared import PreparedData
 from gmmcli.passes.reading import drive, read
 from tests import reference

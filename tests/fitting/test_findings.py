@@ -8,7 +8,7 @@ from torch import Tensor
 
 import gmmcli
 from gmmcli.errors import InputError
-from gmmcli.fitting import assessment
+from gmmcli.fitting import result as results
 from gmmcli.fitting.soundness import collinear_columns
 from gmmcli.model.contrasts import contrasts, nearest
 
@@ -103,14 +103,14 @@ def test_certainty_is_that_of_the_responsibilities(options: dict[str, object]) -
         assert found.sure_of[k] == pytest.approx(sure)
     for i, j, share in found.overlaps:
         assert share == pytest.approx(float(r[:, i] @ r[:, j] / r[:, i].sum()))
-        assert share >= assessment.OVERLAP
+        assert share >= results.OVERLAP
     assert found.overlaps
 
 
 def test_certainty_of_many_rows_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     x = clusters(2.5, 20_000)
     whole = gmmcli.fit(x, 2).certainty
-    monkeypatch.setattr(assessment, "ROWS", 5000)
+    monkeypatch.setattr(results, "ROWS", 5000)
     part = gmmcli.fit(x, 2).certainty
     assert 4500 < part.rows < 5500
     assert part.sure == pytest.approx(whole.sure, abs=0.02)

@@ -167,8 +167,8 @@ def test_given_means_start_there():
 def test_a_failed_restart_is_reported_and_the_others_go_on(monkeypatch):
     sound = initialise.STARTS["kmeans++"]
 
-    def sometimes_broken(sample, family, components, seed, scale, floor):
-        start = sound(sample, family, components, seed, scale, floor)
+    def sometimes_broken(starter, seed):
+        start = sound(starter, seed)
         return type(start)(start.weights, start.means * math.nan, start.scale) if seed % 2 else start
 
     monkeypatch.setitem(initialise.STARTS, "kmeans++", sometimes_broken)

@@ -146,7 +146,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "SAMPLE_ROWS", 600)
     monkeypatch.setattr(race, "SAMPLE_ROWS", 100)
     monkeypatch.setattr("gmmcli.fitting.starts.SAMPLE_ROWS", 300)
-    monkeypatch.setattr("gmmcli.fitting.assessment.ROWS", 500)
+    monkeypatch.setattr("gmmcli.fitting.result.ROWS", 500)
 
 
 class Counted:

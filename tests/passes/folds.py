@@ -12,8 +12,8 @@ import torch
 
 from gmmcli.choosing.folds import ScoreSums
 from gmmcli.families import FAMILIES, get_family
-from gmmcli.fitting.assessment import ScoreHistogram
-from gmmcli.fitting.collapse import WorstRows
+from gmmcli.fitting.result import ScoreHistogram
+from gmmcli.fitting.soundness import WorstRows
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block, TableBlocks
 from gmmcli.passes.coordinates import conditioning

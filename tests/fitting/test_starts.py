@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gmmcli.families import get_family
-from gmmcli.fitting import clusters
-from gmmcli.fitting import starts as initialise
+from gmmcli.fitting import starts
 from gmmcli.passes.draws import generator
 from gmmcli.passes.reading import drive
 from tests.conftest import prepare_rows
@@ -38,23 +37,23 @@ def scatter(x: Tensor, w: Tensor, labels: Tensor) -> float:
 
 def test_seeds_are_different_points_while_there_are_any():
     x = points(6).repeat(50, 1)
-    found = clusters.seeds(x, weights(len(x)), 6, generator(1, "test"))
+    found = starts.seeds(x, weights(len(x)), 6, generator(1, "test"))
     assert len(found.unique(dim=0)) == 6
     assert bool((torch.cdist(found, x).amin(1) == 0).all())
-    assert torch.equal(found, clusters.seeds(x, weights(len(x)), 6, generator(1, "test")))
+    assert torch.equal(found, starts.seeds(x, weights(len(x)), 6, generator(1, "test")))
 
 
 def test_seeds_are_never_points_without_weight():
     w = weights(40) * (torch.arange(40) % 2)
     x = points(40)
-    found = clusters.seeds(x, w, 20, generator(2, "test"))
+    found = starts.seeds(x, w, 20, generator(2, "test"))
     assert bool((torch.cdist(found, x[::2]).amin(1) > 0).all())
 
 
 def test_masses_and_means_are_those_of_the_nearest_points():
     x, w, centres = points(200, 3), weights(200), points(5, 3, seed=1)
     far = torch.cat([centres, torch.full((1, 3), 99.0, dtype=torch.float64)])
-    masses, means = clusters.masses_and_means(x, w, far)
+    masses, means = starts.masses_and_means(x, w, far)
     own = torch.cdist(x, far).argmin(1)
     for k in range(5):
         assert_close(masses[k], w[own == k].sum())
@@ -65,14 +64,14 @@ def test_masses_and_means_are_those_of_the_nearest_points():
 
 def test_lloyd_never_raises_the_scatter_and_ends_where_it_stays():
     x, w = points(300), weights(300)
-    before, centres = math.inf, clusters.seeds(x, w, 7, generator(0, "test"))
+    before, centres = math.inf, starts.seeds(x, w, 7, generator(0, "test"))
     for _ in range(5):
-        centres = clusters.lloyd(x, w, centres, 1)
+        centres = starts.lloyd(x, w, centres, 1)
         now = float((w * torch.cdist(x, centres).amin(1).square()).sum())
         assert now <= before
         before = now
-    settled = clusters.lloyd(x, w, centres, 1000)
-    assert torch.equal(clusters.lloyd(x, w, settled, 1), settled)
+    settled = starts.lloyd(x, w, centres, 1000)
+    assert torch.equal(starts.lloyd(x, w, settled, 1), settled)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -84,13 +83,13 @@ def test_ward_merges_what_adds_least_to_the_scatter(count: int):
         merged = [torch.where(labels == j, i, labels) for i, j in combinations(labels.unique().tolist(), 2)]
         labels = min(merged, key=lambda option: scatter(x, w, option))
     expected = [(w[labels == k, None] * x[labels == k]).sum(0) / w[labels == k].sum() for k in labels.unique()]
-    found = clusters.ward(x, w, count)
+    found = starts.merged(x, w, count)
     assert_close(found[found[:, 0].argsort()], torch.stack(sorted(expected, key=lambda mean: float(mean[0]))))
 
 
 def test_ward_changes_nothing_that_it_is_given():
     x, w = points(9), weights(9)
-    clusters.ward(x, w, 2)
+    starts.merged(x, w, 2)
     assert torch.equal(x, points(9))
     assert torch.equal(w, weights(9))
 
@@ -103,9 +102,9 @@ def test_the_ward_start_finds_clusters_that_lie_apart():
     x = centres[labels] + torch.randn(6000, 8, generator=draw, dtype=torch.float64)
     family = get_family("full")
     data = prepare_rows(x, family)
-    sample = drive(initialise.draw_sample(data, 0), 1)
+    sample = drive(starts.draw_sample(data, 0), 1)
     for seed in range(10):
-        p = initialise.ward(sample, family, 16, seed, None, 1e-6)
+        p = starts.Starter(sample, family, 16, None, 1e-6).ward(seed)
         distances = torch.cdist(data.affine.outer(p.means), centres)
         assert sorted(distances.argmin(1).tolist()) == list(range(16))
         assert float(distances.amin(1).max()) < 0.5
@@ -114,14 +113,13 @@ def test_the_ward_start_finds_clusters_that_lie_apart():
 def test_the_ward_start_needs_no_more_rows_than_components():
     family = get_family("diagonal")
     x = points(7)
-    sample = drive(initialise.draw_sample(prepare_rows(x, family), 0), 1)
+    sample = drive(starts.draw_sample(prepare_rows(x, family), 0), 1)
     for components in (1, 3, 7):
-        p = initialise.ward(sample, family, components, 0, None, 1e-6)
+        p = starts.Starter(sample, family, components, None, 1e-6).ward(0)
         assert p.means.shape == (components, 2)
         assert bool(p.means.isfinite().all())
 
 
 def test_auto_takes_both_starts_by_turns():
-    made = [initialise.start_named("auto", restart) for restart in range(3)]
-    assert made == [initialise.STARTS[name] for name in ("ward", "kmeans++", "ward")]
-    assert initialise.start_named("random", 1) is initialise.STARTS["random"]
+    assert [starts.start_name("auto", restart) for restart in range(3)] == ["ward", "kmeans++", "ward"]
+    assert starts.start_name("random", 1) == "random"
