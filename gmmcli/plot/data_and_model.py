@@ -16,7 +16,20 @@ from gmmcli.plot.axes import LEAST, Names, lay_out, set_axis, settle, widened, w
 from gmmcli.plot.coordinates import Coordinates
 from gmmcli.plot.panels import SUM, Planes, draw_line, draw_pairs, draw_plane, number_components
 from gmmcli.plot.picture import Picture, picture
-from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, new_figure, tidy
+from gmmcli.plot.style import (
+    BARS,
+    INK,
+    QUIET,
+    SMALL,
+    Size,
+    colour,
+    figure_of,
+    house_style,
+    label,
+    legend,
+    new_figure,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +52,6 @@ GRID_COLUMNS = (1, 2, 3, 4)  # of a legend in the free corner of a grid
 ELLIPSE = "1 and 2 std. deviations"
 CONTOUR = "density: 10, 30, … 90 % inside"
 ONE_DENSITY, SUM_DENSITY = "density of a component", "density of all"
-Size = tuple[float | None, float | None]  # inches, None for what suits the picture
 
 
 def plot_data_and_model(
@@ -107,7 +119,7 @@ def draw_figure(
     grid_side = GRID_SIDE + PANEL_SIDE * shown.dims
     wide, high = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
     with house_style():
-        figure = new_figure(size[0] or wide, size[1] or high)
+        figure = new_figure(size, (wide, high))
         ax = figure.add_subplot()
         names, planes = _draw(ax, shown, shown.limits() if limits is None else limits)
         if position is not None:

@@ -222,6 +222,8 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
     unit = (high - low) / (1 - sum(margins.values()) - sum(edges.values()))
     shown = low - unit * margins["below"], high + unit * margins["above"]
     set_axis(ax.yaxis, shown[0] - unit * edges["below"], shown[1] + unit * edges["above"], within=shown)
+    if not any(edges.values()):
+        return
     ax.spines["left"].set_bounds(*shown)
     clear = unit * CLEAR  # nothing but the name of the best stands farther ahead of it
     inside = TransformedBbox(Bbox([(0, low - clear), (1, high + clear)]), ax.get_yaxis_transform())

@@ -34,6 +34,8 @@ QUIET = "#6a707a"  # of captions, ticks and contours
 FAINT = "#c3c8d0"  # of axes
 BARS = "#dfe3e8"  # of histograms
 
+Size = tuple[float | None, float | None]  # inches; None for what suits the picture
+
 TEXT = 9.0  # points
 SMALL = 8.0
 STYLE = {
@@ -94,12 +96,12 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Empty figure of this size in inches. No window and no pyplot knows it."""
+def new_figure(size: Size, usual: tuple[float, float]) -> Figure:
+    """Empty figure of this size or, where a side is None, of the usual one. No window and no pyplot knows it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(size[0] or usual[0], size[1] or usual[1]), layout="constrained")
     FigureCanvasAgg(figure)
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.1, h_pad=0.1)
