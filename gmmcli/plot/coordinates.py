@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -89,9 +88,8 @@ def marginal(model: GaussianMixture, columns: Sequence[int], background: bool = 
     box = None if model.box is None else model.box[:, index].cpu()
     if not background:
         p, box = p.beside(None), None
-    p = p.to("cpu")
-    units: dict[str, Any] = {"shift": model.shift[index].cpu(), "std": model.std[index].cpu()}
-    return GaussianMixture(p.weights, p.means, p.scale, family.name, background=p.background, box=box, **units)
+    shift, std = model.shift[index].cpu(), model.std[index].cpu()
+    return GaussianMixture.of(p.to("cpu"), family.name, shift=shift, std=std, box=box)
 
 
 def choose_coordinates(

@@ -12,24 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.plot.axes import LEAST, Names, lay_out, set_axis, settle, widened, write_words
+from gmmcli.plot.axes import LEAST, Names, Size, lay_out, new_axes, set_axis, settle, widened, write_words
 from gmmcli.plot.coordinates import Coordinates
-from gmmcli.plot.panels import SUM, Planes, draw_line, draw_pairs, draw_plane, number_components
+from gmmcli.plot.panels import SUM, Planes, draw_grid, draw_line, draw_plane, number_components
 from gmmcli.plot.picture import Picture, picture
-from gmmcli.plot.style import (
-    BARS,
-    INK,
-    QUIET,
-    SMALL,
-    Size,
-    colour,
-    figure_of,
-    house_style,
-    label,
-    legend,
-    new_figure,
-    tidy,
-)
+from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,10 +104,10 @@ def draw_figure(
     of a layout.
     """
     grid_side = GRID_SIDE + PANEL_SIDE * shown.dims
-    wide, high = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
+    usual = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
     with house_style():
-        figure = new_figure(size, (wide, high))
-        ax = figure.add_subplot()
+        ax = new_axes(size, usual)
+        figure = figure_of(ax)
         names, planes = _draw(ax, shown, shown.limits() if limits is None else limits)
         if position is not None:
             figure.set_layout_engine("none")
@@ -129,10 +116,10 @@ def draw_figure(
         write_words(ax, words, names)
         settle(figure)
         beside = _draw_legend(ax, shown)
-        figure.set_figwidth(size[0] or wide + beside)
+        if size[0] is None:
+            figure.set_figwidth(usual[0] + beside)
         panels = LEAST_PANEL * shown.dims
-        least = (panels, panels) if shown.dims > 2 else LEAST
-        lay_out(ax, words, names, least)
+        lay_out(ax, words, names, (panels, panels) if shown.dims > 2 else LEAST)
         _number(planes, shown)
     return figure
 
@@ -140,19 +127,18 @@ def draw_figure(
 def _draw(ax: Axes, shown: Picture, limits: np.ndarray) -> tuple[Names, Planes]:
     """Draws a picture without words; returns its axes that have names, and its planes."""
     if shown.dims > 2:
-        return draw_pairs(ax, shown, limits)
+        return draw_grid(ax, shown, limits)
     tidy(ax)
-    sides = [widened(*pair) for pair in limits.T.tolist()]
-    if shown.dims == 1:
-        highest = draw_line(ax, shown.mixture, shown.points[:, 0], shown.weights, sides[0])
-        sides.append((0.0, highest * 1.06 if highest > 0 else 1.0))
+    across, *others = [widened(*pair) for pair in limits.T.tolist()]
+    set_axis(ax.xaxis, *across)
+    if others:
+        draw_plane(ax, shown, (0, 1), contours=np.array([across, *others]).T)
+        set_axis(ax.yaxis, *others[0])
     else:
-        rows = shown.points, shown.components, shown.weights
-        draw_plane(ax, shown.mixture, *rows, contours=np.array(sides).T)
-    set_axis(ax.xaxis, *sides[0])
-    set_axis(ax.yaxis, *sides[1], 4 if shown.dims == 1 else 6)
-    labels = [*shown.coordinates.labels, "density"]
-    return [(ax.xaxis, labels[0]), (ax.yaxis, labels[1])], [(ax, shown.mixture)] * (shown.dims - 1)
+        highest = draw_line(ax, shown, 0, across)
+        set_axis(ax.yaxis, 0.0, highest * 1.06 if highest > 0 else 1.0, 4)
+    names = [*shown.coordinates.labels, "density"]
+    return [(ax.xaxis, names[0]), (ax.yaxis, names[1])], [(ax, (0, 1))] * len(others)
 
 
 def _many(shown: Picture) -> bool:
@@ -163,7 +149,7 @@ def _many(shown: Picture) -> bool:
 def _number(planes: Planes, shown: Picture) -> None:
     """Numbers the components of the planes if they are many."""
     if _many(shown):
-        number_components(planes, SMALL if shown.dims == 2 else GRID_NUMBERS)
+        number_components(planes, shown, SMALL if shown.dims == 2 else GRID_NUMBERS)
 
 
 # ---- the legend -------------------------------------------------------------------------------------------

@@ -20,8 +20,7 @@ from gmmcli.errors import GmmError, Option, Remedy, UsageError
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure
-from gmmcli.plot.picture import picture
-from gmmcli.plot.rows import sample_rows
+from gmmcli.plot.picture import picture, sample_rows
 from gmmcli.plot.style import house_style
 from gmmcli.storage.addresses import suffix_of
 from gmmcli.storage.files import check_writable, writing

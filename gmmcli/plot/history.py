@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
-from gmmcli.plot.axes import Names, lay_out, set_axis, widened, write_words
-from gmmcli.plot.style import PALETTE, Size, house_style, legend, new_figure, tidy
+from gmmcli.plot.axes import Names, Size, lay_out, new_axes, set_axis, widened, write_words
+from gmmcli.plot.style import PALETTE, house_style, legend, tidy
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def plot_history(metadata: Mapping[str, Any], *, ax: Axes | None = None, size: S
         write_words(ax, _caption(metadata), _draw(ax, metadata))
         return ax
     with house_style():
-        ax = new_figure(size, SIZE).add_subplot()
+        ax = new_axes(size, SIZE)
         lay_out(ax, _caption(metadata), _draw(ax, metadata))
     return ax
 

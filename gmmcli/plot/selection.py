@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.model.criteria import CRITERIA
-from gmmcli.plot.axes import Names, lay_out, points_of, set_axis, widened, write_words
-from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, Size, house_style, legend, new_figure, tidy, width_of
+from gmmcli.plot.axes import Names, Size, lay_out, new_axes, points_of, set_axis, widened, write_words
+from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, house_style, legend, tidy, width_of
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
 MARKERS = "osDP<>*"  # of families; triangles that point up and down mark values beyond the axis
 MARKER, EDGE_MARKER, RING = 5.5, 4.5, 13.0  # points across: on the axis, at its end, around the best
+LINE = 1.4  # points
 EDGE_ROW = 0.026  # of the axis, from one row of markers at its end to the next
 AHEAD = 34.0  # points of the axis ahead of the best value, for its name
 BEHIND = 0.037  # of the axis beyond the values at the other end
@@ -193,7 +194,7 @@ def plot_selection(
         _mark_best(ax, chart)
         return ax
     with house_style():
-        ax = new_figure(size, SIZE).add_subplot()
+        ax = new_axes(size, SIZE)
         lay_out(ax, _caption(chart), _draw(ax, chart, label))
         _mark_best(ax, chart)
     return ax
@@ -202,7 +203,7 @@ def plot_selection(
 def _draw(ax: Axes, chart: Chart, label: str) -> Names:
     """Draws the lines and the legend, sets the axes and returns them with their names."""
     tidy(ax)
-    lines = [_draw_family(ax, chart, name) for name in [*chart.families][::-1]]  # the best on top
+    lines = [_draw_family(ax, chart, name) for name in reversed(chart.families)]  # the best on top
     legend(ax, _entries(chart))
     counts = [fit.components for fit in chart.fits]
     low, high = min(counts), max(counts)
@@ -234,24 +235,21 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
 def _draw_family(ax: Axes, chart: Chart, family: str) -> Line2D:
     """Draws the line of a family and its markers; returns the line."""
     (shade, marker), fits = chart.looks[family], chart.families[family]
-    line, *_ = ax.plot([f.components for f in fits], [f.value for f in fits], color=shade, linewidth=1.4, zorder=2)
-    line.set_gid(f"family {family}")
+    counts, values = [fit.components for fit in fits], [fit.value for fit in fits]
+    line, *_ = ax.plot(counts, values, color=shade, linewidth=LINE, zorder=2, gid=f"family {family}")
     alike: dict[tuple[Side | None, bool, bool], list[Fit]] = {}
     for fit in fits:
         alike.setdefault((chart.side(fit), fit.failed, fit.failed or fit.sound), []).append(fit)
     for (side, failed, filled), some in alike.items():
-        counts, heights = [fit.components for fit in some], [fit.value for fit in some]
-        face = shade if filled else "white"
+        counts, face = [fit.components for fit in some], shade if filled else "white"
         if side is None:
-            ax.plot(counts, heights, zorder=3, **_sign(marker, MARKER, shade, face))
+            ax.plot(counts, [fit.value for fit in some], zorder=3, **_sign(marker, MARKER, shade, face))
             continue
         inwards = EDGE_ROW * (chart.marked(side).index(family) + 0.6)
         heights = [1 - inwards if side == "above" else inwards] * len(some)
-        edge: dict[str, Any] = {
-            "transform": ax.get_xaxis_transform(),
-            "gid": f"{'failed' if failed else 'beyond'} {family}",
-        }
-        ax.plot(counts, heights, zorder=3, **edge, **_sign("x" if failed else BEYOND[side], EDGE_MARKER, shade, face))
+        kind, sign = ("failed", "x") if failed else ("beyond", BEYOND[side])
+        style = _sign(sign, EDGE_MARKER, shade, face) | {"transform": ax.get_xaxis_transform(), "zorder": 3}
+        ax.plot(counts, heights, gid=f"{kind} {family}", **style)
     return line
 
 
@@ -265,21 +263,18 @@ def _entries(chart: Chart) -> list[Line2D]:
     """Entries of the legend: the families, then the other markers that are drawn."""
     from matplotlib.lines import Line2D
 
-    entries = []
+    styles: dict[str, dict[str, Any]] = {}
     for name in chart.families:
         shade, marker = chart.looks[name]
-        label = one_line(name, 40)
-        entries.append(Line2D([], [], color=shade, marker=marker, markersize=MARKER, linewidth=1.4, label=label))
-    signs = {
-        f"{side} the axis": _sign(arrow, EDGE_MARKER, QUIET, QUIET)
-        for side, arrow in BEYOND.items()
-        if chart.beyond(side)
-    }
+        styles[one_line(name, 40)] = {"color": shade, "marker": marker, "markersize": MARKER, "linewidth": LINE}
     if any(not fit.sound and not fit.failed for fit in chart.fits):
-        signs = {"not to be trusted": _sign("o", MARKER, QUIET, "white"), **signs}
+        styles["not to be trusted"] = _sign("o", MARKER, QUIET, "white")
+    for side, arrow in BEYOND.items():
+        if chart.beyond(side):
+            styles[f"{side} the axis"] = _sign(arrow, EDGE_MARKER, QUIET, QUIET)
     if any(fit.failed for fit in chart.fits):
-        signs["failed"] = _sign("x", EDGE_MARKER, QUIET, QUIET)
-    return entries + [Line2D([], [], label=label, **style) for label, style in signs.items()]
+        styles["failed"] = _sign("x", EDGE_MARKER, QUIET, QUIET)
+    return [Line2D([], [], label=label, **style) for label, style in styles.items()]
 
 
 def _caption(chart: Chart) -> str:
@@ -301,19 +296,14 @@ def _mark_best(ax: Axes, chart: Chart) -> None:
         return
     family, count, value, *_ = chart.best
     ax.plot([count], [value], zorder=4, gid="best", **_sign("o", RING, INK, "none"))
-    text = f"{one_line(family, 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
+    text = f"{one_line(family, 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}".replace("-", "−")
     left, right = ax.get_xlim()
     half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis) * (right - left)
     if 2 * half > right - left:
         return
     bottom, top = ax.spines["left"].get_bounds() or ax.get_ylim()
-    end = chart.high if chart.rising else chart.low
-    middle = (end + (top if chart.rising else bottom)) / 2
+    end, edge = (chart.high, top) if chart.rising else (chart.low, bottom)
+    position = min(max(count, left + half), right - half), (end + edge) / 2
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": RING / 2}
-    position: dict[str, Any] = {
-        "xytext": (min(max(count, left + half), right - half), middle),
-        "ha": "center",
-        "va": "center",
-    }
-    position |= {"arrowprops": None if value == end else leader, "parse_math": False}
-    ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **position)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": INK, "parse_math": False}
+    ax.annotate(text, (count, value), position, arrowprops=None if value == end else leader, zorder=5, **style)

@@ -1,7 +1,7 @@
-"""The look of all pictures: colours, letters, and the frame of a figure.
+"""The look of all pictures: colours, letters, the frame of axes.
 
 - `colour`: the colour of a component, the same in every picture. `label`: its name in a legend.
-- `new_figure`: a figure without a window, in the house style whatever the user's settings are.
+- `house_style`: matplotlib's settings for a figure of our own, whatever the user's are.
 - `tidy`, `legend`: the frame and the legend that all axes share. Nothing here changes a global setting.
 """
 
@@ -33,8 +33,6 @@ INK = "#23272e"  # of text, and of sums over components
 QUIET = "#6a707a"  # of captions, ticks and contours
 FAINT = "#c3c8d0"  # of axes
 BARS = "#dfe3e8"  # of histograms
-
-Size = tuple[float | None, float | None]  # inches; None for what suits the picture
 
 TEXT = 9.0  # points
 SMALL = 8.0
@@ -94,18 +92,6 @@ def house_style() -> Iterator[None]:
 
     with matplotlib.style.context(["default", STYLE]):
         yield
-
-
-def new_figure(size: Size, usual: tuple[float, float]) -> Figure:
-    """Empty figure of this size or, where a side is None, of the usual one. No window and no pyplot knows it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(size[0] or usual[0], size[1] or usual[1]), layout="constrained")
-    FigureCanvasAgg(figure)
-    engine: Any = figure.get_layout_engine()
-    engine.set(w_pad=0.1, h_pad=0.1)
-    return figure
 
 
 def figure_of(ax: Axes) -> Figure:
