@@ -13,7 +13,7 @@ import numpy as np
 
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.axes import LEAST, Names, Size, lay_out, new_axes, set_axis, settle, widened, write_words
-from gmmcli.plot.coordinates import Coordinates
+from gmmcli.plot.coordinates import Coordinates, choose_coordinates
 from gmmcli.plot.panels import SUM, Planes, draw_grid, draw_line, draw_plane, number_components
 from gmmcli.plot.picture import Picture, picture
 from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, tidy
@@ -70,7 +70,7 @@ def plot_data_and_model(
     Raises InputError for a column that the model or the data lack and for values that are no weights, UsageError
     for an unknown projection.
     """
-    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
+    shown = picture(data, model, choose_coordinates(model, columns, projection), weights)
     if ax is None:
         return draw_figure(shown).axes[0]
     names, planes = _draw(ax, shown, shown.limits())
@@ -87,7 +87,7 @@ def data_figure(
 
     coordinates: by default those of choose_coordinates. size: inches, None for what suits the picture.
     """
-    return draw_figure(picture(data, model, coordinates=coordinates), size)
+    return draw_figure(picture(data, model, coordinates or choose_coordinates(model)), size)
 
 
 def draw_figure(
@@ -182,26 +182,28 @@ def _entries(shown: Picture) -> tuple[list[Any], list[Any]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    def sign(name: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", label=name, **style)
+
     def dot(component: int, weight: float) -> Line2D:
         name = label(component, weight, short=_many(shown))
-        return Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour(component), label=name)
+        return sign(name, marker="o", markersize=6, color=colour(component))
 
     entries: list[Any] = [dot(k, weight) for k, weight in enumerate(shown.shares[:NAMED].tolist())]
     if len(shown.shares) > NAMED:
-        entries.append(Line2D([], [], linestyle="none", label=f"and {len(shown.shares) - NAMED} more"))
+        entries.append(sign(f"and {len(shown.shares) - NAMED} more"))
     if shown.background:
         entries.append(dot(-1, shown.background))
     if shown.dims > 1:
-        hollow: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "markeredgewidth": 1.1}
-        entries.append(Line2D([], [], linestyle="none", marker="o", markersize=7, label=ELLIPSE, **hollow))
-    single: list[Any] = []
+        hollow = {"markerfacecolor": "none", "markeredgewidth": 1.1}
+        entries.append(sign(ELLIPSE, marker="o", markersize=7, color=INK, **hollow))
     if shown.dims == 2:
-        entries.append(Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR))
-        return entries, single
+        return [*entries, Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR)], []
+    single: list[Any] = []
     if shown.dims > 2:
         single.append(Patch(facecolor=to_rgba(QUIET, 0.3), edgecolor=QUIET, linewidth=1.0, label=ONE_DENSITY))
     if len(shown.shares) > 1 or shown.mixture.box is not None:
         single.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM_DENSITY if shown.dims > 2 else SUM))
     if len(shown.points):
-        single.append(Patch(color=BARS, label="data, weighted" if shown.weighted else "data"))
+        single.append(Patch(color=BARS, label="data, weighted" if (shown.weights < 1).any() else "data"))
     return entries, single

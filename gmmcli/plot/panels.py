@@ -16,7 +16,7 @@ import torch
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.axes import Names, set_axis, widened
 from gmmcli.plot.coordinates import marginal
-from gmmcli.plot.picture import ELLIPSES, MESH, Picture, density, ellipses, levels, mesh_of, moments
+from gmmcli.plot.picture import ELLIPSES, Picture, density, density_between, ellipses, levels, moments
 from gmmcli.plot.style import BARS, INK, QUIET, colour, figure_of, label, tidy
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ def draw_line(
 
 
 def draw_plane(
-    ax: Axes,
-    picture: Picture,
-    pair: tuple[int, int],
-    *,
-    contours: np.ndarray | None = None,
-    size: float = 1.0,
+    ax: Axes, picture: Picture, pair: tuple[int, int], contours: np.ndarray | None = None, size: float = 1.0
 ) -> None:
     """Draws two coordinates.
 
@@ -120,8 +115,7 @@ def draw_plane(
 
 def _draw_contours(ax: Axes, mixture: GaussianMixture, limits: np.ndarray) -> None:
     """Draws the contours of the density; a component between two cells of the mesh has none."""
-    sides, mesh = mesh_of(limits, MESH)
-    values = density(mixture, mesh).reshape(MESH, MESH)
+    sides, values = density_between(limits, mixture)
     heights = levels(mixture)
     heights = heights[heights < values.max()]
     if len(heights):

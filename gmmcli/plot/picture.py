@@ -10,7 +10,6 @@ drawn in the order of the hash, so that no part of a file lies on top of the oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from gmmcli.model.mixture import GaussianMixture
 from gmmcli.passes.block import Block
 from gmmcli.passes.draws import row_uniforms
 from gmmcli.passes.execution import ALONE, Group
-from gmmcli.plot.coordinates import Coordinates, choose_coordinates, marginal
+from gmmcli.plot.coordinates import Coordinates, marginal
 
 MOST_ROWS = 20_000  # of a picture
 GRID_ROWS = 5_000  # of each of the many panels of a grid
@@ -44,13 +43,13 @@ _ANGLES = np.linspace(0, 2 * np.pi, 121)[:-1]
 class RowSample:
     """Rows to draw, x (B, D), of `rows` rows that could be drawn; `left_out` more lack the cells for it.
 
-    weights: (B,) positive row weights, or None when every row weighs 1. Rows of weight 0 count nowhere.
+    Rows of weight 0 count nowhere.
     """
 
     x: Tensor  # (B, D)
     rows: int
-    left_out: int = 0
-    weights: Tensor | None = None  # (B,)
+    left_out: int
+    weights: Tensor  # (B,) above 0
 
     def caption(self) -> str:
         """`20,000 of 1,000,000 rows shown, 3 left out for missing cells`."""
@@ -153,11 +152,6 @@ class Picture:
         """d: 1 for a histogram, 2 for a plane, more for a grid."""
         return self.coordinates.dims
 
-    @property
-    def weighted(self) -> bool:
-        """Whether some rows weigh more than others."""
-        return bool((self.weights < 1).any())
-
     def limits(self) -> np.ndarray:
         """Least and greatest coordinates, (2, d), of the points, the ellipses and, in a plane, the contours."""
         found = [_bounds(self.mixture, LINE_REACH if self.dims == 1 else max(ELLIPSES))]
@@ -169,42 +163,26 @@ class Picture:
         return np.stack([np.nanmin(stacked, 0), np.nanmax(stacked, 0)])
 
 
-def picture(
-    data: Any,
-    model: GaussianMixture,
-    *,
-    columns: Sequence[str] | None = None,
-    projection: str | None = None,
-    coordinates: Coordinates | None = None,
-    weights: Any = None,
-) -> Picture:
-    """The picture of a mixture and of data or None; `coordinates` are chosen by choose_coordinates unless given."""
-    coordinates = coordinates or choose_coordinates(model, columns, projection)
+@torch.no_grad()
+def picture(data: Any, model: GaussianMixture, coordinates: Coordinates, weights: Any = None) -> Picture:
+    """The picture of a mixture and of data or None. data, weights: see sample_rows."""
     sample = sample_rows(data, model, coordinates, weights)
     rows = "" if sample is None else sample.caption()
-    sample = sample or RowSample(torch.empty(0, model.dims), 0)
-    relative = _relative(sample)
+    sample = sample or RowSample(torch.empty(0, model.dims), 0, 0, torch.empty(0))
+    relative = sample.weights.cpu().numpy()
+    relative = (relative / relative.max(initial=0)).clip(LEAST_WEIGHT)
     by_weight = BY_WEIGHT[min(coordinates.dims, len(BY_WEIGHT)) - 1] if (relative < 1).any() else ""
     sizes = f"{model.components} component{'s' if model.components > 1 else ''}, family {model.family}"
-    with torch.no_grad():
-        components = model.assign(sample.x, marginal=True) if len(sample.x) else torch.empty(0, dtype=torch.int64)
     return Picture(
         coordinates,
         coordinates.of_model(model),
-        model.weights.detach().cpu().numpy(),
+        model.weights.cpu().numpy(),
         0.0 if model.background is None else model.background.item(),
         coordinates.of_rows(sample.x),
-        components.cpu().numpy(),
+        model.assign(sample.x, marginal=True).cpu().numpy(),
         relative,
         caption=" · ".join(part for part in (rows, by_weight, sizes, coordinates.note) if part),
     )
-
-
-def _relative(sample: RowSample) -> np.ndarray:
-    """The weights of the rows against the heaviest, (B,)."""
-    if sample.weights is None or not len(sample.weights):
-        return np.ones(len(sample.x))
-    return (sample.weights / sample.weights.max()).clamp(min=LEAST_WEIGHT).cpu().numpy()
 
 
 @torch.no_grad()
@@ -240,20 +218,22 @@ def levels(mixture: GaussianMixture) -> np.ndarray:
     return np.unique(np.quantile(density(mixture, draws), [1 - mass for mass in MASSES]))
 
 
-def mesh_of(
+def density_between(
     corners: np.ndarray,  # (2, 2) least and greatest coordinates
-    cells: int,
+    mixture: GaussianMixture,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of a mesh between two corners, (2, cells), and its points, (cells², 2), row by row."""
-    sides = np.linspace(corners[0], corners[1], cells).T
-    return sides, np.stack(np.meshgrid(*sides), -1).reshape(-1, 2)
+    """A mesh between two corners: its coordinates, (2, MESH), and the density there, (MESH, MESH), row by row."""
+    sides = np.linspace(*corners, MESH).T
+    points = np.stack(np.meshgrid(*sides), -1).reshape(-1, 2)
+    return sides, density(mixture, points).reshape(MESH, MESH)
 
 
 def _reach(mixture: GaussianMixture) -> np.ndarray:
     """Coordinates, (B, 2), around the positions where the density exceeds its lowest level, in a wide window."""
     corners = _bounds(mixture, WINDOW)
-    _, mesh = mesh_of(corners, MESH)
-    inside = mesh[density(mixture, mesh) >= levels(mixture)[0]]
+    sides, values = density_between(corners, mixture)
+    rows, columns = np.nonzero(values >= levels(mixture)[0])
+    inside = np.stack([sides[0, columns], sides[1, rows]], 1)
     cell = (corners[1] - corners[0]) / (MESH - 1)
     return np.concatenate([inside - cell, inside + cell])
 
