@@ -10,20 +10,19 @@ of all rows, and has their weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmcli.errors import GmmError, Option, Remedy, UsageError
+from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure
 from gmmcli.plot.picture import picture, sample_rows
 from gmmcli.plot.style import house_style
 from gmmcli.storage.addresses import suffix_of
-from gmmcli.storage.files import check_writable, writing
+from gmmcli.storage.files import check_writable, named_failure, writing
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
             f"a picture of {width} × {height} pixels is too large", subject=Option("dpi", dpi), remedy=lower
         )
     format = _format(path)
-    with _whole(path) as stream:
+    with named_failure(path), writing(path) as stream:
         if format == "gif":
             _image(figure, dpi).save(stream, format=format)
             return
@@ -127,7 +126,7 @@ def write_animation(
         for one, title in zip(shown, titles, strict=True)
     )
     duration = [FRAME_MS] * (len(shown) - 1) + [LAST_MS]
-    with _whole(path) as stream:
+    with named_failure(path), writing(path) as stream:
         options = {"save_all": True, "append_images": images, "duration": duration, "loop": 0, "disposal": 1}
         next(images).save(stream, format="gif", **options)
     return len(shown)
@@ -136,19 +135,6 @@ def write_animation(
 def _format(path: str) -> str:
     """The suffix of a path, without its dot."""
     return suffix_of(path).removeprefix(".")
-
-
-@contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
-    """A stream to a file that has another name until it is whole. Raises as write_figure does."""
-    try:
-        with writing(path) as stream:
-            yield stream
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise GmmError(problem, subject=one_line(path), remedy="name another file") from error
 
 
 def _image(figure: Figure, dpi: int) -> Any:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,8 +38,10 @@ SUM = "all components"
 GAP = 0.09  # between panels, of a panel's side
 TICKS = 3  # of an axis of a grid, at most
 PAD = 1.0  # points around a number
-GAPS = (0.0, 5.0, 11.0, 20.0, 30.0, 42.0, 56.0)  # points between a mean and its number
-DIRECTIONS = 16
+GAPS = (1e-6, 5.0, 11.0, 20.0, 30.0, 42.0, 56.0)  # points between a mean and its number
+ANGLES = 2 * np.pi * np.arange(16) / 16
+DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
+OFFSETS = np.concatenate([np.zeros((1, 2)), *(gap * DIRECTIONS for gap in GAPS)])  # near ones first
 LEADER_FROM = 11.0  # points from which on a line leads from a mean to its number
 
 Planes = list[tuple["Axes", tuple[int, int]]]  # axes, and the two coordinates that each shows
@@ -223,14 +224,8 @@ def number_components(planes: Planes, picture: Picture, size: float) -> None:
             _number(ax, k, means[k, pair], size, taken)
 
 
-def _number(
-    ax: Axes,
-    component: int,
-    mean: np.ndarray,  # (2,)
-    size: float,
-    taken: list[Any],
-) -> None:
-    """Writes a number where it meets none of the boxes that are taken, and adds its own; all of them in pixels."""
+def _number(ax: Axes, component: int, mean: np.ndarray, size: float, taken: list[Any]) -> None:
+    """Writes a number near its mean, (2,), where it meets none of the taken boxes, and adds its own, in pixels."""
     from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
@@ -239,7 +234,7 @@ def _number(
     unit, area, point = figure_of(ax).dpi / 72, ax.get_window_extent(), ax.transData.transform(mean)
     probe = Text(0, 0, str(component), figure=figure_of(ax), **style)
     half = np.array(probe.get_window_extent().size) / 2 + PAD * unit
-    for offset in _offsets():
+    for offset in OFFSETS:
         edge = half * offset / max(np.abs(offset).max(), 1e-9)  # from the middle of the number to its edge
         centre = np.clip(point + offset * unit + edge, area.min + half, area.max - half)
         box = Bbox([centre - half, centre + half])
@@ -253,11 +248,3 @@ def _number(
     style |= {"path_effects": [withStroke(linewidth=2.6, foreground="white")], "arrowprops": leader if far else None}
     position: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 6}
     ax.annotate(str(component), tuple(mean), xytext=(centre - point) / unit, **position, **style)
-
-
-def _offsets() -> Iterator[np.ndarray]:
-    """Offsets (2,) from a mean to the edge of its number, in points: none, then in all directions, near first."""
-    yield np.zeros(2)
-    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
-    for gap in GAPS:
-        yield from max(gap, 1e-6) * np.stack([np.cos(angles), np.sin(angles)], 1)

@@ -192,11 +192,8 @@ def moments(mixture: GaussianMixture) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def density(
-    mixture: GaussianMixture,
-    points: np.ndarray,  # (B, d)
-) -> np.ndarray:
-    """p(x), (B,)."""
+def density(mixture: GaussianMixture, points: np.ndarray) -> np.ndarray:
+    """p(x), (B,), at points (B, d)."""
     return mixture.log_prob(torch.as_tensor(points)).exp().numpy()
 
 
@@ -218,11 +215,8 @@ def levels(mixture: GaussianMixture) -> np.ndarray:
     return np.unique(np.quantile(density(mixture, draws), [1 - mass for mass in MASSES]))
 
 
-def density_between(
-    corners: np.ndarray,  # (2, 2) least and greatest coordinates
-    mixture: GaussianMixture,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A mesh between two corners: its coordinates, (2, MESH), and the density there, (MESH, MESH), row by row."""
+def density_between(corners: np.ndarray, mixture: GaussianMixture) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates, (2, MESH), of a mesh between two corners, (2, 2), and the density there, (MESH, MESH)."""
     sides = np.linspace(*corners, MESH).T
     points = np.stack(np.meshgrid(*sides), -1).reshape(-1, 2)
     return sides, density(mixture, points).reshape(MESH, MESH)

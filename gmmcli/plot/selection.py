@@ -143,11 +143,8 @@ def telling_span(
     return low - short / 2, high + short / 2
 
 
-def _shown(
-    apart: Sequence[float],  # distances from the best, its own 0 among them
-    reach: float,
-) -> float:
-    """The greatest of the distances that are shown."""
+def _shown(apart: Sequence[float], reach: float) -> float:
+    """The greatest of the distances from the best that are shown; its own, 0, is among them."""
     end = max(a for a in apart if a <= FAR * reach)
     beyond = min((a for a in apart if a > end), default=math.inf)
     return end if beyond > APART * end else max(a for a in apart if a <= NEAR * reach)

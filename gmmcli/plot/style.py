@@ -113,12 +113,10 @@ def tidy(ax: Axes, *, left: bool = True) -> None:
 
 def legend(ax: Axes, handles: Sequence[Any], *, title: str = "", columns: int = 1, inside: bool = False) -> Legend:
     """Draws a legend to the right of the axes or, with `inside`, in their upper right corner."""
-    position: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
-    if inside:
-        position = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0)}
-    text: dict[str, Any] = {"fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK, "frameon": False}
-    spacing: dict[str, Any] = {"borderaxespad": 0, "handlelength": 1.4, "labelspacing": 0.55, "columnspacing": 1.4}
-    found = ax.legend(handles=handles, title=title, ncols=columns, alignment="left", **position, **text, **spacing)
+    corner, anchor = ("upper right", (1.0, 1.0)) if inside else ("upper left", (1.02, 1.0))
+    style: dict[str, Any] = {"alignment": "left", "fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK}
+    style |= {"frameon": False, "borderaxespad": 0, "handlelength": 1.4, "labelspacing": 0.55, "columnspacing": 1.4}
+    found = ax.legend(handles=handles, title=title, ncols=columns, loc=corner, bbox_to_anchor=anchor, **style)
     found.get_title().set_color(QUIET)
     for entry in found.get_texts():
         entry.set_parse_math(False)  # a dollar sign is a dollar sign
