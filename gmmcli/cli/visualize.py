@@ -38,7 +38,7 @@ class Visualizer:
     """
 
     def __init__(self, target: str, every: int | None, several: bool):
-        from gmmcli.plot import check_animation, check_picture
+        from gmmcli.plot import check_picture
 
         self._target, self._every = target, every or EVERY
         self._stepwise, self._animated = STEP in target, suffix_of(target) == ".gif"
@@ -50,7 +50,7 @@ class Visualizer:
         if several and (self._stepwise or self._animated):
             remedy = "leave out what chooses among several"
             raise UsageError("steps are those of one fit", subject=given, remedy=remedy)
-        (check_animation if self._animated else check_picture)(target.replace(STEP, "0"))
+        check_picture(target.replace(STEP, "0"))
         self._seen: dict[int, list[tuple[int, float, GaussianMixture]]] = {}
 
     def keep(self, run: Run) -> None:

@@ -30,7 +30,7 @@ from gmmcli.errors import GmmError, InputError
 from gmmcli.families import FAMILIES, get_family
 from gmmcli.families.base import Parameters
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.storage.files import check_writable, replace
+from gmmcli.storage.files import check_writable, named_failure, replace
 from gmmcli.storage.filesystem import locate
 from gmmcli.storage.names import one_line
 
@@ -61,16 +61,11 @@ def save_model(path: AnyPath, model: GaussianMixture, metadata: Mapping[str, Any
     """
     target = os.fspath(path)
     check_writable(target, "model.pt")
-    shown = one_line(target)
     try:
-        replace(target, _serialised(model, metadata))
-    except BrokenPipeError:
-        raise  # its reader has gone: not a failure of ours
+        with named_failure(target):
+            replace(target, _serialised(model, metadata))
     except InputError as error:
-        raise InputError(f"not written: {error}", subject=shown) from error
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise GmmError(problem, subject=shown, remedy="name another file") from error
+        raise InputError(f"not written: {error}", subject=one_line(target)) from error
 
 
 def _serialised(model: GaussianMixture, metadata: Mapping[str, Any]) -> memoryview:

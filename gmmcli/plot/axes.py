@@ -1,5 +1,6 @@
 """Axes that can be read: limits, ticks, names and captions, and the layout of a figure.
 
+- `new_axes`: axes of a new figure without a window.
 - `set_axis`: limits and ticks of one axis. `widened`: an interval with a margin.
 - `write_words`: the caption and the names of axes, folded to the length at hand.
 - `lay_out`: both for a figure of our own, where what does not fit is left out.
@@ -36,15 +37,27 @@ LEAST = (1.4, 0.8)  # inches, width and height, for which the legend and then th
 
 Names = list[tuple["XAxis | YAxis", str]]  # axes and their names
 Span = tuple[float, float]
+Size = tuple[float | None, float | None]  # inches; None for what suits the picture
+
+
+def new_axes(size: Size, usual: Span) -> Axes:
+    """The axes of a new figure of this size or, where a side is None, of the usual one. No pyplot knows it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(size[0] or usual[0], size[1] or usual[1]), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
 
 
 def widened(low: float, high: float, margin: float = MARGIN) -> Span:
     """The interval with a margin; one without a width gets one."""
-    width = high - low
-    if not width > 1e-12 * max(abs(low), abs(high)):
-        width = max(abs(low), abs(high)) * 0.1 or 1.0
-        low, high = low - width / 2, high + width / 2
-    return low - margin * width, high + margin * width
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-12 * largest:
+        low, high = low - (0.05 * largest or 0.5), high + (0.05 * largest or 0.5)
+    return low - margin * (high - low), high + margin * (high - low)
 
 
 def points_of(axis: XAxis | YAxis) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -49,21 +48,15 @@ class Coordinates:
         """d."""
         return len(self.labels)
 
-    def of_rows(
-        self,
-        x: Tensor,  # (B, D)
-    ) -> np.ndarray:
-        """The rows in these coordinates, (B, d) float64; NaN where a cell is missing that is needed."""
+    def of_rows(self, x: Tensor) -> np.ndarray:
+        """Rows (B, D) in these coordinates, (B, d) float64; NaN where a cell is missing that is needed."""
         chosen = x[:, list(self.columns)].double().cpu()
         if self.projection is not None:
             chosen = (chosen - self.projection.centre) @ self.projection.lift.mT
         return chosen.numpy()
 
-    def shows(
-        self,
-        x: Tensor,  # (B, D)
-    ) -> Tensor:
-        """Mask (B,) of rows that have the cells which some panel of the picture needs."""
+    def shows(self, x: Tensor) -> Tensor:
+        """Mask (B,) of rows (B, D) that have the cells which some panel of the picture needs."""
         present = x[:, list(self.columns)].isfinite()
         return present.any(1) if self.projection is None and self.dims > 2 else present.all(1)
 
@@ -89,9 +82,8 @@ def marginal(model: GaussianMixture, columns: Sequence[int], background: bool = 
     box = None if model.box is None else model.box[:, index].cpu()
     if not background:
         p, box = p.beside(None), None
-    p = p.to("cpu")
-    units: dict[str, Any] = {"shift": model.shift[index].cpu(), "std": model.std[index].cpu()}
-    return GaussianMixture(p.weights, p.means, p.scale, family.name, background=p.background, box=box, **units)
+    shift, std = model.shift[index].cpu(), model.std[index].cpu()
+    return GaussianMixture.of(p.to("cpu"), family.name, shift=shift, std=std, box=box)
 
 
 def choose_coordinates(
@@ -111,8 +103,8 @@ def choose_coordinates(
     absent = [name for name in columns or () if name not in names]
     if absent:
         raise InputError(f"no column {listing(absent)}: the model has {listing(names)}")
-    chosen = range(len(names)) if columns is None else [names.index(name) for name in dict.fromkeys(columns)]
-    indices, note = tuple(chosen), ""
+    indices = tuple(range(len(names)) if columns is None else map(names.index, dict.fromkeys(columns)))
+    note = ""
     if not indices:
         raise UsageError("no names are given", subject=Option("columns"), remedy="name at least one")
     if projection is not None:

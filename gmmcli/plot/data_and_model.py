@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmcli.model.mixture import GaussianMixture
-from gmmcli.plot.axes import LEAST, Names, lay_out, set_axis, settle, widened, write_words
-from gmmcli.plot.coordinates import Coordinates
-from gmmcli.plot.panels import SUM, Planes, draw_line, draw_pairs, draw_plane, number_components
+from gmmcli.plot.axes import LEAST, Names, Size, lay_out, new_axes, set_axis, settle, widened, write_words
+from gmmcli.plot.coordinates import Coordinates, choose_coordinates
+from gmmcli.plot.panels import SUM, Planes, draw_grid, draw_line, draw_plane, number_components
 from gmmcli.plot.picture import Picture, picture
-from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, new_figure, tidy
+from gmmcli.plot.style import BARS, INK, QUIET, SMALL, colour, figure_of, house_style, label, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,6 @@ GRID_COLUMNS = (1, 2, 3, 4)  # of a legend in the free corner of a grid
 ELLIPSE = "1 and 2 std. deviations"
 CONTOUR = "density: 10, 30, … 90 % inside"
 ONE_DENSITY, SUM_DENSITY = "density of a component", "density of all"
-Size = tuple[float | None, float | None]  # inches, None for what suits the picture
 
 
 def plot_data_and_model(
@@ -71,7 +70,7 @@ def plot_data_and_model(
     Raises InputError for a column that the model or the data lack and for values that are no weights, UsageError
     for an unknown projection.
     """
-    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
+    shown = picture(data, model, choose_coordinates(model, columns, projection), weights)
     if ax is None:
         return draw_figure(shown).axes[0]
     names, planes = _draw(ax, shown, shown.limits())
@@ -88,7 +87,7 @@ def data_figure(
 
     coordinates: by default those of choose_coordinates. size: inches, None for what suits the picture.
     """
-    return draw_figure(picture(data, model, coordinates=coordinates), size)
+    return draw_figure(picture(data, model, coordinates or choose_coordinates(model)), size)
 
 
 def draw_figure(
@@ -105,10 +104,10 @@ def draw_figure(
     of a layout.
     """
     grid_side = GRID_SIDE + PANEL_SIDE * shown.dims
-    wide, high = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
+    usual = {1: LINE_SIZE, 2: PLANE_SIZE}.get(shown.dims, (grid_side, grid_side))
     with house_style():
-        figure = new_figure(size[0] or wide, size[1] or high)
-        ax = figure.add_subplot()
+        ax = new_axes(size, usual)
+        figure = figure_of(ax)
         names, planes = _draw(ax, shown, shown.limits() if limits is None else limits)
         if position is not None:
             figure.set_layout_engine("none")
@@ -117,10 +116,10 @@ def draw_figure(
         write_words(ax, words, names)
         settle(figure)
         beside = _draw_legend(ax, shown)
-        figure.set_figwidth(size[0] or wide + beside)
+        if size[0] is None:
+            figure.set_figwidth(usual[0] + beside)
         panels = LEAST_PANEL * shown.dims
-        least = (panels, panels) if shown.dims > 2 else LEAST
-        lay_out(ax, words, names, least)
+        lay_out(ax, words, names, (panels, panels) if shown.dims > 2 else LEAST)
         _number(planes, shown)
     return figure
 
@@ -128,19 +127,18 @@ def draw_figure(
 def _draw(ax: Axes, shown: Picture, limits: np.ndarray) -> tuple[Names, Planes]:
     """Draws a picture without words; returns its axes that have names, and its planes."""
     if shown.dims > 2:
-        return draw_pairs(ax, shown, limits)
+        return draw_grid(ax, shown, limits)
     tidy(ax)
-    sides = [widened(*pair) for pair in limits.T.tolist()]
-    if shown.dims == 1:
-        highest = draw_line(ax, shown.mixture, shown.points[:, 0], shown.weights, sides[0])
-        sides.append((0.0, highest * 1.06 if highest > 0 else 1.0))
+    across, *others = [widened(*pair) for pair in limits.T.tolist()]
+    set_axis(ax.xaxis, *across)
+    if others:
+        draw_plane(ax, shown, (0, 1), contours=np.array([across, *others]).T)
+        set_axis(ax.yaxis, *others[0])
     else:
-        rows = shown.points, shown.components, shown.weights
-        draw_plane(ax, shown.mixture, *rows, contours=np.array(sides).T)
-    set_axis(ax.xaxis, *sides[0])
-    set_axis(ax.yaxis, *sides[1], 4 if shown.dims == 1 else 6)
-    labels = [*shown.coordinates.labels, "density"]
-    return [(ax.xaxis, labels[0]), (ax.yaxis, labels[1])], [(ax, shown.mixture)] * (shown.dims - 1)
+        highest = draw_line(ax, shown, 0, across)
+        set_axis(ax.yaxis, 0.0, highest * 1.06 if highest > 0 else 1.0, 4)
+    names = [*shown.coordinates.labels, "density"]
+    return [(ax.xaxis, names[0]), (ax.yaxis, names[1])], [(ax, (0, 1))] * len(others)
 
 
 def _many(shown: Picture) -> bool:
@@ -151,7 +149,7 @@ def _many(shown: Picture) -> bool:
 def _number(planes: Planes, shown: Picture) -> None:
     """Numbers the components of the planes if they are many."""
     if _many(shown):
-        number_components(planes, SMALL if shown.dims == 2 else GRID_NUMBERS)
+        number_components(planes, shown, SMALL if shown.dims == 2 else GRID_NUMBERS)
 
 
 # ---- the legend -------------------------------------------------------------------------------------------
@@ -184,26 +182,28 @@ def _entries(shown: Picture) -> tuple[list[Any], list[Any]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    def sign(name: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", label=name, **style)
+
     def dot(component: int, weight: float) -> Line2D:
         name = label(component, weight, short=_many(shown))
-        return Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour(component), label=name)
+        return sign(name, marker="o", markersize=6, color=colour(component))
 
     entries: list[Any] = [dot(k, weight) for k, weight in enumerate(shown.shares[:NAMED].tolist())]
     if len(shown.shares) > NAMED:
-        entries.append(Line2D([], [], linestyle="none", label=f"and {len(shown.shares) - NAMED} more"))
+        entries.append(sign(f"and {len(shown.shares) - NAMED} more"))
     if shown.background:
         entries.append(dot(-1, shown.background))
     if shown.dims > 1:
-        hollow: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "markeredgewidth": 1.1}
-        entries.append(Line2D([], [], linestyle="none", marker="o", markersize=7, label=ELLIPSE, **hollow))
-    single: list[Any] = []
+        hollow = {"markerfacecolor": "none", "markeredgewidth": 1.1}
+        entries.append(sign(ELLIPSE, marker="o", markersize=7, color=INK, **hollow))
     if shown.dims == 2:
-        entries.append(Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR))
-        return entries, single
+        return [*entries, Line2D([], [], color=QUIET, linewidth=0.6, label=CONTOUR)], []
+    single: list[Any] = []
     if shown.dims > 2:
         single.append(Patch(facecolor=to_rgba(QUIET, 0.3), edgecolor=QUIET, linewidth=1.0, label=ONE_DENSITY))
     if len(shown.shares) > 1 or shown.mixture.box is not None:
         single.append(Line2D([], [], color=INK, linewidth=1.2, label=SUM_DENSITY if shown.dims > 2 else SUM))
     if len(shown.points):
-        single.append(Patch(color=BARS, label="data, weighted" if shown.weighted else "data"))
+        single.append(Patch(color=BARS, label="data, weighted" if (shown.weights < 1).any() else "data"))
     return entries, single

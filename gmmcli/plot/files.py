@@ -1,6 +1,6 @@
 """Figures and animations as files, which appear whole or not at all. The suffix gives the format.
 
-- `check_picture`, `check_animation`: refuse a file that could not be written, before any work is done.
+- `check_picture`: refuses a file that could not be written, before any work is done.
 - `write_figure`: any figure. `write_picture`: data and a mixture. `write_animation`: several mixtures, one after the
   other, as a GIF.
 
@@ -10,27 +10,24 @@ of all rows, and has their weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmcli.errors import GmmError, Option, Remedy, UsageError
+from gmmcli.errors import Option, Remedy, UsageError
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot.coordinates import choose_coordinates
 from gmmcli.plot.data_and_model import draw_figure
-from gmmcli.plot.picture import picture
-from gmmcli.plot.rows import sample_rows
+from gmmcli.plot.picture import picture, sample_rows
 from gmmcli.plot.style import house_style
-from gmmcli.storage.files import check_writable, writing
+from gmmcli.storage.files import check_writable, named_failure, writing
 from gmmcli.storage.names import one_line, suffix_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf", "gif")
-ANIMATED = ("gif",)
 DPI = 160
 MOST_PIXELS = 100_000_000
 MOST_FRAMES = 80
@@ -47,13 +44,6 @@ def check_picture(path: str) -> None:
     check_writable(path, "out.png")
 
 
-def check_animation(path: str) -> None:
-    """Raises UsageError where no animation could be written, as check_picture does."""
-    check_picture(path)
-    if _format(path) not in ANIMATED:
-        raise UsageError("an animation is a GIF", subject=one_line(path), remedy="name a file such as fit.gif")
-
-
 def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
     """Writes a figure. dpi: pixels per inch, in an SVG or PDF those of parts with many points.
 
@@ -68,9 +58,8 @@ def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
             f"a picture of {width} × {height} pixels is too large", subject=Option("dpi", dpi), remedy=lower
         )
     format = _format(path)
-
-    with _whole(path) as stream:
-        if format in ANIMATED:
+    with named_failure(path), writing(path) as stream:
+        if format == "gif":
             _image(figure, dpi).save(stream, format=format)
             return
         with house_style():
@@ -93,7 +82,7 @@ def write_picture(
     title: the small line above it, such as `pass 12, log-likelihood −4.1553 per row`; by default it has the numbers
     of rows and components. Raises as plot_data_and_model and write_figure do.
     """
-    shown = picture(data, model, columns=columns, projection=projection, weights=weights)
+    shown = picture(data, model, choose_coordinates(model, columns, projection), weights)
     write_figure(path, draw_figure(shown, title=title), dpi)
 
 
@@ -116,48 +105,35 @@ def write_animation(
 
     Raises UsageError for a path that is no GIF and where there are no frames, else as write_figure does.
     """
-    check_animation(path)
+    check_picture(path)
+    if _format(path) != "gif":
+        raise UsageError("an animation is a GIF", subject=one_line(path), remedy="name a file such as fit.gif")
     if not frames:
         raise UsageError("no frames", subject=one_line(path), remedy="give one at least")
     numbers = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
-    chosen = [frames[index] for index in numbers]
-    coordinates = choose_coordinates(chosen[-1][0], columns, projection)
-    sample = sample_rows(data, chosen[-1][0], coordinates, weights)
-    shown = [picture(sample, model, coordinates=coordinates) for model, _ in chosen]
+    models, titles = zip(*(frames[number] for number in numbers), strict=True)
+    coordinates = choose_coordinates(models[-1], columns, projection)
+    sample = sample_rows(data, models[-1], coordinates, weights)
+    shown = [picture(sample, model, coordinates) for model in models]
     bounds = np.stack([one.limits() for one in shown])
     limits = np.stack([bounds[:, 0].min(0), bounds[:, 1].max(0)])
-    widest = draw_figure(max(shown, key=lambda one: len(one.shares)), limits=limits, title=chosen[-1][1])
+    widest = draw_figure(max(shown, key=lambda one: len(one.shares)), limits=limits, title=titles[-1])
     width, height = widest.get_size_inches().tolist()
     position = widest.axes[0].get_position()  # beside which every legend fits
-
-    def images() -> Iterator[Any]:
-        for one, (_, title) in zip(shown, chosen, strict=True):
-            yield _image(draw_figure(one, (width, height), limits=limits, title=title, position=position), dpi)
-
-    drawn = images()
-    duration = [FRAME_MS] * (len(chosen) - 1) + [LAST_MS]
-    with _whole(path) as stream:
-        options = {"save_all": True, "append_images": drawn, "duration": duration, "loop": 0, "disposal": 1}
-        next(drawn).save(stream, format="gif", **options)
-    return len(chosen)
+    images = (
+        _image(draw_figure(one, (width, height), limits=limits, title=title, position=position), dpi)
+        for one, title in zip(shown, titles, strict=True)
+    )
+    duration = [FRAME_MS] * (len(shown) - 1) + [LAST_MS]
+    with named_failure(path), writing(path) as stream:
+        options = {"save_all": True, "append_images": images, "duration": duration, "loop": 0, "disposal": 1}
+        next(images).save(stream, format="gif", **options)
+    return len(shown)
 
 
 def _format(path: str) -> str:
     """The suffix of a path, without its dot."""
     return suffix_of(path).removeprefix(".")
-
-
-@contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
-    """A stream to a file that has another name until it is whole. Raises as write_figure does."""
-    try:
-        with writing(path) as stream:
-            yield stream
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise GmmError(problem, subject=one_line(path), remedy="name another file") from error
 
 
 def _image(figure: Figure, dpi: int) -> Any:

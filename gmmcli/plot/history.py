@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gmmcli.errors import InputError
-from gmmcli.plot.axes import Names, lay_out, set_axis, widened, write_words
-from gmmcli.plot.style import PALETTE, house_style, legend, new_figure, tidy
+from gmmcli.plot.axes import Names, Size, lay_out, new_axes, set_axis, widened, write_words
+from gmmcli.plot.style import PALETTE, house_style, legend, tidy
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ MARKED = 60  # passes, of a history that has a marker at each
 SOUND, UNSOUND = "ends of other restarts", "of these, not to be trusted"
 
 
-def plot_history(
-    metadata: Mapping[str, Any],
-    *,
-    ax: Axes | None = None,
-    size: tuple[float | None, float | None] = (None, None),
-) -> Axes:
+def plot_history(metadata: Mapping[str, Any], *, ax: Axes | None = None, size: Size = (None, None)) -> Axes:
     """Draws the log-likelihood per row by pass of the best restart; returns the Axes.
 
     metadata: of a model file, as fitting.result.describe makes it. The levels that other restarts ended at are ticks
@@ -34,7 +29,7 @@ def plot_history(
         write_words(ax, _caption(metadata), _draw(ax, metadata))
         return ax
     with house_style():
-        ax = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
+        ax = new_axes(size, SIZE)
         lay_out(ax, _caption(metadata), _draw(ax, metadata))
     return ax
 

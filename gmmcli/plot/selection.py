@@ -1,46 +1,44 @@
-"""Numbers of components and families compared: `plot_selection` draws a criterion by K from a grid of fits.
+"""Numbers of components and families compared: `plot_selection` draws a criterion by K from a table of fits.
 
-- `chart_of`: the table of fits as a `Chart`: families, and the values that the axis shows.
-- `telling_span`: the part of the values in which the good ones can be told apart.
+- `Fit`: a row of the table. `Chart`: the fits of every family, and the interval of values that the axis shows.
+- `telling_span`: the interval in which good fits can be told apart.
 
-Values beyond the axis, and fits that failed, have a marker at its end, in a row for each family.
+Fits beyond the axis and fits that failed have a marker at its end, in a row for each family.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gmmcli.errors import InputError, Option, UsageError
 from gmmcli.families import FAMILIES
 from gmmcli.model.criteria import CRITERIA
-from gmmcli.plot.axes import Names, lay_out, points_of, set_axis, widened, write_words
-from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, house_style, legend, new_figure, tidy, width_of
+from gmmcli.plot.axes import Names, Size, lay_out, new_axes, points_of, set_axis, widened, write_words
+from gmmcli.plot.style import INK, PALETTE, QUIET, SMALL, house_style, legend, tidy, width_of
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-RISING = [name for name, criterion in CRITERIA.items() if not criterion.less_is_better]
-# Differences up to which all are shown: in nats per row, and on the scale of −2 log L, where 10 is strong evidence
-# by Kass & Raftery, "Bayes factors" (JASA 1995).
-LEAST_SPAN = {"holdout": 1e-3, "bic": 10.0, "icl": 10.0, "aic": 10.0}
-FEW = 3  # sound values; all are shown if they are fewer
-VISIBLE = 0.04  # of the axis: a lead of the best that can be seen
-FAR, NEAR = 3.0, 1.5  # times the range of the better half, from the best: where the axis ends at the latest, and else
-APART = 1.5  # times farther from the best than the value before it: a gap
-SHORTEST = 0.1  # of LEAST_SPAN: the shortest axis, so that differences without meaning look like none
+# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence by Kass &
+# Raftery, "Bayes factors" (JASA 1995), and for a log-likelihood per row in nats.
+LEAST_SPAN = {False: 10.0, True: 1e-3}  # by whether the highest value is the best
+FEW = 3  # with fewer sound values the axis shows all
+VISIBLE = 0.04  # of the axis: the least lead of the best that can be seen
+FAR, NEAR = 3.0, 1.5  # times the range of the better half, from the best: the longest axis, and the usual one
+APART = 1.5  # a value so many times farther from the best than the one before it is beyond a gap
+SHORTEST = 0.1  # of the least span: a shorter axis would magnify differences without meaning
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
-MARKER, EDGE_MARKER = 5.5, 4.5  # points across, on the axis and at its end
-RING = 13.0  # points across
 MARKERS = "osDP<>*"  # of families; triangles that point up and down mark values beyond the axis
+MARKER, EDGE_MARKER, RING = 5.5, 4.5, 13.0  # points across: on the axis, at its end, around the best
+LINE = 1.4  # points
 EDGE_ROW = 0.026  # of the axis, from one row of markers at its end to the next
-AHEAD = 34.0  # points of the axis beyond the values shown, next to the best, for its name
-BEHIND = 0.037  # of the axis beyond them at the other end
+AHEAD = 34.0  # points of the axis ahead of the best value, for its name
+BEHIND = 0.037  # of the axis beyond the values at the other end
 CLEAR = 0.02  # of the axis, beyond the values shown, that lines may enter
 
 Row = Mapping[str, Any]
@@ -48,87 +46,78 @@ Side = Literal["above", "below"]
 BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
 
 
-@dataclass(frozen=True)
-class Family:
-    """Fits of one family by rising number of components.
+class Fit(NamedTuple):
+    """A fit by one criterion. value: NaN if the fit failed."""
 
-    index: among all families, for its colour and marker. values: NaN for a fit that failed.
-    """
+    family: str
+    components: int
+    value: float
+    sound: bool
+    chosen: bool
 
-    name: str
-    index: int
-    components: Sequence[int]
-    values: Sequence[float]
-    sound: Sequence[bool]
-
-    def having(self, sound: bool) -> list[float]:
-        """Values of the fits that did not fail and are sound, or are not."""
-        return [v for v, own in zip(self.values, self.sound, strict=True) if own == sound and not math.isnan(v)]
+    @property
+    def failed(self) -> bool:
+        """Whether the fit failed."""
+        return math.isnan(self.value)
 
 
-@dataclass(frozen=True)
 class Chart:
-    """The families, the best first, and the values from low to high that the axis shows.
+    """The fits to draw, the best family first, each by rising K; one of them has a value at least.
 
-    rising: whether the highest value is the best.
+    looks: colour and marker of every family. rising: whether the highest value is the best. better, worse: the ends
+    of the axis with the good and the bad values. low, high: the least and the greatest value that the axis shows.
     """
 
-    families: tuple[Family, ...]
-    low: float
-    high: float
-    rising: bool
+    def __init__(self, fits: Sequence[Fit], rising: bool) -> None:
+        sign = -1 if rising else 1  # times a value: the lower the better
+        names = dict.fromkeys(fit.family for fit in fits)
+        costs = {name: [sign * f.value for f in fits if f.family == name and not f.failed] for name in names}
+        self.families = {
+            name: sorted(fit for fit in fits if fit.family == name)
+            for name in sorted(names, key=lambda name: min(costs[name], default=math.inf))
+        }
+        self.looks = {
+            name: (PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)])
+            for index, name in enumerate(dict.fromkeys([*FAMILIES, *names]))
+        }
+        self.fits, self.best, self.rising = fits, best_of(fits, rising), rising
+        self.better: Side = "above" if rising else "below"
+        self.worse: Side = "below" if rising else "above"
+        sound, others = (
+            [sign * f.value for f in fits if not f.failed and f.sound is is_sound] for is_sound in (True, False)
+        )
+        self.low, self.high = sorted(sign * end for end in telling_span(sound, others, LEAST_SPAN[rising]))
 
-    def values(self, sound: bool) -> list[float]:
-        """Such values of all families."""
-        return [value for family in self.families for value in family.having(sound)]
+    def side(self, fit: Fit) -> Side | None:
+        """The end of the axis at which a fit is marked; None if the axis shows its value."""
+        if fit.failed:
+            return self.worse
+        return "above" if fit.value > self.high else "below" if fit.value < self.low else None
 
-    def end(self, *, good: bool) -> Side:
-        """The end of the axis with the good values, or with the bad ones, at which failed fits are marked."""
-        return "above" if good == self.rising else "below"
+    def beyond(self, side: Side) -> list[Fit]:
+        """The fits with a value beyond this end of the axis."""
+        return [fit for fit in self.fits if not fit.failed and self.side(fit) == side]
 
-    def side(self, value: float) -> Side | None:
-        """The end of the axis at which a value is marked; None if the axis shows it."""
-        if math.isnan(value):
-            return self.end(good=False)
-        return "above" if value > self.high else "below" if value < self.low else None
-
-    def at(self, side: Side) -> list[Family]:
-        """The families that have markers at an end of the axis, from the end inwards, the worst first."""
-        return [family for family in self.families[::-1] if any(self.side(value) == side for value in family.values)]
-
-
-def value_of(row: Row, criterion: str) -> float:
-    """The criterion of a fit; NaN if it has none or an infinite one."""
-    value = row.get(criterion)
-    return float(value) if value is not None and math.isfinite(value) else math.nan
-
-
-def sign_of(criterion: str) -> int:
-    """1 or −1. Times the criterion it is the lower the better."""
-    return -1 if criterion in RISING else 1
-
-
-def best_row(rows: Sequence[Row], criterion: str) -> Row | None:
-    """The best of the rows that have a value and no reason against them."""
-    sound = [row for row in rows if not math.isnan(value_of(row, criterion)) and not row.get("reason")]
-    return min(sound, key=lambda row: sign_of(criterion) * row[criterion], default=None)
+    def marked(self, side: Side) -> list[str]:
+        """The families with markers at an end of the axis, from the end inwards, the worst first."""
+        return [name for name in reversed(self.families) if side in map(self.side, self.families[name])]
 
 
-def chart_of(rows: Sequence[Row], criterion: str) -> Chart:
-    """The chart of a table of fits by a criterion."""
-    sign = sign_of(criterion)
-    names = dict.fromkeys(str(row["family"]) for row in rows)
-    known = [*FAMILIES, *(name for name in names if name not in FAMILIES)]
-    families = []
-    for name in names:
-        own = sorted((row for row in rows if row["family"] == name), key=lambda row: row["components"])
-        values = [value_of(row, criterion) for row in own]
-        components, sound = [int(row["components"]) for row in own], [not row.get("reason") for row in own]
-        families.append(Family(one_line(name, 40), known.index(name), components, values, sound))
-    families.sort(key=lambda family: min((sign * v for v in family.values if not math.isnan(v)), default=math.inf))
-    trusted, others = ([sign * v for family in families for v in family.having(sound)] for sound in (True, False))
-    low, high = sorted(sign * end for end in telling_span(trusted, others, LEAST_SPAN[criterion]))
-    return Chart(tuple(families), low, high, rising=sign < 0)
+def fits_of(rows: Sequence[Row], criterion: str) -> list[Fit]:
+    """The rows of a table by a criterion. A fit with an infinite value counts as failed."""
+    fits = []
+    for row in rows:
+        value = row.get(criterion)
+        value = float(value) if value is not None and math.isfinite(value) else math.nan
+        sound, chosen = not row.get("reason"), bool(row.get("chosen"))
+        fits.append(Fit(str(row["family"]), int(row["components"]), value, sound, chosen))
+    return fits
+
+
+def best_of(fits: Sequence[Fit], rising: bool) -> Fit | None:
+    """The best sound fit."""
+    sound = [fit for fit in fits if fit.sound and not fit.failed]
+    return min(sound, key=lambda fit: -fit.value if rising else fit.value, default=None)
 
 
 def telling_span(
@@ -138,10 +127,10 @@ def telling_span(
 ) -> tuple[float, float]:
     """Least and greatest value that an axis shows.
 
-    All values, if the lead of the best can be seen among them. But a bad fit, as of one component, can be so bad that
-    all the others look alike. Then the axis shows values within FAR ranges of the better half of the sound values
-    from the best or, if values go on beyond without a gap, within NEAR, and differences up to `least` in any case.
-    Unsound values may be better than the best by any amount: that side ends likewise.
+    The axis shows all values if the lead of the best can be seen among them. But a bad fit, as of one component, can
+    be so bad that all others look alike. Then the axis ends within FAR ranges of the better half of the sound values
+    from the best or, if values go on beyond without a gap, within NEAR. It shows differences up to `least` in any
+    case. Unsound values may be better than the best by any amount: that side ends likewise.
     """
     values, ranked = [*sound, *others], sorted(sound)
     low, high = min(values), max(values)
@@ -154,11 +143,8 @@ def telling_span(
     return low - short / 2, high + short / 2
 
 
-def _shown(
-    apart: Sequence[float],  # distances from the best, its own 0 among them
-    reach: float,
-) -> float:
-    """The greatest of the distances that are shown."""
+def _shown(apart: Sequence[float], reach: float) -> float:
+    """The greatest of the distances from the best that are shown; its own, 0, is among them."""
     end = max(a for a in apart if a <= FAR * reach)
     beyond = min((a for a in apart if a > end), default=math.inf)
     return end if beyond > APART * end else max(a for a in apart if a <= NEAR * reach)
@@ -167,21 +153,17 @@ def _shown(
 def default_criterion(rows: Sequence[Row]) -> str:
     """The first criterion by which the chosen row is the best sound one, else bic.
 
-    Only a table whose fits were chosen by the holdout has values of it.
+    The holdout comes first: only a table whose fits it chose has values of it.
     """
-    for name in (*RISING, *CRITERIA):
-        best = best_row(rows, name)
-        if best is not None and best.get("chosen"):
+    for name in sorted(CRITERIA, key=lambda name: CRITERIA[name].less_is_better):
+        best = best_of(fits_of(rows, name), not CRITERIA[name].less_is_better)
+        if best is not None and best.chosen:
             return name
     return "bic"
 
 
 def plot_selection(
-    rows: Sequence[Row],
-    criterion: str | None = None,
-    *,
-    ax: Axes | None = None,
-    size: tuple[float | None, float | None] = (None, None),
+    rows: Sequence[Row], criterion: str | None = None, *, ax: Axes | None = None, size: Size = (None, None)
 ) -> Axes:
     """Draws a criterion against the number of components, a line for each family; returns the Axes.
 
@@ -199,139 +181,126 @@ def plot_selection(
     choice = f"choose one of {', '.join(CRITERIA)}"
     if criterion not in CRITERIA:
         raise UsageError("unknown criterion", subject=Option("criterion", criterion), remedy=choice)
-    if all(math.isnan(value_of(row, criterion)) for row in rows):
+    label, less_is_better = CRITERIA[criterion]
+    fits = fits_of(rows, criterion)
+    if all(fit.failed for fit in fits):
         raise InputError(f"no row has a value of {criterion}", remedy=choice)
-    chart, best = chart_of(rows, criterion), best_row(rows, criterion)
-    name = "log-likelihood of rows held out" if chart.rising else criterion.upper()
+    chart = Chart(fits, rising=not less_is_better)
     if ax is not None:
-        write_words(ax, _caption(chart), _draw(ax, chart, name))
-        _mark(ax, chart, best, criterion)
+        write_words(ax, _caption(chart), _draw(ax, chart, label))
+        _mark_best(ax, chart)
         return ax
     with house_style():
-        ax = new_figure(size[0] or SIZE[0], size[1] or SIZE[1]).add_subplot()
-        lay_out(ax, _caption(chart), _draw(ax, chart, name))
-        _mark(ax, chart, best, criterion)
+        ax = new_axes(size, SIZE)
+        lay_out(ax, _caption(chart), _draw(ax, chart, label))
+        _mark_best(ax, chart)
     return ax
 
 
-def _draw(ax: Axes, chart: Chart, name: str) -> Names:
+def _draw(ax: Axes, chart: Chart, label: str) -> Names:
     """Draws the lines and the legend, sets the axes and returns them with their names."""
     tidy(ax)
-    lines = [_draw_family(ax, chart, family) for family in chart.families[::-1]]  # the best on top
+    lines = [_draw_family(ax, chart, name) for name in reversed(chart.families)]  # the best on top
     legend(ax, _entries(chart))
-    counts = [count for family in chart.families for count in family.components]
+    counts = [fit.components for fit in chart.fits]
     low, high = min(counts), max(counts)
     margin = min(0.05 * (high - low), 0.8) or 0.2
     set_axis(ax.xaxis, low - margin, high + margin, MOST_TICKS, whole=True, within=(low, high))
     _set_vertical(ax, chart, lines)
-    return [(ax.xaxis, "components"), (ax.yaxis, name)]
+    return [(ax.xaxis, "components"), (ax.yaxis, label)]
 
 
 def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
-    """Sets the vertical axis; the families' lines end with the values shown, the axis before the rows of markers."""
-    from matplotlib.patches import Rectangle
+    """Sets the vertical axis. The families' lines end with the values shown, the axis before the rows of markers."""
+    from matplotlib.transforms import Bbox, TransformedBbox
 
     low, high = widened(chart.low, chart.high, 0.0)
-    better, worse = chart.end(good=True), chart.end(good=False)
-    margins = {better: min(AHEAD / points_of(ax.yaxis), 0.3), worse: BEHIND}
-    edges = {side: EDGE_ROW * len(chart.at(side)) for side in BEYOND}
+    margins: dict[Side, float] = {chart.better: min(AHEAD / points_of(ax.yaxis), 0.3), chart.worse: BEHIND}
+    edges = {side: EDGE_ROW * len(chart.marked(side)) for side in BEYOND}
     unit = (high - low) / (1 - sum(margins.values()) - sum(edges.values()))
     shown = low - unit * margins["below"], high + unit * margins["above"]
     set_axis(ax.yaxis, shown[0] - unit * edges["below"], shown[1] + unit * edges["above"], within=shown)
-    if any(edges.values()):
-        ax.spines["left"].set_bounds(*shown)
-        height = high - low + 2 * unit * CLEAR  # nothing but the name of the best stands ahead of it
-        inside = Rectangle((0, low - unit * CLEAR), 1, height, transform=ax.get_yaxis_transform())
-        for line in lines:
-            line.set_clip_path(inside)
+    if not any(edges.values()):
+        return
+    ax.spines["left"].set_bounds(*shown)
+    clear = unit * CLEAR  # nothing but the name of the best stands farther ahead of it
+    inside = TransformedBbox(Bbox([(0, low - clear), (1, high + clear)]), ax.get_yaxis_transform())
+    for line in lines:
+        line.set_clip_box(inside)
 
 
-def _draw_family(ax: Axes, chart: Chart, family: Family) -> Line2D:
+def _draw_family(ax: Axes, chart: Chart, family: str) -> Line2D:
     """Draws the line of a family and its markers; returns the line."""
-    shade, marker = _colour_and_marker(family)
-    line, *_ = ax.plot(family.components, family.values, color=shade, linewidth=1.4, zorder=2, label=family.name)
-    line.set_gid(f"family {family.name}")
-    cells = [*zip(family.components, family.values, family.sound, strict=True)]
-    for sound, face in ((True, shade), (False, "white")):
-        style = {"color": shade, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
-        on_axis = [(x, y) for x, y, own in cells if own == sound and chart.side(y) is None]
-        if on_axis:
-            ax.plot(*zip(*on_axis, strict=True), marker=marker, markersize=MARKER, **style)
-        for side, arrow in BEYOND.items():
-            beyond = [x for x, y, own in cells if own == sound and y == y and chart.side(y) == side]
-            _draw_at_edge(ax, chart, family, beyond, side, marker=arrow, gid=f"beyond {family.name}", **style)
-    failed = [x for x, y, _ in cells if y != y]
-    style = {"color": shade, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 3}
-    _draw_at_edge(ax, chart, family, failed, chart.end(good=False), marker="x", gid=f"failed {family.name}", **style)
+    (shade, marker), fits = chart.looks[family], chart.families[family]
+    counts, values = [fit.components for fit in fits], [fit.value for fit in fits]
+    line, *_ = ax.plot(counts, values, color=shade, linewidth=LINE, zorder=2, gid=f"family {family}")
+    alike: dict[tuple[Side | None, bool, bool], list[Fit]] = {}
+    for fit in fits:
+        alike.setdefault((chart.side(fit), fit.failed, fit.failed or fit.sound), []).append(fit)
+    for (side, failed, filled), some in alike.items():
+        counts, face = [fit.components for fit in some], shade if filled else "white"
+        if side is None:
+            ax.plot(counts, [fit.value for fit in some], zorder=3, **_sign(marker, MARKER, shade, face))
+            continue
+        inwards = EDGE_ROW * (chart.marked(side).index(family) + 0.6)
+        heights = [1 - inwards if side == "above" else inwards] * len(some)
+        kind, sign = ("failed", "x") if failed else ("beyond", BEYOND[side])
+        style = _sign(sign, EDGE_MARKER, shade, face) | {"transform": ax.get_xaxis_transform(), "zorder": 3}
+        ax.plot(counts, heights, gid=f"{kind} {family}", **style)
     return line
 
 
-def _draw_at_edge(ax: Axes, chart: Chart, family: Family, counts: Sequence[int], side: Side, **style: Any) -> None:
-    """Draws markers in the family's row at an end of the axis."""
-    if counts:
-        inwards = EDGE_ROW * (chart.at(side).index(family) + 0.6)
-        height = 1 - inwards if side == "above" else inwards
-        across = ax.get_xaxis_transform()
-        ax.plot(counts, [height] * len(counts), markersize=EDGE_MARKER, transform=across, **style)
+def _sign(marker: str, size: float, shade: str, face: str) -> dict[str, Any]:
+    """The style of markers without a line."""
+    style = {"color": shade, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none"}
+    return {"marker": marker, "markersize": size, **style}
 
 
-def _entries(chart: Chart) -> list[Any]:
+def _entries(chart: Chart) -> list[Line2D]:
     """Entries of the legend: the families, then the other markers that are drawn."""
     from matplotlib.lines import Line2D
 
-    def sign(marker: str, label: str, face: str = QUIET, size: float = EDGE_MARKER) -> Line2D:
-        style: dict[str, Any] = {"color": QUIET, "markerfacecolor": face, "markeredgewidth": 1.3, "linestyle": "none"}
-        return Line2D([], [], marker=marker, markersize=size, label=label, **style)
-
-    signs = [(family.name, *_colour_and_marker(family)) for family in chart.families]
-    line: dict[str, Any] = {"markersize": MARKER, "linewidth": 1.4}
-    found = [Line2D([], [], color=shade, marker=marker, label=name, **line) for name, shade, marker in signs]
-    unsound = chart.values(sound=False)
-    if unsound:
-        found.append(sign("o", "not to be trusted", "white", MARKER))
+    styles: dict[str, dict[str, Any]] = {}
+    for name in chart.families:
+        shade, marker = chart.looks[name]
+        styles[one_line(name, 40)] = {"color": shade, "marker": marker, "markersize": MARKER, "linewidth": LINE}
+    if any(not fit.sound and not fit.failed for fit in chart.fits):
+        styles["not to be trusted"] = _sign("o", MARKER, QUIET, "white")
     for side, arrow in BEYOND.items():
-        if any(chart.side(value) == side for value in [*chart.values(sound=True), *unsound]):
-            found.append(sign(arrow, f"{side} the axis"))
-    if any(math.isnan(value) for family in chart.families for value in family.values):
-        found.append(sign("x", "failed"))
-    return found
-
-
-def _colour_and_marker(family: Family) -> tuple[str, str]:
-    """Colour and marker."""
-    return PALETTE[family.index % len(PALETTE)], MARKERS[family.index % len(MARKERS)]
+        if chart.beyond(side):
+            styles[f"{side} the axis"] = _sign(arrow, EDGE_MARKER, QUIET, QUIET)
+    if any(fit.failed for fit in chart.fits):
+        styles["failed"] = _sign("x", EDGE_MARKER, QUIET, QUIET)
+    return [Line2D([], [], label=label, **style) for label, style in styles.items()]
 
 
 def _caption(chart: Chart) -> str:
-    """The better direction, by how much the best leads, and how many fits are beyond the axis."""
-    ranked = sorted(chart.values(sound=True), reverse=chart.rising)
+    """The better direction, the lead of the best, and the numbers of fits beyond the axis."""
+    values = [fit for fit in chart.fits if not fit.failed]
+    ranked = sorted((fit.value for fit in values if fit.sound), reverse=chart.rising)
     ringed = "the best sound fit ringed" if ranked else "no fit is sound"
     if len(ranked) > 1:
         ahead = abs(ranked[1] - ranked[0])
         ringed += f", {f'{ahead:,.0f}' if ahead >= 1000 else f'{ahead:.3g}'} ahead"
-    values = [*chart.values(sound=True), *chart.values(sound=False)]
-    parts = ["the higher the better" if chart.rising else "the lower the better", ringed]
-    counts = {side: sum(chart.side(value) == side for value in values) for side in BEYOND}
+    counts = {side: len(chart.beyond(side)) for side in BEYOND}
     beyond = [f"{count} of {len(values)} fits {side} the axis" for side, count in counts.items() if count]
-    return " · ".join([*parts, *beyond])
+    return " · ".join(["the higher the better" if chart.rising else "the lower the better", ringed, *beyond])
 
 
-def _mark(ax: Axes, chart: Chart, best: Row | None, criterion: str) -> None:
-    """Rings the best cell and names it in the part of the axis ahead of all values, if it fits."""
-    if best is None:
+def _mark_best(ax: Axes, chart: Chart) -> None:
+    """Rings the best fit and writes its name in the part of the axis ahead of all values, if the name fits."""
+    if chart.best is None:
         return
-    count, value = best["components"], best[criterion]
-    style: dict[str, Any] = {"marker": "o", "markersize": RING, "markerfacecolor": "none", "markeredgewidth": 1.2}
-    ax.plot([count], [value], linestyle="none", color=INK, zorder=4, gid="best", **style)
-    text = f"{one_line(str(best['family']), 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}"
-    half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis)
-    if half > 0.5:
+    family, count, value, *_ = chart.best
+    ax.plot([count], [value], zorder=4, gid="best", **_sign("o", RING, INK, "none"))
+    text = f"{one_line(family, 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}".replace("-", "−")
+    left, right = ax.get_xlim()
+    half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis) * (right - left)
+    if 2 * half > right - left:
         return
-    end = chart.high if chart.rising else chart.low
-    across, height = ax.transAxes.inverted().transform(ax.transData.transform((count, end)))
-    edge = EDGE_ROW * len(chart.at(chart.end(good=True)))
-    middle = (height + (1 - edge if chart.rising else edge)) / 2  # between the values and the end of the axis
+    bottom, top = ax.spines["left"].get_bounds() or ax.get_ylim()
+    end, edge = (chart.high, top) if chart.rising else (chart.low, bottom)
+    position = min(max(count, left + half), right - half), (end + edge) / 2
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": RING / 2}
-    position: dict[str, Any] = {"xytext": (min(max(across, half), 1 - half), middle), "textcoords": "axes fraction"}
-    position |= {"ha": "center", "va": "center", "arrowprops": None if value == end else leader, "parse_math": False}
-    ax.annotate(text.replace("-", "−"), (count, value), fontsize=SMALL, color=INK, zorder=5, **position)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": INK, "parse_math": False}
+    ax.annotate(text, (count, value), position, arrowprops=None if value == end else leader, zorder=5, **style)

@@ -1,7 +1,7 @@
-"""The look of all pictures: colours, letters, and the frame of a figure.
+"""The look of all pictures: colours, letters, the frame of axes.
 
 - `colour`: the colour of a component, the same in every picture. `label`: its name in a legend.
-- `new_figure`: a figure without a window, in the house style whatever the user's settings are.
+- `house_style`: matplotlib's settings for a figure of our own, whatever the user's are.
 - `tidy`, `legend`: the frame and the legend that all axes share. Nothing here changes a global setting.
 """
 
@@ -94,18 +94,6 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Empty figure of this size in inches. No window and no pyplot knows it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    engine: Any = figure.get_layout_engine()
-    engine.set(w_pad=0.1, h_pad=0.1)
-    return figure
-
-
 def figure_of(ax: Axes) -> Figure:
     """Figure that holds the axes, at whatever depth."""
     figure = ax.get_figure(root=True)
@@ -125,12 +113,10 @@ def tidy(ax: Axes, *, left: bool = True) -> None:
 
 def legend(ax: Axes, handles: Sequence[Any], *, title: str = "", columns: int = 1, inside: bool = False) -> Legend:
     """Draws a legend to the right of the axes or, with `inside`, in their upper right corner."""
-    position: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
-    if inside:
-        position = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0)}
-    text: dict[str, Any] = {"fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK, "frameon": False}
-    spacing: dict[str, Any] = {"borderaxespad": 0, "handlelength": 1.4, "labelspacing": 0.55, "columnspacing": 1.4}
-    found = ax.legend(handles=handles, title=title, ncols=columns, alignment="left", **position, **text, **spacing)
+    corner, anchor = ("upper right", (1.0, 1.0)) if inside else ("upper left", (1.02, 1.0))
+    style: dict[str, Any] = {"alignment": "left", "fontsize": SMALL, "title_fontsize": SMALL, "labelcolor": INK}
+    style |= {"frameon": False, "borderaxespad": 0, "handlelength": 1.4, "labelspacing": 0.55, "columnspacing": 1.4}
+    found = ax.legend(handles=handles, title=title, ncols=columns, loc=corner, bbox_to_anchor=anchor, **style)
     found.get_title().set_color(QUIET)
     for entry in found.get_texts():
         entry.set_parse_math(False)  # a dollar sign is a dollar sign

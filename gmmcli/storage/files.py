@@ -1,7 +1,7 @@
 """Targets of output: files that appear whole or not at all, and pipes and devices that are written to directly.
 
 - `is_direct`: which of the two a target is. `check_writable`: whether it can be written, before any work is done.
-- `replace`: bytes into a target. `writing`: a stream into one.
+- `replace`: bytes into a target. `writing`: a stream into one. `named_failure`: a failure that names the target.
 - `begin`: a target to be ended by `commit` or `abort`: a `PendingFile` or a `DirectFile`.
 """
 
@@ -62,6 +62,18 @@ def writing(target: str) -> Iterator[BinaryIO]:
         output.abort()
         raise
     output.commit()
+
+
+@contextlib.contextmanager
+def named_failure(target: str) -> Iterator[None]:
+    """Raises GmmError that names the target in place of OSError. BrokenPipeError passes: the reader has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise GmmError(problem, subject=one_line(target), remedy="name another file") from error
 
 
 def begin(target: str | None, durable: bool = True) -> PendingFile | DirectFile:

@@ -28,7 +28,7 @@ from gmmcli.passes.reading import Fold, drive
 from gmmcli.passes.survey import Moments, Ranges, Scaling, survey
 from gmmcli.passes.workers import single_intra_op_thread
 from gmmcli.plot.coordinates import choose_coordinates
-from gmmcli.plot.rows import RowSampler
+from gmmcli.plot.picture import RowSampler
 from tests import reference
 from tests.conftest import to_parameters
 

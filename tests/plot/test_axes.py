@@ -14,8 +14,7 @@ from matplotlib.text import Text
 
 from gmmcli.model.mixture import GaussianMixture
 from gmmcli.plot import data_figure, figure_of, plot_selection
-from gmmcli.plot.axes import LEAST, named, set_axis, write_words
-from gmmcli.plot.data_and_model import Size
+from gmmcli.plot.axes import LEAST, Size, named, set_axis, write_words
 from gmmcli.plot.style import SMALL, width_of
 from tests.plot.conftest import finish, mixture, panels, rows_of
 from tests.plot.test_selection import FAITHFUL

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gmmcli.errors import GmmError, UsageError
-from gmmcli.plot import check_animation, data_figure, files, write_animation, write_figure, write_picture
+from gmmcli.plot import data_figure, files, write_animation, write_figure, write_picture
 from tests.plot.conftest import mixture, rows_of
 
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "gif": b"GIF8"}
@@ -108,6 +108,6 @@ def test_of_many_frames_the_first_and_last_remain(tmp_path: Path, monkeypatch: p
 
 def test_what_is_no_animation(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"an animation is a GIF: name a file such as fit\.gif"):
-        check_animation(str(tmp_path / "a.png"))
+        write_animation(str(tmp_path / "a.png"), None, [])
     with pytest.raises(UsageError, match="no frames"):
         write_animation(str(tmp_path / "a.gif"), None, [])

@@ -7,7 +7,7 @@ import torch
 
 from gmmcli.passes.block import TableBlocks
 from gmmcli.plot import RowSampler, choose_coordinates, plot_data_and_model, sample_rows
-from gmmcli.plot import rows as module
+from gmmcli.plot import picture as module
 from tests.plot.conftest import mixture, points, rows_of, title_of
 
 

@@ -106,7 +106,7 @@ def test_the_criterion_is_the_one_that_chose() -> None:
     assert finish(plot_selection(chosen)).get_ylabel() == "ICL"
     assert plot_selection(GRID).get_ylabel() == "BIC"
     chosen = [{**row, "chosen": float(row["family"] == "full" and row["components"] == 2)} for row in GRID]
-    assert "held out" in plot_selection(chosen).get_ylabel()  # it is the best by BIC as well
+    assert "held-out" in plot_selection(chosen).get_ylabel()  # it is the best by BIC as well
     assert plot_selection([{**row, "holdout": None} for row in chosen]).get_ylabel() == "BIC"
 
 

@@ -148,7 +148,7 @@ def test_what_are_no_weights(weights: list[object], message: str) -> None:
         plot_data_and_model(rows_of(model), model, weights=weights)
 
 
-@pytest.mark.parametrize("data", [None, RowSample(torch.zeros(200, 2), 200)])
+@pytest.mark.parametrize("data", [None, RowSample(torch.zeros(200, 2), 200, 0, torch.ones(200))])
 def test_weights_of_no_table(data: RowSample | None) -> None:
     with pytest.raises(UsageError, match="weights: given without a table"):
         plot_data_and_model(data, mixture(2), weights=[1.0] * 200)
