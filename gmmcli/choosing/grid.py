@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 
-from gmmcli.choosing.cells import Cause, Cell, best, distrusted
+from gmmcli.choosing.cells import Cause, Cell, FolderStore, best, distrusted
 from gmmcli.choosing.folds import Part, ScoreSums
 from gmmcli.choosing.options import GridOptions
-from gmmcli.choosing.store import FolderStore
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, Option, RowsError, UsageError
 from gmmcli.families import contained, get_family
@@ -126,6 +125,7 @@ def grid_task(
     return Grid(grid, cells, chosen, store)
 
 
+@dataclass
 class _RandomFits:
     """The fits of the cells from random starts, which need nothing of one another.
 
@@ -134,28 +134,24 @@ class _RandomFits:
     Watcher.begins. ahead: the fits that were made ahead of their turn.
     """
 
-    def __init__(
-        self,
-        rows: SurveyedRows,
-        order: Sequence[FitOptions],
-        watcher: Watcher,
-        done: Callable[[FitOptions], bool],
-        purpose: str = "",
-    ) -> None:
-        self._rows, self._order, self._watcher, self._done, self._purpose = rows, order, watcher, done, purpose
-        self.ahead: dict[FitOptions, FitResult | GmmError] = {}
+    rows: SurveyedRows
+    order: Sequence[FitOptions]
+    watcher: Watcher
+    done: Callable[[FitOptions], bool]
+    purpose: str = ""
+    ahead: dict[FitOptions, FitResult | GmmError] = field(default_factory=dict)
 
     def fit(self, options: FitOptions) -> Task[FitResult]:
         """The fit of these options. Raises InputError or NumericalError if it failed."""
         if options not in self.ahead:
             some = yield from self._next(options)
             if len(some) == 1:
-                self._watcher.begins(options.family, options.components, self._purpose)
-                return (yield from fit_rows(self._rows, options, listener=self._watcher.listener))
+                self.watcher.begins(options.family, options.components, self.purpose)
+                return (yield from fit_rows(self.rows, options, listener=self.watcher.listener))
             yield from self._lay_out([get_family(its.family) for its in some])
             cells = [(its.family, its.components) for its in some]
-            listener_of = self._watcher.several_begin(cells, self._purpose)
-            tasks = [fit_rows(self._rows, its, listener=listener_of(its.family, its.components)) for its in some]
+            listener_of = self.watcher.several_begin(cells, self.purpose)
+            tasks = [fit_rows(self.rows, its, listener=listener_of(its.family, its.components)) for its in some]
             found = yield from side_by_side(tasks)
             self.ahead = dict(zip(some, found, strict=True))
         result = self.ahead.pop(options)
@@ -168,7 +164,7 @@ class _RandomFits:
         able: list[Family] = []
         for family in families:
             try:
-                yield from self._rows.laid_out(*able, family)
+                yield from self.rows.laid_out(*able, family)
                 able.append(family)
             except InputError:
                 continue
@@ -176,12 +172,12 @@ class _RandomFits:
     def _next(self, first: FitOptions) -> Task[list[FitOptions]]:
         """This fit, and the next that are made together with it."""
         family = get_family(first.family)
-        yield from self._rows.laid_out(family)
-        _, data = self._rows.of(family)
+        yield from self.rows.laid_out(family)
+        _, data = self.rows.of(family)
         if data.layout is None:
             return [first]
-        after = self._order[self._order.index(first) + 1 :]
-        return [first, *(its for its in after if not self._done(its))][:AT_A_TIME]
+        after = self.order[self.order.index(first) + 1 :]
+        return [first, *(its for its in after if not self.done(its))][:AT_A_TIME]
 
 
 def _all_failed(cells: Sequence[Cell]) -> GmmError:
@@ -217,7 +213,8 @@ def _cell(
         if kept.unsound is None and kept.log_likelihood >= level:
             break
     if kept is None:
-        cause = Cause.of_error(failures[0], rows.execution.word)
+        reason, of_input = failures[0].worded(rows.execution.word), isinstance(failures[0], InputError)
+        cause = Cause(failures[0].kind, reason, of_input)
         return Cell(options.family, options.components, None, {}, cause=cause)
     cell = Cell.of(replace(kept, options=options))
     if kept.model.components < options.components:
@@ -306,15 +303,8 @@ def split(model: GaussianMixture, components: int, apart: float = APART) -> list
             place = max(range(len(parts)), key=lambda k: parts[k][0])
         shares = torch.tensor([part[0] for part in parts], dtype=torch.float64)
         means_, covariances_ = (torch.stack([part[i] for part in parts]) for i in (1, 2))
-        larger = GaussianMixture.from_covariances(shares, means_, covariances_, model.family)
-        made.append(larger if model.background is None else _beside(larger, model))
+        p = model.kind.from_moments(shares, means_, covariances_)
+        if model.background is not None:
+            p = replace(p, weights=p.weights * (1 - model.background), background=model.background)
+        made.append(GaussianMixture.of(p, model.family, box=model.box))
     return made
-
-
-def _beside(larger: GaussianMixture, model: GaussianMixture) -> GaussianMixture:
-    """The mixture with the background of another."""
-    assert model.background is not None
-    weights = larger.weights * (1 - model.background)
-    return GaussianMixture(
-        weights, larger.means, larger.inner_scale, larger.family, background=model.background, box=model.box
-    )

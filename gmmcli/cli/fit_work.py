@@ -29,8 +29,8 @@ from gmmcli.storage.files import STDOUT, check_writable
 from gmmcli.storage.names import one_line
 
 if TYPE_CHECKING:
+    from gmmcli.choosing.cells import FolderStore
     from gmmcli.choosing.grid import Grid
-    from gmmcli.choosing.store import FolderStore
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data import Selection, Source
     from gmmcli.data.source_blocks import SourceBlocks

@@ -22,7 +22,7 @@ from gmmcli.storage.addresses import beside
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
-    from gmmcli.choosing.store import FolderStore
+    from gmmcli.choosing.cells import FolderStore
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.passes.execution import Group
@@ -89,7 +89,7 @@ class Running:
         """The folder for finished fits under --resume. key: what these depend on beside options and data."""
         if not self.resume:
             return None
-        from gmmcli.choosing.store import FolderStore
+        from gmmcli.choosing.cells import FolderStore
 
         return FolderStore(beside(output, ".cells"), key)
 
