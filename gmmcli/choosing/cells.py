@@ -1,17 +1,31 @@
-"""The cells of a grid of fits, and which of them is best by a criterion."""
+"""The cells of a grid of fits: the record of each fit, the best by a criterion, and finished cells on disk.
+
+An interrupted grid goes on from a `FolderStore`: model files in one folder. A file is named by family, components
+and a hash of everything that the fit depends on, so that several grids can share the folder. A `FolderStore` ignores
+files that it cannot read.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gmmcli.errors import GmmError, InputError, Word
+from gmmcli import __version__
+from gmmcli.errors import GmmError
+from gmmcli.fitting.options import FitOptions
 from gmmcli.fitting.result import FitResult, describe
 from gmmcli.model.criteria import CRITERIA
 from gmmcli.model.mixture import GaussianMixture
+from gmmcli.model.model_file import load_model, save_model
+from gmmcli.storage.filesystem import has_entries, locate
+from gmmcli.storage.names import inside
 
+IRRELEVANT = ("threads",)  # options that change no result
 NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
 
 
@@ -26,11 +40,6 @@ class Cause:
     kind: str
     reason: str
     of_input: bool = False
-
-    @classmethod
-    def of_error(cls, error: GmmError, word: Word) -> Cause:
-        """The cause of a fit that failed. word: words an option."""
-        return cls(error.kind, error.worded(word), isinstance(error, InputError))
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,8 @@ class Cell:
     @classmethod
     def of(cls, result: FitResult) -> Cell:
         """The cell of a fit."""
-        options, flaw = result.options, result.flaw
+        options, flaw, metadata = result.options, result.flaw, describe(result)
         cause = None if flaw is None else Cause(flaw.kind, flaw.reason)
-        metadata = describe(result)
         return cls(options.family, options.components, result.model, metadata, cause=cause, order=result.order)
 
     @property
@@ -106,3 +114,63 @@ def best(cells: Iterable[Cell], criterion: str) -> Cell | None:
 def distrusted(cell: Cell, cause: Cause) -> Cell:
     """The cell with a cause not to trust it."""
     return replace(cell, cause=cause, metadata={**cell.metadata, "unsound": cause.reason})
+
+
+class FolderStore:
+    """A folder of cells, made for the first one. key: what the fits depend on besides options and data."""
+
+    def __init__(self, folder: str, key: Any):
+        self.folder = folder
+        self._key = key
+        self._kept: set[str] = set()  # files that are cells of this grid
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of this grid that are known to be in the folder."""
+        return len(self._kept)
+
+    def get(self, options: FitOptions, data: str) -> Cell | None:
+        """The cell of these options and of data with this fingerprint, or None."""
+        key, path = self._key_and_path(options, data)
+        try:
+            model, metadata = load_model(path)
+        except (GmmError, OSError):
+            return None
+        kept = metadata.pop("cell", {})
+        if kept.get("key") != key:
+            return None
+        self._kept.add(path)
+        holdout = math.nan if kept["holdout"] is None else kept["holdout"]
+        cause = kept["cause"] and Cause(**kept["cause"])
+        return Cell(options.family, options.components, model, metadata, holdout, cause)
+
+    def put(self, options: FitOptions, cell: Cell) -> None:
+        """Saves a cell that did not fail. A failed one costs little to repeat."""
+        if cell.model is None:
+            return
+        locate(self.folder).make_folder()
+        key, path = self._key_and_path(options, cell.metadata["data"]["fingerprint"])
+        kept = {"key": key, "holdout": cell.holdout, "cause": cell.cause and asdict(cell.cause)}
+        save_model(path, cell.model, {**cell.metadata, "cell": kept})
+        self._kept.add(path)
+
+    def remove(self) -> str | None:
+        """Removes the cells of this grid, and the folder if it is then empty. Returns the folder if it stays.
+
+        It may then hold the cells of another grid.
+        """
+        for path in self._kept:
+            with contextlib.suppress(OSError, GmmError):
+                locate(path).remove()
+        with contextlib.suppress(OSError, GmmError):
+            if has_entries(self.folder):
+                return self.folder
+            locate(self.folder).remove()
+        return None
+
+    def _key_and_path(self, options: FitOptions, data: str) -> tuple[str, str]:
+        """Everything that a cell depends on, as JSON, and the cell's file."""
+        chosen = {name: value for name, value in asdict(options).items() if name not in IRRELEVANT}
+        key = json.dumps([__version__, self._key, data, chosen], sort_keys=True)
+        digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+        return key, inside(self.folder, f"{options.family}-{options.components}-{digest}.pt")

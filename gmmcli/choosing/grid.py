@@ -15,10 +15,9 @@ from functools import partial
 
 import torch
 
-from gmmcli.choosing.cells import Cause, Cell, best, distrusted
+from gmmcli.choosing.cells import Cause, Cell, FolderStore, best, distrusted
 from gmmcli.choosing.folds import Part, ScoreSums
 from gmmcli.choosing.options import GridOptions
-from gmmcli.choosing.store import FolderStore
 from gmmcli.choosing.watcher import Watcher
 from gmmcli.errors import GmmError, InputError, NumericalError, Option, RowsError, UsageError
 from gmmcli.families import contained, get_family
@@ -214,7 +213,8 @@ def _cell(
         if kept.unsound is None and kept.log_likelihood >= level:
             break
     if kept is None:
-        cause = Cause.of_error(failures[0], rows.execution.word)
+        reason, of_input = failures[0].worded(rows.execution.word), isinstance(failures[0], InputError)
+        cause = Cause(failures[0].kind, reason, of_input)
         return Cell(options.family, options.components, None, {}, cause=cause)
     cell = Cell.of(replace(kept, options=options))
     if kept.model.components < options.components:
@@ -303,15 +303,8 @@ def split(model: GaussianMixture, components: int, apart: float = APART) -> list
             place = max(range(len(parts)), key=lambda k: parts[k][0])
         shares = torch.tensor([part[0] for part in parts], dtype=torch.float64)
         means_, covariances_ = (torch.stack([part[i] for part in parts]) for i in (1, 2))
-        larger = GaussianMixture.from_covariances(shares, means_, covariances_, model.family)
-        made.append(larger if model.background is None else _beside(larger, model))
+        p = model.kind.from_moments(shares, means_, covariances_)
+        if model.background is not None:
+            p = replace(p, weights=p.weights * (1 - model.background), background=model.background)
+        made.append(GaussianMixture.of(p, model.family, box=model.box))
     return made
-
-
-def _beside(larger: GaussianMixture, model: GaussianMixture) -> GaussianMixture:
-    """The mixture with the background of another."""
-    assert model.background is not None
-    weights = larger.weights * (1 - model.background)
-    return GaussianMixture(
-        weights, larger.means, larger.inner_scale, larger.family, background=model.background, box=model.box
-    )

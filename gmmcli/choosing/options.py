@@ -82,11 +82,9 @@ class GridOptions:
 
     def options(self, base: FitOptions, family: str, components: int) -> FitOptions:
         """The options of a cell. base: what all cells share."""
-        if FAMILIES[family].given_variance:
-            variances = {"variance": self.variance, "variance_floor": None}
-        else:
-            variances = {"variance": None, "variance_floor": base.variance_floor}
-        return replace(base, family=family, components=components, **variances)
+        given = FAMILIES[family].given_variance
+        variance, floor = (self.variance, None) if given else (None, base.variance_floor)
+        return replace(base, family=family, components=components, variance=variance, variance_floor=floor)
 
     def order(self) -> list[tuple[str, int]]:
         """The cells' families and components, simplest first."""

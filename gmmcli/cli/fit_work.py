@@ -28,8 +28,8 @@ from gmmcli.storage.files import STDOUT, check_writable
 from gmmcli.storage.names import beside, is_address, one_line, suffix_of
 
 if TYPE_CHECKING:
+    from gmmcli.choosing.cells import FolderStore
     from gmmcli.choosing.grid import Grid
-    from gmmcli.choosing.store import FolderStore
     from gmmcli.choosing.watcher import Watcher
     from gmmcli.data.columns import Selection
     from gmmcli.data.source import Source
@@ -213,7 +213,7 @@ class Work:
                 return self._one(checkpoint, watcher)
         store = None
         if running.resume:
-            from gmmcli.choosing.store import FolderStore
+            from gmmcli.choosing.cells import FolderStore
 
             grid, blocks = settings.grid, self.blocks
             key = [blocks.columns, blocks.weights, settings.missing, grid.criterion, grid.folds]

@@ -21,7 +21,7 @@ from gmmcli.fitting.options import Every, FitOptions
 from gmmcli.storage.names import printable
 
 if TYPE_CHECKING:
-    from gmmcli.choosing.store import FolderStore
+    from gmmcli.choosing.cells import FolderStore
     from gmmcli.data.source_blocks import SourceBlocks
     from gmmcli.fitting.checkpoint import Checkpoint
     from gmmcli.passes.execution import Group

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,11 +164,10 @@ def _draw_legend(ax: Axes, shown: Picture) -> float:
     title = "component" if _many(shown) else ""
     entries, single = _entries(shown)
     panels = [panel.get_window_extent() for panel in ax.child_axes]
-    for handles in ([*entries, *single], entries) if panels else ():
-        for columns in GRID_COLUMNS:
-            found = legend(ax, handles, title=title, columns=columns, inside=True)
-            if not found.get_window_extent().count_overlaps(panels):
-                return 0.0
+    for handles, columns in product(([*entries, *single], entries), GRID_COLUMNS if panels else ()):
+        found = legend(ax, handles, title=title, columns=columns, inside=True)
+        if not found.get_window_extent().count_overlaps(panels):
+            return 0.0
     handles = [*entries, *single]
     columns = -(-len(handles) // LONGEST)
     found = legend(ax, handles, title=title, columns=columns)

@@ -67,9 +67,8 @@ class RowSampler:
     def __init__(self, coordinates: Coordinates, dims: int, most: int | None = None) -> None:
         self._coordinates = coordinates
         self._most = most or max(1, min(GRID_ROWS if coordinates.dims > 2 else MOST_ROWS, MOST_NUMBERS // dims))
-        self._numbers = torch.empty(0, dtype=torch.int64)  # of the rows in the sample
-        self._x = torch.empty(0, dims, dtype=torch.float64)
-        self._weights = torch.empty(0, dtype=torch.float64)
+        # Row numbers, x and weights of the sample.
+        self._rows = torch.empty(0).long(), torch.empty(0, dims).double(), torch.empty(0).double()
         self._counts = torch.zeros(2, dtype=torch.int64)  # rows that could be drawn, and others
         self._last = 1.0  # hash of the last row of a full sample
 
@@ -86,25 +85,25 @@ class RowSampler:
     def merge(self, other: RowSampler) -> None:
         """Takes in the rows of another sampler."""
         self._counts += other._counts
-        self._take(other._numbers, other._x, other._weights)
+        self._take(*other._rows)
 
     def result(self, group: Group = ALONE) -> RowSample:
         """The sample of the rows of all processes."""
-        whole = RowSampler(self._coordinates, self._x.shape[1], self._most)
-        whole._take(*(group.joined(part) for part in (self._numbers, self._x, self._weights)))
+        _, x, _ = self._rows
+        whole = RowSampler(self._coordinates, x.shape[1], self._most)
+        whole._take(*map(group.joined, self._rows))
+        _, x, weights = whole._rows
         rows, left_out = group.sum(self._counts).tolist()
-        return RowSample(whole._x, rows, left_out, whole._weights)
+        return RowSample(x, rows, left_out, weights)
 
-    def _take(self, numbers: Tensor, x: Tensor, weights: Tensor) -> None:
-        """Adds rows to the sample, which stays the first by hash, then by row number."""
-        numbers, order = torch.cat([self._numbers, numbers]).sort()
-        hashes, by_hash = _hashes(numbers).sort(stable=True)
-        order = order[by_hash][: self._most]
-        self._numbers = numbers[by_hash][: self._most]
-        self._x = torch.cat([self._x, x])[order]
-        self._weights = torch.cat([self._weights, weights])[order]
+    def _take(self, *rows: Tensor) -> None:
+        """Adds rows, as numbers, x and weights. The sample stays the first by hash, then by number."""
+        numbers, x, weights = map(torch.cat, zip(self._rows, rows, strict=True))
+        order = numbers.argsort()
+        order = order[_hashes(numbers[order]).argsort(stable=True)][: self._most]
+        self._rows = numbers[order], x[order], weights[order]
         if len(order) == self._most:
-            self._last = float(hashes[self._most - 1])
+            self._last = float(_hashes(self._rows[0][-1:]))
 
 
 def _hashes(numbers: Tensor) -> Tensor:

@@ -47,18 +47,19 @@ BEYOND: dict[Side, str] = {"above": "^", "below": "v"}
 
 
 class Fit(NamedTuple):
-    """A fit by one criterion. value: NaN if the fit failed."""
+    """A fit by one criterion. value: NaN if it failed. cost: the lower the better, infinite if it failed."""
 
     family: str
     components: int
     value: float
+    cost: float
     sound: bool
     chosen: bool
 
     @property
     def failed(self) -> bool:
         """Whether the fit failed."""
-        return math.isnan(self.value)
+        return self.cost == math.inf
 
 
 class Chart:
@@ -69,24 +70,20 @@ class Chart:
     """
 
     def __init__(self, fits: Sequence[Fit], rising: bool) -> None:
-        sign = -1 if rising else 1  # times a value: the lower the better
         names = dict.fromkeys(fit.family for fit in fits)
-        costs = {name: [sign * f.value for f in fits if f.family == name and not f.failed] for name in names}
-        self.families = {
-            name: sorted(fit for fit in fits if fit.family == name)
-            for name in sorted(names, key=lambda name: min(costs[name], default=math.inf))
-        }
+        families = [sorted(fit for fit in fits if fit.family == name) for name in names]
+        families.sort(key=lambda family: min(fit.cost for fit in family))
+        self.families = {family[0].family: family for family in families}
         self.looks = {
             name: (PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)])
             for index, name in enumerate(dict.fromkeys([*FAMILIES, *names]))
         }
-        self.fits, self.best, self.rising = fits, best_of(fits, rising), rising
+        self.fits, self.best, self.rising = fits, best_of(fits), rising
         self.better: Side = "above" if rising else "below"
         self.worse: Side = "below" if rising else "above"
-        sound, others = (
-            [sign * f.value for f in fits if not f.failed and f.sound is is_sound] for is_sound in (True, False)
-        )
-        self.low, self.high = sorted(sign * end for end in telling_span(sound, others, LEAST_SPAN[rising]))
+        sound, others = ([f.cost for f in fits if not f.failed and f.sound is own] for own in (True, False))
+        span = telling_span(sound, others, LEAST_SPAN[rising])
+        self.low, self.high = sorted(-cost if rising else cost for cost in span)
 
     def side(self, fit: Fit) -> Side | None:
         """The end of the axis at which a fit is marked; None if the axis shows its value."""
@@ -107,17 +104,19 @@ def fits_of(rows: Sequence[Row], criterion: str) -> list[Fit]:
     """The rows of a table by a criterion. A fit with an infinite value counts as failed."""
     fits = []
     for row in rows:
-        value = row.get(criterion)
-        value = float(value) if value is not None and math.isfinite(value) else math.nan
+        value, cost = row.get(criterion), math.inf
+        if value is None or not math.isfinite(value):
+            value = math.nan
+        else:
+            cost = value if CRITERIA[criterion].less_is_better else -value
         sound, chosen = not row.get("reason"), bool(row.get("chosen"))
-        fits.append(Fit(str(row["family"]), int(row["components"]), value, sound, chosen))
+        fits.append(Fit(str(row["family"]), int(row["components"]), value, cost, sound, chosen))
     return fits
 
 
-def best_of(fits: Sequence[Fit], rising: bool) -> Fit | None:
+def best_of(fits: Sequence[Fit]) -> Fit | None:
     """The best sound fit."""
-    sound = [fit for fit in fits if fit.sound and not fit.failed]
-    return min(sound, key=lambda fit: -fit.value if rising else fit.value, default=None)
+    return min((fit for fit in fits if fit.sound and not fit.failed), key=lambda fit: fit.cost, default=None)
 
 
 def telling_span(
@@ -156,7 +155,7 @@ def default_criterion(rows: Sequence[Row]) -> str:
     The holdout comes first: only a table whose fits it chose has values of it.
     """
     for name in sorted(CRITERIA, key=lambda name: CRITERIA[name].less_is_better):
-        best = best_of(fits_of(rows, name), not CRITERIA[name].less_is_better)
+        best = best_of(fits_of(rows, name))
         if best is not None and best.chosen:
             return name
     return "bic"

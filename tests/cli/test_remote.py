@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gmmcli
-from gmmcli.choosing.cells import Cell
-from gmmcli.choosing.store import FolderStore
+from gmmcli.choosing.cells import Cell, FolderStore
 from gmmcli.errors import GmmError, InputError, UsageError
 from gmmcli.fitting.options import FitOptions
 from gmmcli.model.model_file import load_model

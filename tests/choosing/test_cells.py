@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from gmmcli.choosing import cells as stores
 from gmmcli.choosing import grid as grids
-from gmmcli.choosing import store as stores
-from gmmcli.choosing.cells import Cause, distrusted
+from gmmcli.choosing.cells import Cause, FolderStore, distrusted
 from gmmcli.choosing.grid import Grid
 from gmmcli.choosing.options import GridOptions
-from gmmcli.choosing.store import FolderStore
 from gmmcli.fitting.options import FitOptions
 from gmmcli.passes.block import TableBlocks
 from tests.conftest import fit_grid
