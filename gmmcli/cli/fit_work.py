@@ -94,7 +94,7 @@ class Settings:
     @property
     def fits(self) -> int:
         """Number of fits, the bootstrap's aside."""
-        return 1 if self.grid is None else len(self.grid.order())
+        return 1 if self.grid is None else len(self.grid.cells(self.options))
 
 
 def read_settings(

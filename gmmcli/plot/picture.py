@@ -216,7 +216,7 @@ def levels(mixture: GaussianMixture) -> np.ndarray:
 
 def density_between(corners: np.ndarray, mixture: GaussianMixture) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates, (2, MESH), of a mesh between two corners, (2, 2), and the density there, (MESH, MESH)."""
-    sides = np.linspace(*corners, MESH).T
+    sides = np.linspace(corners[0], corners[1], MESH).T
     points = np.stack(np.meshgrid(*sides), -1).reshape(-1, 2)
     return sides, density(mixture, points).reshape(MESH, MESH)
 
