@@ -45,8 +45,8 @@ class Cause:
 class Cell:
     """The fit of a family with K components, or the cause of its failure.
 
-    model, metadata: None and empty if it failed. holdout: held-out log-likelihood per row, nats, or NaN. cause: why the fit failed or is not to be trusted; None for a sound fit. order: see FitResult; a cell from a
-    store has none.
+    model, metadata: None and empty if it failed. holdout: held-out log-likelihood per row, nats, or NaN. cause: why
+    the fit failed or is not to be trusted; None for a sound fit. order: see FitResult; a cell from a store has none.
     """
 
     family: str

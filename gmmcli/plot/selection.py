@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence by Kass &
-# Raftery, "Bayes factors" (JASA 1995), and for a log-likelihood per row in nats.
+# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence (Kass & Raftery,
+# "Bayes factors", JASA 1995), and on that of a log-likelihood per row in nats, of which the highest is the best.
 LEAST_SPAN = {False: 10.0, True: 1e-3}  # by whether the highest value is the best
 FEW = 3  # with fewer sound values the axis shows all
 VISIBLE = 0.04  # of the axis: the least lead of the best that can be seen
@@ -102,13 +102,11 @@ class Chart:
 
 def fits_of(rows: Sequence[Row], criterion: str) -> list[Fit]:
     """The rows of a table by a criterion. A fit with an infinite value counts as failed."""
-    fits = []
+    fits, sign = [], 1 if CRITERIA[criterion].less_is_better else -1
     for row in rows:
-        value, cost = row.get(criterion), math.inf
-        if value is None or not math.isfinite(value):
-            value = math.nan
-        else:
-            cost = value if CRITERIA[criterion].less_is_better else -value
+        value = row.get(criterion)
+        value = float(value) if value is not None and math.isfinite(value) else math.nan
+        cost = math.inf if math.isnan(value) else sign * value
         sound, chosen = not row.get("reason"), bool(row.get("chosen"))
         fits.append(Fit(str(row["family"]), int(row["components"]), value, cost, sound, chosen))
     return fits
@@ -281,8 +279,8 @@ def _caption(chart: Chart) -> str:
     if len(ranked) > 1:
         ahead = abs(ranked[1] - ranked[0])
         ringed += f", {f'{ahead:,.0f}' if ahead >= 1000 else f'{ahead:.3g}'} ahead"
-    counts = {side: len(chart.beyond(side)) for side in BEYOND}
-    beyond = [f"{count} of {len(values)} fits {side} the axis" for side, count in counts.items() if count]
+    ends = [(len(chart.beyond(side)), side) for side in BEYOND]
+    beyond = [f"{count} of {len(values)} fits {side} the axis" for count, side in ends if count]
     return " · ".join(["the higher the better" if chart.rising else "the lower the better", ringed, *beyond])
 
 
