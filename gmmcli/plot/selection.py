@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence (Kass & Raftery,
-# "Bayes factors", JASA 1995), and on that of a log-likelihood per row in nats, of which the highest is the best.
+# The axis shows all values that differ by less, on the scale of −2 log L or of a log-likelihood per row in nats. On
+# the former 10 is strong evidence by Kass & Raftery, "Bayes factors" (JASA 1995).
 LEAST_SPAN = {False: 10.0, True: 1e-3}  # by whether the highest value is the best
 FEW = 3  # with fewer sound values the axis shows all
 VISIBLE = 0.04  # of the axis: the least lead of the best that can be seen
 FAR, NEAR = 3.0, 1.5  # times the range of the better half, from the best: the longest axis, and the usual one
-APART = 1.5  # a value so many times farther from the best than the one before it is beyond a gap
+APART = 1.5  # a gap: a value so many times farther from the best than the value before it
 SHORTEST = 0.1  # of the least span: a shorter axis would magnify differences without meaning
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
@@ -164,15 +164,16 @@ def plot_selection(
 ) -> Axes:
     """Draws a criterion against the number of components, a line for each family; returns the Axes.
 
-    rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name or None where the
-    fit failed, `reason` it is not to be trusted or None, and `chosen`. A family has the same colour and marker by
-    every criterion and in every table. criterion: bic, icl or aic, the lower the better, or holdout, the
-    log-likelihood of rows not fitted, the higher the better; None takes the first by which the chosen row is the best
-    sound one. The best sound cell is ringed and named, unsound ones are hollow. The axis shows the values that are
-    near the best; triangles at its end mark those beyond, crosses fits that failed. size: inches, of a figure of its
-    own.
+    rows: a table of fits. Each row has `family`, `components`, the criterion's value under its name (None if the fit
+    failed), `reason` (why the fit is not to be trusted, or None) and `chosen`. criterion: bic, icl or aic, the lower
+    the better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by
+    which the chosen row is the best sound one. size: inches, of a figure of its own.
 
-    Raises UsageError for an unknown criterion, InputError where no row has a value of it.
+    A family has one colour and marker by every criterion and in every table. The best sound fit is ringed and named,
+    unsound ones are hollow. The axis shows the values near the best. Triangles at its end mark values beyond it,
+    crosses mark fits that failed.
+
+    Raises UsageError for an unknown criterion, InputError if no row has a value of it.
     """
     criterion = criterion or default_criterion(rows)
     choice = f"choose one of {', '.join(CRITERIA)}"
