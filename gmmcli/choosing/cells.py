@@ -1,8 +1,8 @@
 """The cells of a grid of fits: the record of each fit, the best by a criterion, and finished cells on disk.
 
-An interrupted grid goes on from a `FolderStore`: model files in one folder. A file is named by family, components
-and a hash of everything that the fit depends on, so that several grids can share the folder. A `FolderStore` ignores
-files that it cannot read.
+An interrupted grid goes on from a `FolderStore`: model files in one folder. The name of a file has the family, the
+number of components and a hash of everything that the fit depends on, so that several grids can share the folder. The
+store ignores files that it cannot read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ NUMBERS = ("log_likelihood", "parameters", *CRITERIA, "passes", "seconds")
 class Cause:
     """The reason why a fit failed or is not to be trusted, in words.
 
-    kind: a name for causes that differ in their numbers only. of_input: whether the rows are at fault, and not the
-    arithmetic.
+    kind: a name shared by causes that differ in their numbers only. of_input: whether the rows are at fault.
     """
 
     kind: str
@@ -46,9 +45,8 @@ class Cause:
 class Cell:
     """The fit of a family with K components, or the cause of its failure.
 
-    model, metadata: None and empty if it failed. holdout: held-out log-likelihood per row, nats; NaN if there is
-    none. cause: why the fit failed or is not to be trusted; None for a sound fit. order: see FitResult; a cell from a
-    store has none.
+    model, metadata: None and empty if it failed. holdout: held-out log-likelihood per row, nats, or NaN. cause: why
+    the fit failed or is not to be trusted; None for a sound fit. order: see FitResult; a cell from a store has none.
     """
 
     family: str

@@ -21,7 +21,7 @@ from gmmcli.passes.execution import Group
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one part (`held_out`), or all others. The other rows have weight 0."""
+    """The rows of one part (`held_out`), or those of all other parts. Rows not meant have weight 0."""
 
     blocks: Iterable[Block]
     seed: int

@@ -9,9 +9,10 @@ in two (`split`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ ROUNDING = 1e-9  # nats per row by which a cell may lie below one that it contai
 AT_A_TIME = 8  # cells that share readings; with more, an interrupted grid would lose more
 TIME_UP = Cause("time limit", "not fitted, as the allowed time was up")
 APART = 0.7  # standard deviations along the longest axis that each half's mean moves
-MOST = 10  # most mixtures
+MOST = 10  # starts from one cell with a component split, at most
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,15 @@ def grid_task(
     store: FolderStore | None = None,
     execution: Execution = HERE,
 ) -> Task[Grid]:
-    """The fits of all cells. options: of every cell, except for components and family.
+    """The fits of all cells. options: what all cells share.
 
-    Raises RowsError for rows that no cell could take, NumericalError where every cell failed.
+    Raises RowsError for rows that no cell could take, NumericalError if every cell failed.
     """
     watcher = watcher or Watcher()
-    order = grid.order()
-    families = [get_family(family) for family in dict.fromkeys(family for family, _ in order)]
-    most = max(components for _, components in order)
-
-    def surveyed(blocks: Iterable[Block]) -> Task[SurveyedRows]:
-        return survey_rows(blocks, options, columns, most=most, families=families, execution=execution)
-
-    rows = yield from surveyed(blocks)
+    all_options = grid.cells(options)
+    families = [get_family(name) for name in dict.fromkeys(its.family for its in all_options)]
+    survey: dict[str, Any] = {"most": max(grid.components), "families": families, "execution": execution}
+    rows = yield from survey_rows(blocks, options, columns, **survey)
     yield from rows.hold_blocks()  # every part and every kind of coordinates reads them again
 
     def saved(its: FitOptions) -> Cell | None:
@@ -94,7 +91,6 @@ def grid_task(
     def fits(of: SurveyedRows, purpose: str = "") -> _RandomFits:
         return _RandomFits(of, all_options, watcher, lambda its: saved(its) is not None, purpose)
 
-    all_options = [grid.options(options, family, components) for family, components in order]
     judges: list[tuple[_RandomFits, Part]] = []
     if grid.criterion == "holdout":
         number = grid.fold_count
@@ -102,9 +98,9 @@ def grid_task(
             problem = f"there are {rows.summary.rows} rows"
             raise UsageError(problem, subject=Option("folds", number), remedy="give at most as many")
         for i in range(number):
-            others, part = (Part(rows.blocks, options.seed, i, number, held_out) for held_out in (False, True))
-            of_others = yield from surveyed(others)
-            judges.append((fits(of_others, f"fold {i + 1} of {number}"), part))
+            part = Part(rows.blocks, options.seed, i, number, held_out=True)
+            others = yield from survey_rows(replace(part, held_out=False), options, columns, **survey)
+            judges.append((fits(others, f"fold {i + 1} of {number}"), part))
     random = fits(rows)
     cells: list[Cell] = []
     for its in all_options:
@@ -129,9 +125,9 @@ def grid_task(
 class _RandomFits:
     """The fits of the cells from random starts, which need nothing of one another.
 
-    Where rows are read again for every pass, some are made ahead of their turn: their readings are shared. rows: of
-    all fits. order: in which they are asked for. done: whether a fit will not be asked for any more. purpose: see
-    Watcher.begins. ahead: the fits that were made ahead of their turn.
+    If every pass reads the rows again, some fits are made ahead of their turn: they share readings. rows: the rows of
+    all fits. order: the options of the fits in the order of the requests. done: tells whether nobody asks for a fit
+    any more. purpose: see Watcher.begins. ahead: the fits that were made ahead of their turn.
     """
 
     rows: SurveyedRows
@@ -170,7 +166,7 @@ class _RandomFits:
                 continue
 
     def _next(self, first: FitOptions) -> Task[list[FitOptions]]:
-        """This fit, and the next that are made together with it."""
+        """Options of this fit and of those that are made together with it."""
         family = get_family(first.family)
         yield from self.rows.laid_out(family)
         _, data = self.rows.of(family)
@@ -192,16 +188,19 @@ def _all_failed(cells: Sequence[Cell]) -> GmmError:
 def _cell(
     rows: SurveyedRows, options: FitOptions, before: Sequence[Cell], watcher: Watcher, random: _RandomFits
 ) -> Task[Cell]:
-    """The fit from random starts, and from the simpler cells if that ends below them or unsound."""
+    """The fit from random starts. If it ends unsound or below a simpler cell, the cell starts again from these."""
     simpler = [] if options.prior else _simpler(before, options)
     under = max(simpler, key=lambda cell: cell.number("log_likelihood"), default=None)
     level = -math.inf if under is None else under.number("log_likelihood") - ROUNDING * rows.summary.weight
     kept: FitResult | None = None
     failures: list[GmmError] = []
-    for starts in _attempts(simpler, options):
+    for apart in (None, True, False):  # random starts, then those from simpler cells
+        starts = None if apart is None else _grown(simpler, options, apart)
         try:
             if starts is None:
                 found = yield from random.fit(options)
+            elif not starts:
+                continue
             else:
                 watcher.begins(options.family, options.components, "from simpler fits")
                 given = replace(options, init="given", restarts=None)
@@ -226,14 +225,6 @@ def _cell(
         below = f"a lower log-likelihood than {simpler_one}, and no sound fit above that was found: use that one"
         return distrusted(cell, Cause(f"below a fit of {under.family}", below))
     return cell
-
-
-def _attempts(simpler: Sequence[Cell], options: FitOptions) -> Iterator[Sequence[GaussianMixture] | None]:
-    """The starts of one attempt after the other: random ones (None), then those from simpler cells."""
-    yield None
-    for apart in (True, False):
-        if starts := _grown(simpler, options, apart):
-            yield starts
 
 
 def _simpler(before: Sequence[Cell], options: FitOptions) -> list[Cell]:

@@ -86,10 +86,10 @@ class GridOptions:
         variance, floor = (self.variance, None) if given else (None, base.variance_floor)
         return replace(base, family=family, components=components, variance=variance, variance_floor=floor)
 
-    def order(self) -> list[tuple[str, int]]:
-        """The cells' families and components, simplest first."""
+    def cells(self, base: FitOptions) -> list[FitOptions]:
+        """The options of all cells, simplest first. base: what they share."""
         families = [family for family in simplest_first() if family in self.families]
-        return [(family, components) for family in families for components in sorted(set(self.components))]
+        return [self.options(base, family, k) for family in families for k in sorted(set(self.components))]
 
     @property
     def fold_count(self) -> int:

@@ -227,7 +227,7 @@ def plan_report(console: Console, blocks: SourceBlocks, settings: Settings, exec
     processes = "" if size == 1 else f" of each of {size} processes"
     console.note(f"passes run {where}{processes}, in {str(dtype).removeprefix('torch.')}")
     console.note(f"readings before the first pass: {plan.readings}")
-    for one in [options] if grid is None else [grid.options(options, *cell) for cell in grid.order()]:
+    for one in [options] if grid is None else grid.cells(options):
         on = " after samples of " + ", ".join(f"{rows:,}" for rows in plan.samples(one)) if plan.samples(one) else ""
         console.note(
             f"{one.family}, {count(one.components, 'component')}: {count(one.restart_count, 'start')}{on}, the best "

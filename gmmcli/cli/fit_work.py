@@ -93,7 +93,7 @@ class Settings:
     @property
     def fits(self) -> int:
         """Number of fits without those of the bootstrap."""
-        return 1 if self.grid is None else len(self.grid.order())
+        return 1 if self.grid is None else len(self.grid.cells(self.options))
 
 
 def read_settings(

@@ -3,7 +3,7 @@
 - `new_axes`: axes of a new figure without a window.
 - `set_axis`: limits and ticks of one axis. `widened`: an interval with a margin.
 - `write_words`: the caption and the names of axes, folded to the length at hand.
-- `lay_out`: both for a figure of our own, where what does not fit is left out.
+- `lay_out`: both for a figure of our own. It leaves out the words that do not fit.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MARGIN = 0.04  # of the width, on either side of the drawing
 POWERS = (-4, 6)  # powers of 10 from which on numbers are written in one
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of 10
 APART = 4.0  # points between the labels of two ticks
-SAFE = 0.93  # of a line is filled: its letters may be wider than the text's on average
-INSET = 0.06  # of a short axis, without ticks at either end
-LONGEST = 210.0  # points of a line of a name
+SAFE = 0.93  # share of a line that is filled: its letters may be wider than the text's on average
+INSET = 0.06  # share of a short axis without ticks at either end
+LONGEST = 210.0  # points: the longest line of a name
 LABEL_GAP = 15.0  # points between panels and their names, besides the widest label of a tick
 RIGHT = 7.0  # points between a caption and the edge of the paper
-LEAST = (1.4, 0.8)  # inches, width and height, for which the legend and then the caption are left out
+LEAST = (1.4, 0.8)  # inches, width and height: smaller axes lose the legend, then the caption
 
 Names = list[tuple["XAxis | YAxis", str]]  # axes and their names
 Span = tuple[float, float]
@@ -41,7 +41,7 @@ Size = tuple[float | None, float | None]  # inches; None for what suits the pict
 
 
 def new_axes(size: Size, usual: Span) -> Axes:
-    """The axes of a new figure of this size or, where a side is None, of the usual one. No pyplot knows it."""
+    """The axes of a new figure of this size or, if a side is None, of the usual one. pyplot does not know it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -82,10 +82,10 @@ def set_axis(axis: XAxis | YAxis, low: float, high: float, most: int = 6, **tick
 
 
 def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: Span = (-np.inf, np.inf)) -> Locator:
-    """Locator of at most so many round numbers, fewer where their labels would meet.
+    """Locator of at most `most` round numbers, fewer if their labels would meet.
 
-    short: of an axis beside others, which labels must not leave; it may have more ticks, to have two of them.
-    whole: integers only. within: range of the ticks.
+    short: whether the labels must stay within the axis, as beside other panels; the axis may have more ticks, to have
+    two at least. whole: integers only. within: range of the ticks.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -94,24 +94,25 @@ def round_ticks(most: int, *, short: bool = False, whole: bool = False, within: 
             axis: Any = self.axis
             low, high = sorted(axis.get_view_interval())
             length = points_of(axis)
-            found, ticks = [], np.empty(0)
+            best = np.empty(0)
             for bins in (*range(most, 0, -1), *(range(most + 1, most + 4) if short else ())):
                 self.set_params(nbins=bins)
                 ticks = np.asarray(self.tick_values(low, high))
                 ticks = ticks[(ticks >= max(low, within[0])) & (ticks <= min(high, within[1]))]
                 labels = axis.get_major_formatter().format_ticks(ticks.tolist())
-                across = axis.axis_name == "x"
-                size = max((width_of(text, SMALL) for text in labels), default=0.0) if across else 1.2 * SMALL
+                size = 1.2 * SMALL
+                if axis.axis_name == "x":
+                    size = max((width_of(text, SMALL) for text in labels), default=0.0)
                 at = (ticks - low) / (high - low) * length
                 if short:
                     clear = np.minimum(at, length - at) >= max(size / 2, INSET * length)
                     ticks, at = ticks[clear], at[clear]
                 for step in (1, 2):
-                    if (np.diff(at[::step]) >= size + APART).all():
-                        found.append(ticks[::step])
-                        if len(found[-1]) > 1:
-                            return found[-1]
-            return max(found, key=len, default=ticks[:1])
+                    if (np.diff(at[::step]) >= size + APART).all() and len(ticks[::step]) > len(best):
+                        best = ticks[::step]
+                if len(best) > 1:
+                    break
+            return best
 
     return RoundTicks(steps=ROUND, integer=whole, min_n_ticks=1)
 
@@ -147,9 +148,8 @@ def named(axis: XAxis | YAxis, name: str) -> str:
     name = one_line(name)
     letters = _letters(name, TEXT, min(points_of(axis), LONGEST))
     lines = fold(name, letters)
-    if not units:
-        return "\n".join(lines)
-    return "\n".join(lines) + (" " if len(lines[-1] + units) < letters else "\n") + units
+    gap = " " if len(lines[-1] + units) < letters else "\n"
+    return "\n".join(lines) + (gap + units if units else "")
 
 
 def _letters(text: str, size: float, length: float) -> int:
@@ -170,18 +170,16 @@ def fold(name: str, letters: int) -> list[str]:
 
 def settle(figure: Any) -> None:
     """Runs the layout of a figure, if it has one, so that its axes have their final extents."""
-    engine = figure.get_layout_engine()
-    if engine is None:
-        return
     with warnings.catch_warnings():  # of axes without any extent: `lay_out` then leaves words out
         warnings.simplefilter("ignore", UserWarning)
-        engine.execute(figure)
+        if figure.get_layout_engine() is not None:
+            figure.get_layout_engine().execute(figure)
 
 
 def lay_out(ax: Axes, words: str, names: Names, least: Span = LEAST) -> None:
     """Lays out the only axes of a figure, with their caption and names.
 
-    Where the axes would be smaller than `least` inches, the legend is made invisible, then the caption too.
+    If the axes would be smaller than `least` inches, the legend becomes invisible, then the caption too.
     """
     figure, legend = figure_of(ax), ax.get_legend()
     for left_out in (None, legend, write_words(ax, words, names)):

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 LINE_SIZE = (7.6, 4.2)  # inches
 PLANE_SIZE = (7.6, 5.2)
-GRID_SIDE = 1.2  # of a grid, beside the panels
+GRID_SIDE = 1.2  # of a grid, added to its panels
 PANEL_SIDE = 1.6  # of each panel
 GRID_NUMBERS = 6.0  # points, of the letters of the numbers of components
-LEAST_PANEL = 0.4  # of a panel for which legend and caption are left out
+LEAST_PANEL = 0.4  # smaller panels lose the legend, then the caption
 LEGEND_GAP = 0.3  # between a grid and a legend that does not fit in it
 LEGEND_COLUMN = 1.0  # for each further column of a legend
-LEGEND_ENTRIES = 12  # components of a legend that has them in full words
+LEGEND_ENTRIES = 12  # components, at most, of a legend in full words
 LONGEST = 18  # entries of a column beside the axes
-NAMED = 54  # components, heaviest first, that a legend has
+NAMED = 54  # components, at most, of a legend, heaviest first
 GRID_COLUMNS = (1, 2, 3, 4)  # of a legend in the free corner of a grid
 
 ELLIPSE = "1 and 2 std. deviations"

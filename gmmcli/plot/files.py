@@ -4,8 +4,8 @@
 - `write_figure`: any figure. `write_picture`: data and a mixture. `write_animation`: several mixtures, one after the
   other, as a GIF.
 
-Data and weights are those of plot_data_and_model. A RowSample, made once by sample_rows, spares each call the reading
-of all rows, and has their weights.
+Data and weights are those of plot_data_and_model. A RowSample, which sample_rows makes, has its weights. With it a
+call does not read all rows again.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ DPI = 160
 MOST_PIXELS = 100_000_000
 MOST_FRAMES = 80
 FRAME_DPI = 100
-FRAME_MS, LAST_MS = 150, 2500  # how long a frame is shown, and the last
+FRAME_MS, LAST_MS = 150, 2500  # milliseconds of a frame, and of the last
 _METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # same bytes each time
 
 
 def check_picture(path: str) -> None:
-    """Raises UsageError where no picture could be written: unknown suffix, no such folder, no permission."""
+    """Raises UsageError if no picture can be written: unknown suffix, no such folder, no permission."""
     if _format(path) not in FORMATS:
         known = f"give one of .{', .'.join(FORMATS)}"
         raise UsageError("no picture by this suffix", subject=one_line(path), remedy=known)
@@ -47,8 +47,8 @@ def check_picture(path: str) -> None:
 def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
     """Writes a figure. dpi: pixels per inch, in an SVG or PDF those of parts with many points.
 
-    Raises UsageError where check_picture does and for more than MOST_PIXELS, GmmError where the disk refuses; an
-    older file then remains.
+    Raises UsageError as check_picture does and for more than MOST_PIXELS, GmmError if the disk refuses; an older file
+    then remains.
     """
     check_picture(path)
     width, height = (round(inches * dpi) for inches in figure.get_size_inches().tolist())
@@ -103,7 +103,7 @@ def write_animation(
     some are left out, never the first and the last. The axes are those that the last mixture suggests, with limits
     that hold for all frames. Frames are drawn one at a time, about five a second, ten times slower in a grid.
 
-    Raises UsageError for a path that is no GIF and where there are no frames, else as write_figure does.
+    Raises UsageError for a path that is no GIF and if there are no frames, else as write_figure does.
     """
     check_picture(path)
     if _format(path) != "gif":

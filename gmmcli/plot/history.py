@@ -21,9 +21,9 @@ SOUND, UNSOUND = "ends of other restarts", "of these, not to be trusted"
 def plot_history(metadata: Mapping[str, Any], *, ax: Axes | None = None, size: Size = (None, None)) -> Axes:
     """Draws the log-likelihood per row by pass of the best restart; returns the Axes.
 
-    metadata: of a model file, as fitting.result.describe makes it. The levels that other restarts ended at are ticks
-    on the right edge, hollow where they are not to be trusted. size: inches, of a figure of its own. Raises
-    InputError where the metadata have no history.
+    metadata: of a model file, as fitting.result.describe makes it. The final levels of other restarts are ticks on
+    the right edge, hollow if they are not to be trusted. size: inches, of a figure of its own. Raises InputError if
+    the metadata have no history.
     """
     if ax is not None:
         write_words(ax, _caption(metadata), _draw(ax, metadata))

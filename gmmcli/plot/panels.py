@@ -154,8 +154,8 @@ def bin_edges(
 ) -> np.ndarray:
     """Edges of the bars of a histogram; for whole numbers each bar holds equally many of them.
 
-    The rule is Freedman and Diaconis', with at least about √N bars, since quartiles of a mixture describe no one
-    component. N is the effective number of rows. widest: greatest width of a bar; the greatest number of bars goes
+    The rule is Freedman and Diaconis', with at least about √N bars, since quartiles of a mixture describe none of its
+    components. N is the effective number of rows. widest: greatest width of a bar; the greatest number of bars goes
     before it.
     """
     low, high = float(values.min()), float(values.max())
@@ -225,7 +225,7 @@ def number_components(planes: Planes, picture: Picture, size: float) -> None:
 
 
 def _number(ax: Axes, component: int, mean: np.ndarray, size: float, taken: list[Any]) -> None:
-    """Writes a number near its mean, (2,), where it meets none of the taken boxes, and adds its own, in pixels."""
+    """Writes a number near its mean, (2,), clear of the taken boxes, in pixels, and adds its own box to them."""
     from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
