@@ -1,9 +1,7 @@
 """Numbers of components and families compared: `plot_selection` draws a criterion by K from a table of fits.
 
-- `Fit`: a row of the table. `Chart`: the fits of every family, and the interval of values that the axis shows.
-- `telling_span`: the interval in which good fits can be told apart.
-
-Fits beyond the axis and fits that failed have a marker at its end, in a row for each family.
+`Chart` holds the fits of every family. `telling_span` is the interval of values that the axis shows. Fits beyond the
+axis and fits that failed have a marker at its end, in a row for each family.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# The axis shows all values that differ by less, on the scale of −2 log L or of a log-likelihood per row in nats. On
-# the former 10 is strong evidence by Kass & Raftery, "Bayes factors" (JASA 1995).
+# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence by Kass &
+# Raftery, "Bayes factors" (JASA 1995), and for a log-likelihood per row in nats.
 LEAST_SPAN = {False: 10.0, True: 1e-3}  # by whether the highest value is the best
 FEW = 3  # with fewer sound values the axis shows all
 VISIBLE = 0.04  # of the axis: the least lead of the best that can be seen
 FAR, NEAR = 3.0, 1.5  # times the range of the better half, from the best: the longest axis, and the usual one
-APART = 1.5  # a gap: a value so many times farther from the best than the value before it
+APART = 1.5  # a value so many times farther from the best than the one before it is beyond a gap
 SHORTEST = 0.1  # of the least span: a shorter axis would magnify differences without meaning
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
@@ -71,7 +69,8 @@ class Chart:
 
     def __init__(self, fits: Sequence[Fit], rising: bool) -> None:
         names = dict.fromkeys(fit.family for fit in fits)
-        families = [sorted(fit for fit in fits if fit.family == name) for name in names]
+        by_family = ([fit for fit in fits if fit.family == name] for name in names)
+        families = [sorted(family, key=lambda fit: fit.components) for family in by_family]
         families.sort(key=lambda family: min(fit.cost for fit in family))
         self.families = {family[0].family: family for family in families}
         self.looks = {
@@ -102,11 +101,11 @@ class Chart:
 
 def fits_of(rows: Sequence[Row], criterion: str) -> list[Fit]:
     """The rows of a table by a criterion. A fit with an infinite value counts as failed."""
-    fits, sign = [], 1 if CRITERIA[criterion].less_is_better else -1
+    fits = []
     for row in rows:
         value = row.get(criterion)
-        value = float(value) if value is not None and math.isfinite(value) else math.nan
-        cost = math.inf if math.isnan(value) else sign * value
+        value = math.nan if value is None or not math.isfinite(value) else float(value)
+        cost = math.inf if math.isnan(value) else value if CRITERIA[criterion].less_is_better else -value
         sound, chosen = not row.get("reason"), bool(row.get("chosen"))
         fits.append(Fit(str(row["family"]), int(row["components"]), value, cost, sound, chosen))
     return fits
@@ -117,12 +116,8 @@ def best_of(fits: Sequence[Fit]) -> Fit | None:
     return min((fit for fit in fits if fit.sound and not fit.failed), key=lambda fit: fit.cost, default=None)
 
 
-def telling_span(
-    sound: Sequence[float],  # the lower the better
-    others: Sequence[float],  # not to be trusted
-    least: float,
-) -> tuple[float, float]:
-    """Least and greatest value that an axis shows.
+def telling_span(sound: Sequence[float], others: Sequence[float], least: float) -> tuple[float, float]:
+    """Least and greatest value that an axis shows. sound, others: values of fits, the lower the better.
 
     The axis shows all values if the lead of the best can be seen among them. But a bad fit, as of one component, can
     be so bad that all others look alike. Then the axis ends within FAR ranges of the better half of the sound values
@@ -148,10 +143,7 @@ def _shown(apart: Sequence[float], reach: float) -> float:
 
 
 def default_criterion(rows: Sequence[Row]) -> str:
-    """The first criterion by which the chosen row is the best sound one, else bic.
-
-    The holdout comes first: only a table whose fits it chose has values of it.
-    """
+    """The first criterion by which the chosen row is the best sound one, else bic. A holdout goes before others."""
     for name in sorted(CRITERIA, key=lambda name: CRITERIA[name].less_is_better):
         best = best_of(fits_of(rows, name))
         if best is not None and best.chosen:
@@ -164,16 +156,15 @@ def plot_selection(
 ) -> Axes:
     """Draws a criterion against the number of components, a line for each family; returns the Axes.
 
-    rows: a table of fits. Each row has `family`, `components`, the criterion's value under its name (None if the fit
-    failed), `reason` (why the fit is not to be trusted, or None) and `chosen`. criterion: bic, icl or aic, the lower
-    the better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by
-    which the chosen row is the best sound one. size: inches, of a figure of its own.
+    rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name (None if the fit
+    failed), the `reason` to distrust it or None, and `chosen`. criterion: bic, icl or aic, the lower the better;
+    holdout, the log-likelihood of rows not fitted, the higher the better; None for that of default_criterion. size:
+    inches, of a figure of its own.
 
-    A family has one colour and marker by every criterion and in every table. The best sound fit is ringed and named,
-    unsound ones are hollow. The axis shows the values near the best. Triangles at its end mark values beyond it,
-    crosses mark fits that failed.
+    A family has one colour and marker in all pictures. The best sound fit is ringed and named, unsound fits are
+    hollow. The axis shows the values near the best; triangles at its end mark values beyond, crosses failed fits.
 
-    Raises UsageError for an unknown criterion, InputError if no row has a value of it.
+    Raises UsageError for an unknown criterion, InputError where no row has a value of it.
     """
     criterion = criterion or default_criterion(rows)
     choice = f"choose one of {', '.join(CRITERIA)}"
@@ -229,9 +220,9 @@ def _set_vertical(ax: Axes, chart: Chart, lines: Sequence[Line2D]) -> None:
 
 def _draw_family(ax: Axes, chart: Chart, family: str) -> Line2D:
     """Draws the line of a family and its markers; returns the line."""
-    (shade, marker), fits = chart.looks[family], chart.families[family]
+    (shade, marker), fits, shown = chart.looks[family], chart.families[family], one_line(family, 40)
     counts, values = [fit.components for fit in fits], [fit.value for fit in fits]
-    line, *_ = ax.plot(counts, values, color=shade, linewidth=LINE, zorder=2, gid=f"family {family}")
+    line, *_ = ax.plot(counts, values, color=shade, linewidth=LINE, zorder=2, gid=f"family {shown}")
     alike: dict[tuple[Side | None, bool, bool], list[Fit]] = {}
     for fit in fits:
         alike.setdefault((chart.side(fit), fit.failed, fit.failed or fit.sound), []).append(fit)
@@ -244,7 +235,7 @@ def _draw_family(ax: Axes, chart: Chart, family: str) -> Line2D:
         heights = [1 - inwards if side == "above" else inwards] * len(some)
         kind, sign = ("failed", "x") if failed else ("beyond", BEYOND[side])
         style = _sign(sign, EDGE_MARKER, shade, face) | {"transform": ax.get_xaxis_transform(), "zorder": 3}
-        ax.plot(counts, heights, gid=f"{kind} {family}", **style)
+        ax.plot(counts, heights, gid=f"{kind} {shown}", **style)
     return line
 
 
@@ -258,18 +249,19 @@ def _entries(chart: Chart) -> list[Line2D]:
     """Entries of the legend: the families, then the other markers that are drawn."""
     from matplotlib.lines import Line2D
 
-    styles: dict[str, dict[str, Any]] = {}
+    styles: list[tuple[str, dict[str, Any]]] = []
     for name in chart.families:
         shade, marker = chart.looks[name]
-        styles[one_line(name, 40)] = {"color": shade, "marker": marker, "markersize": MARKER, "linewidth": LINE}
+        style = {"color": shade, "marker": marker, "markersize": MARKER, "linewidth": LINE}
+        styles.append((one_line(name, 40), style))
     if any(not fit.sound and not fit.failed for fit in chart.fits):
-        styles["not to be trusted"] = _sign("o", MARKER, QUIET, "white")
+        styles.append(("not to be trusted", _sign("o", MARKER, QUIET, "white")))
     for side, arrow in BEYOND.items():
         if chart.beyond(side):
-            styles[f"{side} the axis"] = _sign(arrow, EDGE_MARKER, QUIET, QUIET)
+            styles.append((f"{side} the axis", _sign(arrow, EDGE_MARKER, QUIET, QUIET)))
     if any(fit.failed for fit in chart.fits):
-        styles["failed"] = _sign("x", EDGE_MARKER, QUIET, QUIET)
-    return [Line2D([], [], label=label, **style) for label, style in styles.items()]
+        styles.append(("failed", _sign("x", EDGE_MARKER, QUIET, QUIET)))
+    return [Line2D([], [], label=label, **style) for label, style in styles]
 
 
 def _caption(chart: Chart) -> str:
@@ -280,8 +272,8 @@ def _caption(chart: Chart) -> str:
     if len(ranked) > 1:
         ahead = abs(ranked[1] - ranked[0])
         ringed += f", {f'{ahead:,.0f}' if ahead >= 1000 else f'{ahead:.3g}'} ahead"
-    ends = [(len(chart.beyond(side)), side) for side in BEYOND]
-    beyond = [f"{count} of {len(values)} fits {side} the axis" for count, side in ends if count]
+    counts = {side: len(chart.beyond(side)) for side in BEYOND}
+    beyond = [f"{count} of {len(values)} fits {side} the axis" for side, count in counts.items() if count]
     return " · ".join(["the higher the better" if chart.rising else "the lower the better", ringed, *beyond])
 
 
@@ -290,7 +282,8 @@ def _mark_best(ax: Axes, chart: Chart) -> None:
     if chart.best is None:
         return
     family, count, value, *_ = chart.best
-    ax.plot([count], [value], zorder=4, gid="best", **_sign("o", RING, INK, "none"))
+    ring: dict[str, Any] = _sign("o", RING, INK, "none") | {"markeredgewidth": 1.2}
+    ax.plot([count], [value], zorder=4, gid="best", **ring)
     text = f"{one_line(family, 40)}, {count} component{'s' if count > 1 else ''}: {value:,.6g}".replace("-", "−")
     left, right = ax.get_xlim()
     half = (width_of(text, SMALL) / 2 + 2) / points_of(ax.xaxis) * (right - left)

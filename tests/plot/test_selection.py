@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from matplotlib.text import Text
 
 from gmmcli.errors import InputError, UsageError
 from gmmcli.families import FAMILIES
-from gmmcli.plot import plot_selection
+from gmmcli.plot import plot_selection, write_figure
 from gmmcli.plot.selection import telling_span
 from gmmcli.plot.style import PALETTE, figure_of
 from tests.plot.conftest import finish, legend_texts, lines, title_of
@@ -277,3 +279,18 @@ def test_a_selection_on_given_axes() -> None:
     assert figure_of(ax) is figure
     figure.canvas.draw()
     assert not covered(ax)
+
+
+def test_any_name_of_a_family(tmp_path: Path) -> None:
+    long = "x" * 50
+    rows = [cell("a\x01", 1, 1.0), cell("failed", 1, 2.0), cell("full", 1, None)]
+    rows += [cell(f"{long}{end}", 1, 3.0) for end in "12"]
+    ax = plot_selection(rows, "bic")
+    assert legend_texts(ax) == ["a\\x01", "failed", *[long[:39] + "…"] * 2, "full", "failed"]
+    write_figure(str(tmp_path / "a.svg"), figure_of(ax))
+    ElementTree.parse(tmp_path / "a.svg")
+
+
+def test_fits_of_one_family_and_number_stay_in_order() -> None:
+    ax = finish(plot_selection([cell("full", 3, 5.0), cell("full", 2, 9.0), cell("full", 2, 4.0)], "bic"))
+    np.testing.assert_array_equal(lines(ax, "family full")[0].get_ydata(), [9, 4, 5])
