@@ -1,6 +1,6 @@
 """Figures and animations as files, which appear whole or not at all. The suffix gives the format.
 
-- `check_picture`: refuses a file that could not be written, before any work is done.
+- `check_picture`, `check_animation`: refuse a file that could not be written, before any work is done.
 - `write_figure`: any figure. `write_picture`: data and a mixture. `write_animation`: several mixtures, one after the
   other, as a GIF.
 
@@ -42,6 +42,13 @@ def check_picture(path: str) -> None:
         known = f"give one of .{', .'.join(FORMATS)}"
         raise UsageError("no picture by this suffix", subject=one_line(path), remedy=known)
     check_writable(path, "out.png")
+
+
+def check_animation(path: str) -> None:
+    """Raises UsageError where no animation could be written, as check_picture does."""
+    check_picture(path)
+    if _format(path) != "gif":
+        raise UsageError("an animation is a GIF", subject=one_line(path), remedy="name a file such as fit.gif")
 
 
 def write_figure(path: str, figure: Figure, dpi: int = DPI) -> None:
@@ -105,9 +112,7 @@ def write_animation(
 
     Raises UsageError for a path that is no GIF and if there are no frames, else as write_figure does.
     """
-    check_picture(path)
-    if _format(path) != "gif":
-        raise UsageError("an animation is a GIF", subject=one_line(path), remedy="name a file such as fit.gif")
+    check_animation(path)
     if not frames:
         raise UsageError("no frames", subject=one_line(path), remedy="give one at least")
     numbers = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))

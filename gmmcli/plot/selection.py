@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# The axis shows all values that differ by less, on the scale of −2 log L or of a log-likelihood per row in nats. On
-# the former 10 is strong evidence by Kass & Raftery, "Bayes factors" (JASA 1995).
+# The axis shows all values that differ by less: on the scale of −2 log L, where 10 is strong evidence by Kass &
+# Raftery, "Bayes factors" (JASA 1995), and for a log-likelihood per row in nats.
 LEAST_SPAN = {False: 10.0, True: 1e-3}  # by whether the highest value is the best
 FEW = 3  # with fewer sound values the axis shows all
 VISIBLE = 0.04  # of the axis: the least lead of the best that can be seen
 FAR, NEAR = 3.0, 1.5  # times the range of the better half, from the best: the longest axis, and the usual one
-APART = 1.5  # a gap: a value so many times farther from the best than the value before it
+APART = 1.5  # a value so many times farther from the best than the one before it is beyond a gap
 SHORTEST = 0.1  # of the least span: a shorter axis would magnify differences without meaning
 SIZE = (7.6, 4.6)  # inches
 MOST_TICKS = 12  # of the numbers of components
@@ -101,11 +101,11 @@ class Chart:
 
 def fits_of(rows: Sequence[Row], criterion: str) -> list[Fit]:
     """The rows of a table by a criterion. A fit with an infinite value counts as failed."""
-    fits, sign = [], 1 if CRITERIA[criterion].less_is_better else -1
+    fits = []
     for row in rows:
         value = row.get(criterion)
-        value = float(value) if value is not None and math.isfinite(value) else math.nan
-        cost = math.inf if math.isnan(value) else sign * value
+        value = math.nan if value is None or not math.isfinite(value) else float(value)
+        cost = math.inf if math.isnan(value) else value if CRITERIA[criterion].less_is_better else -value
         sound, chosen = not row.get("reason"), bool(row.get("chosen"))
         fits.append(Fit(str(row["family"]), int(row["components"]), value, cost, sound, chosen))
     return fits
@@ -156,16 +156,15 @@ def plot_selection(
 ) -> Axes:
     """Draws a criterion against the number of components, a line for each family; returns the Axes.
 
-    rows: a table of fits. Each row has `family`, `components`, the criterion's value under its name (None if the fit
-    failed), `reason` (why the fit is not to be trusted, or None) and `chosen`. criterion: bic, icl or aic, the lower
-    the better, or holdout, the log-likelihood of rows not fitted, the higher the better; None takes the first by
-    which the chosen row is the best sound one. size: inches, of a figure of its own.
+    rows: of a grid of fits, each with `family`, `components`, the criterion's value under its name (None if the fit
+    failed), the `reason` to distrust it or None, and `chosen`. criterion: bic, icl or aic, the lower the better;
+    holdout, the log-likelihood of rows not fitted, the higher the better; None for that of default_criterion. size:
+    inches, of a figure of its own.
 
-    A family has one colour and marker by every criterion and in every table. The best sound fit is ringed and named,
-    unsound ones are hollow. The axis shows the values near the best. Triangles at its end mark values beyond it,
-    crosses mark fits that failed.
+    A family has one colour and marker in all pictures. The best sound fit is ringed and named, unsound fits are
+    hollow. The axis shows the values near the best; triangles at its end mark values beyond, crosses failed fits.
 
-    Raises UsageError for an unknown criterion, InputError if no row has a value of it.
+    Raises UsageError for an unknown criterion, InputError where no row has a value of it.
     """
     criterion = criterion or default_criterion(rows)
     choice = f"choose one of {', '.join(CRITERIA)}"
@@ -273,8 +272,8 @@ def _caption(chart: Chart) -> str:
     if len(ranked) > 1:
         ahead = abs(ranked[1] - ranked[0])
         ringed += f", {f'{ahead:,.0f}' if ahead >= 1000 else f'{ahead:.3g}'} ahead"
-    ends = [(len(chart.beyond(side)), side) for side in BEYOND]
-    beyond = [f"{count} of {len(values)} fits {side} the axis" for count, side in ends if count]
+    counts = {side: len(chart.beyond(side)) for side in BEYOND}
+    beyond = [f"{count} of {len(values)} fits {side} the axis" for side, count in counts.items() if count]
     return " · ".join(["the higher the better" if chart.rising else "the lower the better", ringed, *beyond])
 
 
